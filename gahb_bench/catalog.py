@@ -1,0 +1,189 @@
+"""Finds families, oracles and denoisers by file, lazily.
+
+A plugin is a class with a literal ``name`` in one of the folders below. The folders are read as text (`ast`), so
+listing everything imports nothing; a file is imported when one of its names is asked for. An oracle in a file named
+like a family belongs to that family; an oracle in any other file serves every family.
+"""
+
+import ast
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from gahb_bench import spec as specs
+from gahb_bench.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from gahb_bench.denoisers.base import Denoiser
+    from gahb_bench.families.base import Family
+
+Kind = Literal["families", "oracles", "denoisers"]
+_PACKAGE = "gahb_bench"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a plugin, as its source states it."""
+
+    name: str
+    type: str
+    default: str
+    limits: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One plugin, known by reading its file without importing it."""
+
+    kind: Kind
+    name: str
+    aliases: tuple[str, ...]
+    knows: str
+    summary: str
+    source: str
+    parameters: tuple[Parameter, ...]
+    module: str
+    class_name: str
+    family: str | None
+
+    def load(self) -> Any:
+        """Import the file and return the class."""
+        return getattr(importlib.import_module(self.module), self.class_name)
+
+
+@cache
+def entries(kind: Kind) -> tuple[Entry, ...]:
+    """Everything of one kind, sorted by family and name."""
+    found = [entry for path in sorted(_folder(kind).glob("*.py")) for entry in _read(kind, path)]
+    return tuple(sorted(found, key=lambda entry: (entry.family or "", entry.name)))
+
+
+def family(spec: "str | Family") -> "Family":
+    """The family described by a spec: ``gb.family("calpha:size=32")``.
+
+    Raises
+    ------
+    UsageError
+        For an unknown family or parameter, or a value that is not allowed.
+    """
+    if not isinstance(spec, str):
+        return spec
+    parsed = specs.parse(spec)
+    return _find("family", entries("families"), parsed.name).load().from_parameters(dict(parsed.parameters))
+
+
+def denoiser(spec: "str | Denoiser | Callable[..., Any]", family: "str | Family | None" = None) -> "Denoiser":
+    """Any denoiser by spec, or a user's callable ``(y, sigma) -> x_hat`` as a denoiser.
+
+    Oracles, and denoisers that know a training set, need the family. ``module:callable`` names a callable on the
+    Python path.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name or parameter, or an oracle that does not exist for this family.
+    """
+    from gahb_bench.denoisers.base import Denoiser
+    from gahb_bench.denoisers.user import UserDenoiser
+
+    law = globals()["family"](family) if family is not None else None
+    if isinstance(spec, Denoiser):
+        return spec if law is None or not spec.needs_family else spec.bind(law)
+    if not isinstance(spec, str):
+        return UserDenoiser.wrap(spec)
+    if UserDenoiser.is_path(spec):
+        return UserDenoiser.load(spec)
+    parsed = specs.parse(spec)
+    entry = _find("denoiser", denoiser_entries(law.name if law else None), parsed.name)
+    made: Denoiser = entry.load().from_parameters(dict(parsed.parameters))
+    return made.bind(law) if law is not None else made
+
+
+def denoiser_entries(family: str | None) -> tuple[Entry, ...]:
+    """Every denoiser that can run on a family: its oracles, the oracles of any family, and the denoisers."""
+    oracles = [entry for entry in entries("oracles") if family is None or entry.family in (None, family)]
+    return (*oracles, *entries("denoisers"))
+
+
+def oracle_module(family: str) -> ModuleType | None:
+    """The file in ``oracles/`` that belongs to a family, or None where no optimum is known."""
+    module = family.replace("-", "_")
+    if not (_folder("oracles") / f"{module}.py").exists():
+        return None
+    return importlib.import_module(f"{_PACKAGE}.oracles.{module}")
+
+
+def _find(what: str, known: tuple[Entry, ...], name: str) -> Entry:
+    matches = [entry for entry in known if name == entry.name or name in entry.aliases]
+    if not matches:
+        raise unknown(what, name, [entry.name for entry in known])
+    if len({entry.module for entry in matches}) > 1:
+        owners = ", ".join(str(entry.family) for entry in matches)
+        raise UsageError(f"{name!r} is an oracle of several families ({owners}): say which, with family=...")
+    return matches[0]
+
+
+def _folder(kind: Kind) -> Path:
+    return Path(__file__).parent / kind
+
+
+def _read(kind: Kind, path: Path) -> list[Entry]:
+    """The plugins of one file."""
+    found = []
+    families = {p.stem for p in _folder("families").glob("*.py")} if kind == "oracles" else set()
+    owner = path.stem.replace("_", "-") if path.stem in families - {"base", "__init__"} else None
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        literals, parameters = _members(node)
+        if "name" in literals:
+            summary = (ast.get_docstring(node) or "").partition("\n")[0]
+            found.append(
+                Entry(
+                    kind=kind,
+                    name=literals["name"],
+                    aliases=tuple(literals.get("aliases", ())),
+                    knows=literals.get("knows", ""),
+                    summary=summary,
+                    source=literals.get("source", ""),
+                    parameters=tuple(parameters),
+                    module=f"{_PACKAGE}.{kind}.{path.stem}",
+                    class_name=node.name,
+                    family=owner,
+                )
+            )
+    return found
+
+
+def _members(node: ast.ClassDef) -> tuple[dict[str, Any], list[Parameter]]:
+    """Literal class attributes, and fields, of a plugin class."""
+    literals: dict[str, Any] = {}
+    parameters: list[Parameter] = []
+    for item in node.body:
+        if not (isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value is not None):
+            continue
+        annotation = ast.unparse(item.annotation)
+        if annotation.startswith("ClassVar"):
+            try:
+                literals[item.target.id] = ast.literal_eval(item.value)
+            except ValueError:
+                continue  # computed class attributes are of no concern to the catalogue
+        elif not item.target.id.startswith("_"):
+            parameters.append(_parameter(item.target.id, annotation, item.value))
+    return literals, parameters
+
+
+def _parameter(name: str, annotation: str, value: ast.expr) -> Parameter:
+    keywords: dict[str, Any] = {}
+    if isinstance(value, ast.Call):
+        keywords = {word.arg: ast.literal_eval(word.value) for word in value.keywords if word.arg}
+        value = value.args[0]
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    limits = ", ".join(f"{sign} {keywords[word]}" for word, sign in signs.items() if word in keywords)
+    default = specs.format_value(ast.literal_eval(value))
+    return Parameter(name, annotation, default, limits, keywords.get("description", ""))

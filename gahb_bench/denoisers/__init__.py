@@ -1,0 +1,1 @@
+"""Denoisers that know nothing, or a training set: one method a file."""

@@ -1,0 +1,83 @@
+"""What every denoiser offers: ``x_hat = D(y, sigma)``."""
+
+from abc import abstractmethod
+from typing import ClassVar, Self
+
+from pydantic import PrivateAttr
+from torch import Tensor
+
+from gahb_bench.errors import UsageError
+from gahb_bench.families.base import Family
+from gahb_bench.plugin import Plugin
+from gahb_bench.types import Batch, Images, Knows, per_image_sigma
+
+
+class Denoiser(Plugin):
+    """A stateless map ``(y, sigma) -> x_hat``. A subclass states its parameters, what it `knows`, and `estimate`."""
+
+    knows: ClassVar[Knows] = "nothing"
+    _family: Family | None = PrivateAttr(default=None)
+
+    @abstractmethod
+    def estimate(self, y: Images, sigma: Tensor) -> Images:
+        """The estimate: ``y`` is ``(n, c, h, w)`` floating point, ``sigma`` is ``(n,)`` float64, both checked."""
+
+    def __call__(self, y: Images, sigma: float | Tensor) -> Images:
+        """Denoise.
+
+        Parameters
+        ----------
+        y : Tensor, shape (n, c, h, w), floating point
+            Noisy images ``x + sigma z``.
+        sigma : float, or Tensor of shape (n,)
+            Standard deviation of the noise in image units, > 0.
+
+        Returns
+        -------
+        Tensor, shape (n, c, h, w), dtype and device of ``y``
+
+        Raises
+        ------
+        UsageError
+            For images or noise levels of the wrong kind or shape, or a denoiser that lacks what it must know.
+        """
+        if y.ndim != 4 or not y.is_floating_point():
+            raise UsageError(f"{self.name} takes floating-point images (n, c, h, w), not {y.dtype} {tuple(y.shape)}.")
+        if self.needs_family and self._family is None:
+            raise UsageError(
+                f"{self.name} knows the {self.knows}: name its family, gb.denoiser({self.name!r}, family=...)."
+            )
+        return self.estimate(y, per_image_sigma(sigma, y)).to(y.dtype)
+
+    @property
+    def needs_family(self) -> bool:
+        """Whether the family must be known (everything but ``knows = nothing``)."""
+        return self.knows != "nothing"
+
+    @property
+    def digest(self) -> str:
+        """Hash of what the spec does not say (weights, the user's code); empty where the spec says all."""
+        return ""
+
+    @property
+    def family(self) -> Family:
+        """The family this denoiser was made for."""
+        if self._family is None:
+            raise UsageError(f"{self.name} needs a family: gb.denoiser({self.name!r}, family=...).")
+        return self._family
+
+    def bind(self, family: Family) -> Self:
+        """The same denoiser for a family."""
+        bound = self.model_copy()
+        bound._family = family
+        return bound
+
+    def given(self, batch: Batch) -> Self:
+        """The same denoiser told of the batch it will denoise (only oracles that know latents or the image use it)."""
+        del batch
+        return self
+
+
+def as_batch_shape(sigma: Tensor, like: Tensor) -> Tensor:
+    """``sigma`` of shape (n,) as (n, 1, 1, 1) in the dtype of ``like``."""
+    return sigma.to(like.dtype).reshape(-1, 1, 1, 1)

@@ -1,0 +1,63 @@
+"""Oracles: denoisers that know the law, or more than the law."""
+
+from abc import abstractmethod
+from typing import ClassVar, Self
+
+from pydantic import PrivateAttr
+from torch import Tensor
+
+from gahb_bench.denoisers.base import Denoiser
+from gahb_bench.errors import UsageError
+from gahb_bench.types import Batch, Images, Knows, PerImage, Posterior, per_image_sigma
+
+
+class PosteriorMean(Denoiser):
+    """The exact posterior mean under the family's law: its MSE is the MMSE, and nothing that sees only y is below it."""
+
+    knows: ClassVar[Knows] = "law"
+
+    @abstractmethod
+    def moments(self, y: Images, sigma: Tensor) -> Posterior:
+        """Posterior mean and per-pixel variance; everything float64, checked."""
+
+    @abstractmethod
+    def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
+        """Posterior variance of ``<v, x>``, ``(n,)``: the right side of ``sigma^2 v'Jv = Var(<v, x> | y)``."""
+
+    def estimate(self, y: Images, sigma: Tensor) -> Images:
+        self.family.check_images(y)
+        return self.moments(y.double(), sigma).mean
+
+    def posterior(self, y: Images, sigma: float | Tensor) -> Posterior:
+        """Posterior mean ``(n, c, h, w)`` and per-pixel posterior variance ``(n,)``, in the dtype of ``y``."""
+        self.family.check_images(y)
+        exact = self.moments(y.double(), per_image_sigma(sigma, y))
+        return Posterior(exact.mean.to(y.dtype), exact.variance.to(y.dtype))
+
+
+class InformedOracle(Denoiser):
+    """Knows more than y: the latents of each image, or the image itself. Call ``given(batch)`` first."""
+
+    knows: ClassVar[Knows] = "image"
+    _batch: Batch | None = PrivateAttr(default=None)
+
+    @property
+    def needs_family(self) -> bool:
+        return self.knows == "latents"
+
+    def given(self, batch: Batch) -> Self:
+        """The oracle told of the images it will denoise, in their order."""
+        informed = self.model_copy()
+        informed._batch = batch
+        return informed
+
+    def told(self, y: Images) -> Batch:
+        """The batch this oracle was told of, checked against the images it is asked to denoise."""
+        if self._batch is None:
+            raise UsageError(f"{self.name} knows the {self.knows}: tell it with .given(batch) before denoising.")
+        if self._batch.images.shape != y.shape:
+            raise UsageError(
+                f"{self.name} was told of images {tuple(self._batch.images.shape)} but got {tuple(y.shape)}: "
+                "give it the noisy version of the same batch."
+            )
+        return self._batch if self._batch.images.device == y.device else self._batch.to(y.device)

@@ -1,0 +1,132 @@
+"""What is best for ``calpha``: the Wiener filter, in closed form."""
+
+from functools import lru_cache
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gahb_bench.errors import UsageError
+from gahb_bench.families.base import Family
+from gahb_bench.families.calpha import Calpha
+from gahb_bench.oracles.base import PosteriorMean
+from gahb_bench.types import FloatArray, Images, PerImage, Posterior, Reference
+
+
+def reference(family: Calpha, sigmas: FloatArray) -> Reference:
+    """Closed-form risk of the Wiener filter, and its local exponent at finite N.
+
+        mmse(s) = N^-2 sum_k lambda_k s^2 / (lambda_k + s^2)
+        d log mmse / d log s = 2 sum_k g_k^2 / sum_k g_k,   g_k = lambda_k / (lambda_k + s^2)
+
+    It is the MMSE for ``law=gaussian``, and the least risk of linear denoisers for ``law=uniform``.
+    """
+    spectrum = family.spectrum.ravel()
+    gains = spectrum / (spectrum + sigmas[:, None] ** 2)
+    mse = sigmas**2 * gains.mean(axis=1)
+    exponent = 2 * (gains**2).sum(axis=1) / gains.sum(axis=1)
+    gaussian = family.law == "gaussian"
+    return Reference.exact(
+        sigmas,
+        mse,
+        exponent,
+        asymptotic_exponent=2 * family.alpha / (family.alpha + 1),
+        kind="exact" if gaussian else "linear",
+        note=(
+            "Closed form: the risk of the Wiener filter, which is the posterior mean of this Gaussian law."
+            if gaussian
+            else "Closed form: the risk of the Wiener filter, the best linear denoiser; the MMSE is not known and not above."
+        ),
+    )
+
+
+def defaults(family: Calpha) -> list[str]:
+    """The oracles a run shows unless told otherwise."""
+    return ["mmse" if family.law == "gaussian" else "wiener"]
+
+
+def mutual_information(family: Calpha, sigmas: FloatArray) -> FloatArray:
+    """I(x; y) in nats: ``1/2 sum_k log(1 + lambda_k / s^2)`` (Gaussian law)."""
+    return 0.5 * np.log1p(family.spectrum.ravel() / sigmas[:, None] ** 2).sum(axis=1)
+
+
+class Wiener(PosteriorMean):
+    """Wiener filter: the best linear denoiser of a stationary law.
+
+        x_hat = mean + F^-1( g_k F(y - mean)_k ),   g_k = lambda_k / (lambda_k + sigma^2)
+
+    Optimality
+    ----------
+    Knows the law. Exact posterior mean for ``law=gaussian`` (then the same as `mmse`), error: rounding. For
+    ``law=uniform`` it is the best linear denoiser only, and has no `posterior`.
+
+    References
+    ----------
+    N. Wiener, "Extrapolation, Interpolation, and Smoothing of Stationary Time Series", MIT Press 1949.
+    """
+
+    name: ClassVar = "wiener"
+    knows: ClassVar = "law"
+    source: ClassVar = "Wiener 1949"
+
+    @property
+    def _law(self) -> Calpha:
+        family = self.family
+        if not isinstance(family, Calpha):
+            raise UsageError(f"{self.name} here is the oracle of 'calpha', not of {family.spec!r}.")
+        return family
+
+    def moments(self, y: Images, sigma: Tensor) -> Posterior:
+        law = self._law
+        gain = self._gain(sigma, y.device)
+        spectrum = torch.fft.rfft2(y - law.mean)
+        half = gain[..., : law.size // 2 + 1]
+        mean = law.mean + torch.fft.irfft2(spectrum * half, s=(law.size, law.size))
+        return Posterior(mean, sigma**2 * gain.mean(dim=(1, 2, 3)))
+
+    def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
+        self._refuse_uniform()
+        spectrum = torch.fft.fft2(v.double(), norm="ortho")
+        return sigma**2 * (self._gain(sigma, y.device) * spectrum.abs() ** 2).sum(dim=(1, 2, 3))
+
+    def posterior(self, y: Images, sigma: float | Tensor) -> Posterior:
+        self._refuse_uniform()
+        return super().posterior(y, sigma)
+
+    def _gain(self, sigma: Tensor, device: torch.device) -> Tensor:
+        """g_k for each image, ``(n, 1, N, N)``."""
+        spectrum = _spectrum(self._law).to(device)
+        return spectrum / (spectrum + sigma.reshape(-1, 1, 1, 1) ** 2)
+
+    def _refuse_uniform(self) -> None:
+        if self._law.law == "uniform":
+            raise UsageError(
+                f"{self._law.spec}: the posterior is not known for law=uniform, only the best linear denoiser, 'wiener'."
+            )
+
+
+class Mmse(Wiener):
+    """Exact posterior mean of the Gaussian law: the Wiener filter.
+
+        x_hat = mean + F^-1( g_k F(y - mean)_k ),   g_k = lambda_k / (lambda_k + sigma^2)
+
+    Optimality
+    ----------
+    Knows the law. Its MSE is the MMSE: no denoiser that sees only y and sigma is below it. Error: rounding.
+    Refuses ``law=uniform``, where the Wiener filter is not the posterior mean: ask for `wiener` there.
+    """
+
+    name: ClassVar = "mmse"
+    knows: ClassVar = "law"
+    source: ClassVar = "Wiener 1949"
+
+    def bind(self, family: Family) -> Self:
+        bound = super().bind(family)
+        bound._refuse_uniform()
+        return bound
+
+
+@lru_cache(maxsize=8)
+def _spectrum(law: Calpha) -> Tensor:
+    return torch.from_numpy(law.spectrum)[None, None]

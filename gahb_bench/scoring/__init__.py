@@ -1,0 +1,1 @@
+"""From estimates to numbers: per-image scores, curves with intervals, exponents, identities."""

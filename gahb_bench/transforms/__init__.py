@@ -1,0 +1,1 @@
+"""Shared mathematics: orthonormal transforms on any device."""

@@ -1,0 +1,139 @@
+"""The data that flows through the package, and its shapes."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gahb_bench.errors import UsageError
+
+Images = Float[Tensor, "n c h w"]
+PerImage = Float[Tensor, "n"]
+FloatArray = NDArray[np.floating]
+
+Knows = Literal["law", "latents", "image", "training set", "nothing"]
+ReferenceKind = Literal["exact", "bracket", "approximate", "linear", "none"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clean images of one family with their latents and their address.
+
+    ``images`` is float32 ``(n, c, h, w)``, intensities nominally in [0, 1], never clipped; every latent has first
+    axis ``n``. The address (family spec, seed, split, indices) is all that the paired noise draws depend on.
+    """
+
+    images: Images
+    latents: dict[str, Tensor]
+    family: str
+    seed: int
+    split: str
+    indices: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def to(self, device: str | torch.device) -> Self:
+        """The same batch on another device."""
+        latents = {name: value.to(device) for name, value in self.latents.items()}
+        return replace(self, images=self.images.to(device), latents=latents)
+
+    def select(self, positions: list[int] | range) -> Self:
+        """The images at these positions (0-based, within this batch), as a batch of their own."""
+        chosen = list(positions)
+        latents = {name: value[chosen] for name, value in self.latents.items()}
+        indices = tuple(self.indices[position] for position in chosen)
+        return replace(self, images=self.images[chosen], latents=latents, indices=indices)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Posterior mean ``(n, c, h, w)`` and per-pixel posterior variance ``(n,)``: ``E|x - mean|^2 / pixels`` given y."""
+
+    mean: Images
+    variance: PerImage
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is known about the least possible MSE of a family, per pixel, at each noise level.
+
+    kind : how ``mse`` relates to the MMSE.
+        ``exact``: it is the MMSE, up to ``standard_error`` (0 where it is a closed form).
+        ``bracket``: only ``lower <= MMSE <= upper`` is known; ``mse`` is the geometric middle.
+        ``approximate``: a law without a proved bound.
+        ``linear``: the least MSE of linear denoisers, an upper bound on the MMSE.
+        ``none``: nothing is known; all numbers are NaN.
+    exponent : local exponent d log mse / d log sigma at each noise level (finite size), NaN where unknown.
+    asymptotic_exponent : its theoretical limit for large images and small noise, or None.
+    note : one sentence for reports: what this reference is and where it comes from.
+    """
+
+    kind: ReferenceKind
+    sigma: FloatArray
+    mse: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    standard_error: FloatArray
+    exponent: FloatArray
+    asymptotic_exponent: float | None = None
+    note: str = ""
+    curves: dict[str, FloatArray] = field(default_factory=dict)
+
+    @classmethod
+    def exact(
+        cls,
+        sigma: FloatArray,
+        mse: FloatArray,
+        exponent: FloatArray,
+        *,
+        asymptotic_exponent: float | None = None,
+        note: str = "",
+        kind: Literal["exact", "linear"] = "exact",
+    ) -> Self:
+        """A closed form: no error, both bounds equal to it."""
+        zero = np.zeros_like(mse)
+        return cls(kind, sigma, mse, mse, mse, zero, exponent, asymptotic_exponent, note)
+
+    @classmethod
+    def none(cls, sigma: FloatArray, note: str) -> Self:
+        """No reference is known."""
+        nan = np.full(len(sigma), np.nan)
+        return cls("none", sigma, nan, nan, nan, nan, nan, None, note)
+
+
+def check_sigmas(sigmas: object) -> FloatArray:
+    """Noise levels as a float64 vector, each positive and finite.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or one is zero, negative, infinite or NaN.
+    """
+    values = np.atleast_1d(np.asarray(sigmas, dtype=np.float64))
+    if values.ndim != 1 or values.size == 0:
+        raise UsageError("no noise levels given: give at least one sigma > 0.")
+    bad = values[~(np.isfinite(values) & (values > 0))]
+    if bad.size:
+        raise UsageError(
+            f"sigma={bad[0]:g} is not allowed: a noise level is the noise's standard deviation in image units, "
+            "finite and > 0 (images lie nominally in [0, 1])."
+        )
+    return values
+
+
+def per_image_sigma(sigma: float | Tensor, y: Tensor) -> Tensor:
+    """``sigma`` as a float64 vector ``(n,)`` on the device of ``y``."""
+    value = torch.as_tensor(sigma, dtype=torch.float64, device=y.device)
+    if value.ndim == 0:
+        value = value.expand(y.shape[0])
+    if value.shape != (y.shape[0],):
+        raise UsageError(
+            f"sigma has shape {tuple(value.shape)}: give one number, or one for each of {y.shape[0]} images."
+        )
+    check_sigmas(value.detach().cpu().numpy()) if y.shape[0] else None
+    return value
