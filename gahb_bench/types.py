@@ -59,6 +59,21 @@ class Posterior:
 
 
 @dataclass(frozen=True)
+class Check:
+    """One identity, measured: it holds if ``|value| <= tolerance``."""
+
+    identity: str
+    value: float
+    tolerance: float
+    detail: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the identity holds (never for NaN)."""
+        return bool(abs(self.value) <= self.tolerance)
+
+
+@dataclass(frozen=True)
 class Reference:
     """What is known about the least possible MSE of a family, per pixel, at each noise level.
 

@@ -25,7 +25,7 @@ class Family(Plugin):
     def draw(
         self, streams: Iterator[np.random.Generator], count: int
     ) -> tuple[NDArray[np.floating], dict[str, NDArray]]:
-        """``count`` images ``(count, c, h, w)`` and their latents, image ``i`` from the ``i``-th stream alone."""
+        """Images ``(count, c, h, w)`` and their latents, image ``i`` from the ``i``-th stream alone."""
 
     def sample(
         self, indices: Iterable[int], seed: int = 0, split: str = "test", device: str | torch.device = "cpu"

@@ -12,7 +12,7 @@ from gahb_bench.types import Batch, Images, Knows, PerImage, Posterior, per_imag
 
 
 class PosteriorMean(Denoiser):
-    """The exact posterior mean under the family's law: its MSE is the MMSE, and nothing that sees only y is below it."""
+    """The exact posterior mean under the family's law: its MSE is the MMSE."""
 
     knows: ClassVar[Knows] = "law"
 

@@ -36,7 +36,7 @@ def reference(family: Calpha, sigmas: FloatArray) -> Reference:
         note=(
             "Closed form: the risk of the Wiener filter, which is the posterior mean of this Gaussian law."
             if gaussian
-            else "Closed form: the risk of the Wiener filter, the best linear denoiser; the MMSE is not known and not above."
+            else "Closed form: the risk of the Wiener filter, the best linear denoiser; the MMSE is at most this."
         ),
     )
 
@@ -101,9 +101,7 @@ class Wiener(PosteriorMean):
 
     def _refuse_uniform(self) -> None:
         if self._law.law == "uniform":
-            raise UsageError(
-                f"{self._law.spec}: the posterior is not known for law=uniform, only the best linear denoiser, 'wiener'."
-            )
+            raise UsageError(f"{self._law.spec}: the posterior is not known, only the best linear denoiser: 'wiener'.")
 
 
 class Mmse(Wiener):
