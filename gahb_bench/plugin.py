@@ -68,6 +68,9 @@ class Plugin(BaseModel):
     def __str__(self) -> str:
         return self.spec
 
+    def __hash__(self) -> int:
+        return hash((type(self), self.spec))
+
 
 def _is_tuple(cls: type[Plugin], key: str) -> bool:
     return key in cls.model_fields and get_origin(cls.model_fields[key].annotation) is tuple

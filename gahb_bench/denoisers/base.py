@@ -68,7 +68,7 @@ class Denoiser(Plugin):
 
     def bind(self, family: Family) -> Self:
         """The same denoiser for a family."""
-        bound = self.model_copy()
+        bound = type(self).from_parameters(self.parameters)
         bound._family = family
         return bound
 

@@ -63,7 +63,8 @@ class UserDenoiser(Denoiser):
         kind = UserNetwork if isinstance(call, torch.nn.Module) else cls
         made = kind()
         made._call = call
-        made._label = label or getattr(call, "__name__", type(call).__name__)
+        name = label or str(getattr(call, "__name__", type(call).__name__))
+        made._label = "".join(letter if letter.isprintable() else "?" for letter in name)
         return made
 
     @property

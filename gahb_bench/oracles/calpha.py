@@ -11,7 +11,7 @@ from gahb_bench.errors import UsageError
 from gahb_bench.families.base import Family
 from gahb_bench.families.calpha import Calpha
 from gahb_bench.oracles.base import PosteriorMean
-from gahb_bench.types import FloatArray, Images, PerImage, Posterior, Reference
+from gahb_bench.types import Check, FloatArray, Images, PerImage, Posterior, Reference
 
 
 def reference(family: Calpha, sigmas: FloatArray) -> Reference:
@@ -128,3 +128,33 @@ class Mmse(Wiener):
 @lru_cache(maxsize=8)
 def _spectrum(law: Calpha) -> Tensor:
     return torch.from_numpy(law.spectrum)[None, None]
+
+
+def independent_route(family: Calpha) -> list[Check]:
+    """The oracle against dense linear algebra on 8 x 8 images of the same law (identity 6).
+
+    The covariance matrix is built from its definition, ``C(p, q) = N^-2 sum_k lambda_k cos(2 pi k (p - q) / N)``,
+    and the posterior from ``mean + C (C + s^2 I)^{-1} (y - mean)`` and ``C - C (C + s^2 I)^{-1} C``.
+    """
+    tiny = Calpha.from_parameters({**family.parameters, "size": 8})
+    oracle = Mmse.from_parameters({}).bind(tiny)
+    place = np.stack(np.meshgrid(np.arange(8), np.arange(8), indexing="ij"), axis=-1).reshape(-1, 2)
+    phase = 2 * np.pi / 8 * (place[:, None] - place[None, :])
+    k = np.fft.fftfreq(8, 1 / 8)
+    power = tiny.spectrum
+    covariance = sum(
+        power[a, b] * np.cos(k[a] * phase[..., 0] + k[b] * phase[..., 1]) for a in range(8) for b in range(8)
+    )
+    covariance = np.asarray(covariance) / 64
+    y = tiny.sample(range(4), split="val").images.double()
+    checks = []
+    for sigma in (0.01, 0.3):
+        gain = covariance @ np.linalg.inv(covariance + sigma**2 * np.eye(64))
+        dense = tiny.mean + (y.reshape(4, 64).numpy() - tiny.mean) @ gain.T
+        variance = np.trace(covariance - gain @ covariance) / 64
+        posterior = oracle.posterior(y, sigma)
+        error = np.abs(posterior.mean.reshape(4, 64).numpy() - dense).max() / tiny.std
+        checks.append(Check(f"6  mean = dense linear algebra, N=8, sigma={sigma:g}", float(error), 1e-10))
+        error = float(posterior.variance[0]) / variance - 1
+        checks.append(Check(f"6  variance = dense linear algebra, N=8, sigma={sigma:g}", error, 1e-9))
+    return checks
