@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from gahb_bench import catalog
 from gahb_bench.errors import UsageError
 from gahb_bench.noise import unit_noise
+from gahb_bench.running.environment import version
 from gahb_bench.running.store import write_atomically
 from gahb_bench.scoring.score import check_images
 
@@ -50,7 +50,7 @@ def export(
     if noise:
         arrays["unit_noise"] = unit_noise(batch).numpy()
     manifest = {
-        "gahb_bench": metadata.version("gahb_bench"),
+        "gahb_bench": version("gahb_bench"),
         "family": law.spec,
         "parameters": law.parameters,
         "seed": seed,

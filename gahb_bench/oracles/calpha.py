@@ -1,15 +1,16 @@
 """What is best for ``calpha``: the Wiener filter, in closed form."""
 
 from functools import lru_cache
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gahb_bench.denoisers.base import D
 from gahb_bench.errors import UsageError
 from gahb_bench.families.base import Family
-from gahb_bench.families.calpha import Calpha
+from gahb_bench.families.calpha import Calpha, power_spectrum
 from gahb_bench.oracles.base import PosteriorMean
 from gahb_bench.types import Check, FloatArray, Images, PerImage, Posterior, Reference
 
@@ -86,22 +87,19 @@ class Wiener(PosteriorMean):
         return Posterior(mean, sigma**2 * gain.mean(dim=(1, 2, 3)))
 
     def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
-        self._refuse_uniform()
+        _refuse_uniform(self._law)
         spectrum = torch.fft.fft2(v.double(), norm="ortho")
         return sigma**2 * (self._gain(sigma, y.device) * spectrum.abs() ** 2).sum(dim=(1, 2, 3))
 
     def posterior(self, y: Images, sigma: float | Tensor) -> Posterior:
-        self._refuse_uniform()
+        _refuse_uniform(self._law)
         return super().posterior(y, sigma)
 
     def _gain(self, sigma: Tensor, device: torch.device) -> Tensor:
         """g_k for each image, ``(n, 1, N, N)``."""
-        spectrum = _spectrum(self._law).to(device)
+        law = self._law
+        spectrum = _spectrum(law.size, law.alpha, law.std).to(device)
         return spectrum / (spectrum + sigma.reshape(-1, 1, 1, 1) ** 2)
-
-    def _refuse_uniform(self) -> None:
-        if self._law.law == "uniform":
-            raise UsageError(f"{self._law.spec}: the posterior is not known, only the best linear denoiser: 'wiener'.")
 
 
 class Mmse(Wiener):
@@ -119,15 +117,20 @@ class Mmse(Wiener):
     knows: ClassVar = "law"
     source: ClassVar = "Wiener 1949"
 
-    def bind(self, family: Family) -> Self:
-        bound = super().bind(family)
-        bound._refuse_uniform()
-        return bound
+    def bind(self: D, family: Family) -> D:
+        if isinstance(family, Calpha):
+            _refuse_uniform(family)
+        return super().bind(family)
+
+
+def _refuse_uniform(law: Calpha) -> None:
+    if law.law == "uniform":
+        raise UsageError(f"{law.spec}: the posterior is not known, only the best linear denoiser: 'wiener'.")
 
 
 @lru_cache(maxsize=8)
-def _spectrum(law: Calpha) -> Tensor:
-    return torch.from_numpy(law.spectrum)[None, None]
+def _spectrum(size: int, alpha: float, std: float) -> Tensor:
+    return torch.from_numpy(power_spectrum(size, alpha, std, mean_mode=True))[None, None]
 
 
 def independent_route(family: Calpha) -> list[Check]:

@@ -8,7 +8,7 @@ from gahb_bench.noise import unit_noise
 from gahb_bench.running.plan import Plan
 from gahb_bench.scoring.score import evaluate
 
-_TRIAL_IMAGES = 4
+_TRIAL_IMAGES = 16
 
 
 @dataclass(frozen=True)
