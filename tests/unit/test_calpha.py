@@ -119,7 +119,7 @@ def test_empirical_risk_is_the_closed_form_at_every_noise_level(alpha, size):
         count = int(np.ceil((spread[index] / 0.0085) ** 2)) + 50
         squared = []
         for start in range(0, count, 250):
-            batch = family.sample(range(start, min(start + 250, count)))
+            batch = family.sample(range(start, min(start + 250, count)), split="val")
             y = batch.images + float(sigma) * unit_noise(batch)
             squared.append((oracle(y, float(sigma)) - batch.images).double().square().mean(dim=(1, 2, 3)))
         values = torch.cat(squared).numpy() / reference.mse[index]
