@@ -8,7 +8,9 @@ from gahb_bench.families.base import Family
 from gahb_bench.noise import scale_noise, unit_noise
 
 
-def draw_samples(family: Family, sigmas: Sequence[float], images: int = 6, seed: int = 0, split: str = "test") -> Figure:
+def draw_samples(
+    family: Family, sigmas: Sequence[float], images: int = 6, seed: int = 0, split: str = "test"
+) -> Figure:
     """Images of a family in columns: the clean image on top, one row for each noise level below it.
 
     Grey values are clipped to [0, 1] for display only.
