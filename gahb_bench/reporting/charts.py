@@ -74,7 +74,7 @@ def _gallery(gallery: Gallery, labels: dict[float, str]) -> dict[str, Any]:
     return {
         "levels": [labels[sigma] for sigma in gallery.levels],
         "scaled": [words.number(255 * sigma) for sigma in gallery.levels],
-        "windows": [[f"{end:.2f}" for end in window] for window in gallery.windows],
+        "windows": [[words.decibel(end) for end in window] for window in gallery.windows],
         "clean": gallery.clean,
         "cells": gallery.cells,
     }

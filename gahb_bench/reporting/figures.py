@@ -18,7 +18,8 @@ from gahb_bench.reporting.content import Content, Method, Section
 from gahb_bench.reporting.style import INK
 
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "x": "X"}
-_MOST_REGRET = 15.0  # dB; the page cuts its axis there too
+_FAR = 15.0  # dB; a method that gets further from the optimum does not set the scale for the others, as on the page
+_RATIOS = (1, 2, 10, 100, 1000)  # of errors, beside the axis in dB
 _LONGEST_NAME = 44
 _PIXELS_AN_INCH = 160
 _PARAMETERS = {
@@ -76,15 +77,25 @@ def _regret(axes: Axes, section: Section) -> None:
     _reference(axes, section, np.zeros_like(reference.mse), low, high)
     for method in section.methods:
         _line(axes, method, ("regret_db", "regret_db_low", "regret_db_high"))
-    worst = [method.worst[0] for method in section.methods if np.isfinite(method.worst[0])]
-    most = max(_MOST_REGRET, 1.3 * min(worst, default=0.0))
-    cut = bool(worst) and max(worst) > most
-    if cut:
-        axes.set_ylim(top=most)
-    axes.set_title(f"cut at {most:.0f} dB" if cut else "", loc="right", fontsize=8.5, color="#555c66")
-    axes.axhline(3.01, color="#555c66", linewidth=0.8, linestyle=(0, (2, 3)))
-    axes.annotate("twice the error", (1, 3.01), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
+    most = _most_regret(section.methods)
+    if most is not None:
+        lowest = min(0.0, *(float(method.curve["regret_db"].min()) for method in section.methods if len(method.curve)))
+        axes.set_ylim(lowest - 0.05 * most, most)
+        axes.set_title(f"cut at {most:.1f} dB", loc="right", fontsize=8.5, color="#555c66")
+    ratios = axes.secondary_yaxis("right")
+    ratios.set_yticks([10 * np.log10(ratio) for ratio in _RATIOS], [f"×{ratio:g}" for ratio in _RATIOS])
+    ratios.spines["right"].set_visible(False)
+    ratios.tick_params(length=0, labelsize=8.5, labelcolor="#555c66")
     _finish(axes, f"regret to the {words.REFERENCE_NAME[reference.kind]}, dB")
+
+
+def _most_regret(methods: tuple[Method, ...]) -> float | None:
+    """Where the regret axis is cut, or None where it need not be."""
+    tops = [float(np.nanmax([m.worst[0], m.curve["regret_db_high"].max()])) for m in methods if np.isfinite(m.worst[0])]
+    near = [top for top in tops if top <= _FAR]
+    if len(near) == len(tops):
+        return None
+    return max(3.5, 1.3 * max(near) if near else 1.3 * min(tops))
 
 
 def _reference(axes: Axes, section: Section, middle: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 from importlib import resources
 from typing import Any
 
@@ -15,6 +16,7 @@ from gahb_bench.reporting.charts import page_data
 from gahb_bench.reporting.content import FIT_RANGE, Content, Method, Section
 from gahb_bench.reporting.gallery import ERROR_SCALE, Gallery
 from gahb_bench.reporting.style import GREY, INK, KNOWS
+from gahb_bench.spec import format_value
 
 _SCRIPTS = ("page.js", "charts.js", "table.js", "gallery.js")
 # The path of each marker about the origin, for legends; plotly draws the same shapes.
@@ -40,7 +42,15 @@ def render(content: Content, galleries: dict[str, Gallery]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"words": words, "marker_path": _MARKER_PATHS, "fit_range": FIT_RANGE, "ink": INK, "grey": GREY}
+    environment.filters["breakable"] = _breakable
+    environment.globals |= {
+        "words": words,
+        "format_value": format_value,
+        "marker_path": _MARKER_PATHS,
+        "fit_range": FIT_RANGE,
+        "ink": INK,
+        "grey": GREY,
+    }
     return environment.get_template("page.html").render(
         content=content,
         run=content.manifest,
@@ -54,13 +64,17 @@ def render(content: Content, galleries: dict[str, Gallery]) -> str:
         policy=_policy(plotly, code),
         error_scale=ERROR_SCALE,
         facts=facts(content),
-        packages=[(name, version) for name, version in content.manifest.environment.get("packages", {}).items()],
         plan=json.dumps(content.manifest.plan.model_dump(), indent=2),
     )
 
 
 def _template(name: str) -> str:
     return (resources.files("gahb_bench.reporting") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _breakable(label: str) -> Markup:
+    """A name, escaped, that may be broken over lines after its punctuation."""
+    return Markup("<wbr>").join(re.split(r"(?<=[:,=(])", label))
 
 
 def _policy(*scripts: str) -> str:
@@ -122,4 +136,6 @@ def facts(content: Content) -> list[tuple[str, str]]:
     for key, value in environment.items():
         if key != "packages" and value is not None:
             found.append((names.get(key, key.replace("_", " ")), str(value)))
+    packages = environment.get("packages", {})
+    found.append(("packages", ", ".join(f"{name} {version or '(not installed)'}" for name, version in packages.items())))
     return [(name, words.sentence(value)) for name, value in found]

@@ -21,8 +21,6 @@ def render(content: Content) -> str:
         *(_section(section, content) for section in content.sections),
         "## Where these numbers come from",
         "\n".join(f"- {name}: {code(value)}" for name, value in facts(content)),
-        "- packages: "
-        + ", ".join(f"{name} {version}" for name, version in run.environment.get("packages", {}).items()),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -93,7 +93,7 @@ _CHOSEN: dict[str, tuple[Colour, str]] = {
 def style(method: str) -> Style:
     """The look of a method, from its spec alone.
 
-    Parameters that no chosen look accounts for decide the dash, so that variants of a method share its hue.
+    Parameters that no chosen look accounts for decide dash and marker, so that variants of a method share its hue.
 
     >>> style("wavelet:rule=sure").colour == style("wavelet:rule=sure,shifts=all").colour
     True
@@ -110,8 +110,12 @@ def style(method: str) -> Style:
     else:
         colour, marker = _CHOSEN[key]
         rest = {word: value for word, value in parameters.items() if f"{name}:{word}={value}" != key}
-    dash = DASHES[1 + _hash(specs.format_spec("", rest), 2) % (len(DASHES) - 1)] if rest else DASHES[0]
-    return Style(colour, dash, marker)
+    if not rest:
+        return Style(colour, DASHES[0], marker)
+    variant = specs.format_spec("", rest)
+    dash = DASHES[1 + _hash(variant, 2) % (len(DASHES) - 1)]
+    others = [other for other in MARKERS if other not in (marker, "x")]
+    return Style(colour, dash, others[_hash(variant, 3) % len(others)])
 
 
 def styles(methods: Iterable[str]) -> dict[str, Style]:

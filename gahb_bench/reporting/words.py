@@ -122,16 +122,14 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def with_error(value: float | None, error: float | None) -> str:
-    """A value and its standard error, as many decimals as the error calls for (two digits of it).
+    """A value and its standard error, to three decimals, or two where the error is large.
 
     >>> with_error(1.21547, 0.0123)
     '1.215 ± 0.012'
     """
-    if not finite(value):
-        return "–"
-    if error is None or not math.isfinite(error) or error <= 0:
+    if error is None or not math.isfinite(error):
         return _signed(value, ".3f")
-    decimals = min(max(1 - math.floor(math.log10(error)), 2), 5)
+    decimals = 2 if error >= 0.1 else 3
     return f"{_signed(value, f'.{decimals}f')} ± {error:.{decimals}f}"
 
 

@@ -7,7 +7,10 @@ const METRICS = {
   psnr: { title: "PSNR", axis: "PSNR, dB", log: false, columns: ["mse", "mse_high", "mse_low"], of: (v) => (v === null ? null : -decibel(v)) },
   regret: { title: "Regret", axis: "regret, dB", log: false, columns: ["regret_db", "regret_db_low", "regret_db_high"], of: (v) => v },
 };
-const MOST_REGRET = 15; // dB; further away, what matters near the optimum could not be told apart
+const FAR = 15; // dB; a method that gets further than this from the optimum does not set the scale for the others
+const RATIOS = { "×½": 0.5, "×1": 1, "×2": 2, "×4": 4, "×10": 10, "×100": 100, "×1000": 1000 };
+const TOUCH = window.matchMedia("(pointer: coarse)").matches;
+const ALL = `${TOUCH ? "tap twice" : "double-click"} for all`;
 const CONFIG = { displayModeBar: false, responsive: true, doubleClick: "reset+autosize" };
 
 function significant(value, digits = 3) {
@@ -147,16 +150,30 @@ class FamilyCharts {
     if (!values.length) return axis;
     let [low, high] = [Math.min(...values, ...theory), Math.max(...values, ...theory)];
     if (name === "regret") {
-      const best = Math.min(...this.methods.map((method) => Math.max(...method.regret_db.map((v) => v ?? 0))));
-      const most = Math.max(MOST_REGRET, 1.3 * best);
-      if (high > most) { high = most; axis.cut = `Cut at ${most.toFixed(0)} dB; double-click shows all.`; }
+      const most = this.mostRegret(high);
+      if (high > most) { high = most; axis.cut = `Cut at ${most.toFixed(1)} dB; ${ALL}.`; }
       const margin = 0.04 * (high - low) || 0.5;
-      return { ...axis, range: [low - margin, high + margin] };
+      return { ...axis, range: [low - margin, high + margin], ratios: true };
     }
     const most = 10 * Math.max(...theory);
-    if (theory.length && high > most) { high = most; axis.cut = "Cut at ten times the largest error of the reference; double-click shows all."; }
+    if (theory.length && high > most) { high = most; axis.cut = `Cut at ten times the largest error of the reference; ${ALL}.`; }
     const ends = decades([low / 1.4, high * 1.4]);
     return { ...axis, range: metric.log ? ends : ends.map((v) => -10 * v).reverse() };
+  }
+
+  // The top of the regret axis: the far methods leave through it.
+  mostRegret(highest) {
+    const tops = this.methods.map((method) => Math.max(0, ...method.regret_db, ...method.regret_db_high));
+    const near = tops.filter((top) => top <= FAR);
+    return near.length < tops.length ? Math.max(3.5, near.length ? 1.3 * Math.max(...near) : 1.3 * Math.min(...tops)) : highest;
+  }
+
+  // Beside the axis in dB, the ratio of errors that it means.
+  ratios(axis, soft) {
+    if (!axis.ratios) return [];
+    const shown = Object.entries(RATIOS).map(([text, ratio]) => [text, decibel(ratio)]).filter(([, y]) => y >= axis.range[0] && y <= axis.range[1]);
+    const close = 0.05 * (axis.range[1] - axis.range[0]);
+    return shown.filter(([, y], i) => i === 0 || y - shown[i - 1][1] > close).map(([text, y]) => ({ text, y, x: 1, xref: "paper", xanchor: "left", xshift: 3, showarrow: false, font: { size: 11, color: soft } }));
   }
 
   layout(axis) {
@@ -164,13 +181,12 @@ class FamilyCharts {
     const ends = decades([page.sigmas[0], page.sigmas[page.sigmas.length - 1]]);
     const margin = 0.03 * (ends[1] - ends[0]) || 0.5;
     const shared = { color: soft, gridcolor: rule, zeroline: false, linecolor: rule, ticks: "outside", tickcolor: rule, automargin: false };
-    const touch = window.matchMedia("(pointer: coarse)").matches;
     return {
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "closest", dragmode: touch ? false : "zoom",
-      font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink }, margin: { l: 62, r: 10, t: 10, b: 46 },
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "closest", dragmode: TOUCH ? false : "zoom",
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink }, margin: { l: 58, r: axis.ratios ? 34 : 10, t: 10, b: 46 }, annotations: this.ratios(axis, soft),
       hoverlabel: { bgcolor: colour("panel"), bordercolor: rule, font: { color: ink }, align: "left" },
       xaxis: { ...shared, type: "log", title: { text: "noise level σ" }, range: [ends[0] - margin, ends[1] + margin], dtick: 1, tickformat: "~g", minor: { ticks: "outside", ticklen: 3, tickcolor: rule } },
-      yaxis: { ...shared, type: axis.log ? "log" : "linear", title: { text: axis.title }, range: axis.range, autorange: !axis.range, ...(axis.log ? { dtick: 1, exponentformat: "power" } : { exponentformat: "none" }) },
+      yaxis: { ...shared, type: axis.log ? "log" : "linear", title: { text: axis.title }, range: axis.range, autorange: !axis.range, ...(axis.log ? { dtick: 1, exponentformat: "power", tickfont: { size: 10 } } : { exponentformat: "none" }) },
       uirevision: `${axis.title}`,
     };
   }

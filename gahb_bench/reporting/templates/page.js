@@ -26,3 +26,6 @@ window.addEventListener("afterprint", () => document.documentElement.classList.r
 function isDark() {
   return night.matches && !document.documentElement.classList.contains("printing");
 }
+
+// On a small screen the results come first.
+if (window.matchMedia("(max-width: 40rem)").matches) document.querySelector(".glossary").open = false;
