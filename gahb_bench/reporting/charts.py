@@ -66,7 +66,7 @@ def _method(method: Method) -> dict[str, Any]:
         "dark": method.style.colour.dark,
         "dash": "solid" if not method.style.dash else ",".join(f"{length}px" for length in method.style.dash),
         "marker": method.style.marker,
-        **{column: numbers(method.curve[column]) for column in _CURVE},
+        **{column: numbers(method.drawn[column]) for column in _CURVE},
     }
 
 

@@ -24,13 +24,22 @@ function faint(hex, alpha) {
   return `rgba(${r},${g},${b},${alpha})`;
 }
 
-function band(x, low, high, fill, skip) {
-  const good = x.map((_, i) => i).filter((i) => low[i] !== null && high[i] !== null);
-  const back = [...good].reverse();
-  return {
-    x: [...good.map((i) => x[i]), ...back.map((i) => x[i])], y: [...good.map((i) => low[i]), ...back.map((i) => high[i])],
-    fill: "toself", fillcolor: fill, line: { width: 0 }, mode: "lines", type: "scatter", hoverinfo: "skip", skip,
+// A band between two curves: one outline for each stretch without a gap.
+function band(x, low, high, fill) {
+  const outline = { x: [], y: [] };
+  const close = (stretch) => {
+    if (stretch.length < 2) return;
+    const back = [...stretch].reverse();
+    outline.x.push(...stretch.map((i) => x[i]), ...back.map((i) => x[i]), null);
+    outline.y.push(...stretch.map((i) => low[i]), ...back.map((i) => high[i]), null);
   };
+  let stretch = [];
+  x.forEach((_, i) => {
+    if (low[i] !== null && high[i] !== null) stretch.push(i);
+    else { close(stretch); stretch = []; }
+  });
+  close(stretch);
+  return { ...outline, fill: "toself", fillcolor: fill, line: { width: 0 }, mode: "lines", hoverinfo: "skip" };
 }
 
 class FamilyCharts {
@@ -194,7 +203,13 @@ class FamilyCharts {
 
 const families = [...document.querySelectorAll("section.family")].map((section) => new FamilyCharts(section));
 const drawAll = () => families.forEach((family) => family.draw());
-drawAll();
 night.addEventListener("change", drawAll);
 window.addEventListener("beforeprint", drawAll);
 window.addEventListener("afterprint", drawAll);
+
+// One family after the other, so that a page of many families can be read at once.
+(function drawFrom(index) {
+  if (index === families.length) return;
+  families[index].draw();
+  setTimeout(drawFrom, 0, index + 1);
+})(0);
