@@ -1,6 +1,7 @@
 """What a report says, worked out once for the page, the text and the figure."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ class Method:
         """Its name with nothing invisible in it."""
         return words.visible(self.plan.spec)
 
-    @property
+    @cached_property
     def drawn(self) -> pd.DataFrame:
         """``curve`` with a row of NaN for each cell without a number, so that no line runs through it."""
         levels = sorted({*self.curve["sigma"], *(trouble.sigma for trouble in self.troubles)})
@@ -182,7 +183,7 @@ def _section(run: RunData, plan: PlannedFamily, anchor: str, looks: dict[str, St
     scores = run.scores[run.scores["family"] == plan.spec]
     try:
         family, rebuilt = catalog.family(plan.spec), ""
-        reference = family.reference(_dense(run.manifest.plan.sigmas))
+        reference = _reference(family, run.manifest.plan.sigmas)
     except GahbError as error:
         family, rebuilt = None, words.sentence(error)
         reference = _stored_reference(curves)
@@ -220,6 +221,16 @@ def _reason(run: RunData, family: str, denoiser: str, sigma: float, scores: pd.D
             return words.sentence(failure.reason)
     failed = scores[np.isclose(scores["sigma"], sigma, rtol=1e-9, atol=0) & (scores["status"] != "ok")]
     return words.sentence(failed["reason"].iloc[0]) if len(failed) else "not computed"
+
+
+def _reference(family: Family, sigmas: list[float]) -> Reference:
+    """The reference for drawing: at many noise levels where it is a closed form, otherwise at the run's alone.
+
+    A reference with a statistical error comes from a simulation, whose levels are stored or costly.
+    """
+    reference = family.reference(sorted(sigmas))
+    closed_form = reference.kind in ("exact", "linear") and not np.any(reference.standard_error)
+    return family.reference(_dense(sigmas)) if closed_form else reference
 
 
 def _dense(sigmas: list[float]) -> FloatArray:

@@ -105,12 +105,11 @@ def _reference(axes: Axes, section: Section, middle: np.ndarray, lower: np.ndarr
         axes.fill_between(sigma, lower, upper, color=INK.light, alpha=0.3, linewidth=0)
         return
     dash = (0, (5, 3)) if kind == "approximate" else "solid"
-    axes.plot(sigma, middle, color=INK.light, linewidth=2.2, linestyle=dash)
+    axes.plot(sigma, middle, color=INK.light, linewidth=2.2, linestyle=dash, marker="_" if len(sigma) == 1 else "")
 
 
 def _line(axes: Axes, method: Method, columns: tuple[str, str, str]) -> None:
-    value, low, high = (method.drawn[column].to_numpy(dtype=np.float64) for column in columns)
-    sigma = method.drawn["sigma"].to_numpy(dtype=np.float64)
+    sigma, value, low, high = (method.drawn[name].to_numpy(dtype=np.float64) for name in ("sigma", *columns))
     axes.fill_between(sigma, low, high, color=method.style.colour.light, alpha=0.18, linewidth=0)
     axes.plot(sigma, value, **_look(method))  # pyright: ignore[reportArgumentType]
 

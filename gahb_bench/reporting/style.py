@@ -41,6 +41,7 @@ HUES = {
 }
 # Dash lengths in pixels; () is a solid line.
 DASHES = ((), (7, 3), (2, 3), (9, 3, 2, 3))
+THEORY_DASHES = ((2, 3), (2, 6), (5, 3), (9, 4), (5, 3, 2, 3), (9, 3, 2, 3))
 MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "x")
 
 

@@ -260,6 +260,9 @@ def test_every_kind_of_reference(tmp_path, monkeypatch):
         assert sentence in markdown_text, kind
         reference = drawn[specs[kind]]["reference"]
         assert reference["band"] is (kind in ("noisy", "bracket"))
+        closed_form = kind in ("exact", "linear")  # anything else is evaluated at the run's noise levels alone
+        assert (len(reference["sigma"]) > 40) is closed_form
+        assert closed_form or reference["sigma"] == list(SIGMAS)
         assert sections[specs[kind]].has_regret is (kind != "none")
     assert drawn[specs["approximate"]]["reference"]["curves"][0]["name"] == "<i>the genie's risk</i>"
     bracket = drawn[specs["bracket"]]["reference"]
@@ -445,8 +448,10 @@ def test_colours_stand_out_from_the_page(theme):
     for hue in (style.INK, style.GREY, *style.HUES.values()):
         ends = sorted([linear(parse(getattr(hue, theme))) @ weights, ground])
         assert (ends[1] + 0.05) / (ends[0] + 0.05) >= 3
-    assert f"--paper: {style.PAPER}" in html.template("page.css")
-    assert f"--paper: {style.NIGHT}" in html.template("page.css")
+    for colour in (style.PAPER, style.NIGHT):
+        assert f"--paper: {colour};" in html.template("page.css")
+    for colour in style.INK:
+        assert f"--ink: {colour};" in html.template("page.css")
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ class FamilyCharts {
       if (input.checked) this.metric = input.value;
     }
     for (const button of section.querySelectorAll(".legend button")) {
+      if (button.getAttribute("aria-pressed") === "false") this.hidden.add(button.dataset.curve);
       button.addEventListener("click", () => this.toggle(button));
     }
   }
@@ -123,12 +124,13 @@ class FamilyCharts {
     if (!this.hidden.has("reference")) {
       if (reference.band) traces.push(band(reference.sigma, reference.low.map(of), reference.high.map(of), faint(colour("ink"), bracket ? 0.3 : 0.15)));
       const line = { color: colour("ink"), width: bracket ? 0 : 3, dash: reference.kind === "approximate" ? "6px,4px" : "solid" };
+      const single = reference.sigma.length > 1 ? {} : { mode: "markers", marker: { color: line.color, symbol: "line-ew-open", size: 22 } };
       const text = reference.mse.map((v, i) => `<b>${plain(reference.name)}</b><br>σ = ${significant(reference.sigma[i])}<br>MSE ${bracket ? `${significant(reference.low[i])} to ${significant(reference.high[i])}` : significant(v)}`);
-      traces.push({ x: reference.sigma, y: reference.mse.map(of), mode: "lines", line, text, hovertemplate: "%{text}<extra></extra>" });
+      traces.push({ x: reference.sigma, y: reference.mse.map(of), mode: "lines", line, ...single, text, hovertemplate: "%{text}<extra></extra>" });
     }
     reference.curves.forEach((curve, index) => {
       if (this.hidden.has(`theory-${index}`)) return;
-      traces.push({ x: reference.sigma, y: curve.mse.map(of), mode: "lines", line: { color: colour("soft"), width: 2, dash: "2px,3px" }, hovertemplate: `${plain(curve.name)}<extra></extra>` });
+      traces.push({ x: reference.sigma, y: curve.mse.map(of), mode: "lines", line: { color: colour("soft"), width: 2, dash: curve.dash }, hovertemplate: `${plain(curve.name)}<extra></extra>` });
     });
     return traces;
   }
