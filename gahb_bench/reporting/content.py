@@ -13,6 +13,7 @@ from gahb_bench.families.base import Family
 from gahb_bench.reporting import words
 from gahb_bench.reporting.folder import Manifest, PlannedDenoiser, PlannedFamily, RunData
 from gahb_bench.reporting.style import Style, rank, styles
+from gahb_bench.scoring.curve import ATTAINS
 from gahb_bench.scoring.exponent import Fit, exponent
 from gahb_bench.types import FloatArray, Reference
 
@@ -189,8 +190,7 @@ def _section(run: RunData, plan: PlannedFamily, anchor: str, looks: dict[str, St
         reference = _stored_reference(curves)
     planned = sorted(plan.denoisers, key=lambda denoiser: rank(denoiser.knows))
     methods = tuple(_method(run, plan.spec, denoiser, curves, scores, looks[denoiser.spec]) for denoiser in planned)
-    paired = [m for m in methods if m.knows == "law" and len(m.curve) and (m.curve["regret_db"] == 0).all()]
-    attaining = paired[0] if paired else None  # its own paired regret is exactly 0
+    attaining = next((m for m in methods if m.spec == ATTAINS.get(reference.kind) and len(m.curve)), None)
     check = None if family is None or attaining is None else _oracle_check(family, attaining, scores)
     return Section(plan, anchor, family, reference, methods, attaining, check, rebuilt)
 

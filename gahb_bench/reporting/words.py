@@ -34,7 +34,8 @@ REFERENCE_KIND = {
     ),
     "bracket": (
         "known to lie in a bracket",
-        "The MMSE is not known exactly, but it is certified to lie inside the band. Regret is measured from the band's "
+        "The MMSE is not known exactly: it lies inside the band, whose two ends are simulated "
+        "bounds with standard errors. Regret is measured from the band's "
         "geometric middle, and its interval runs from the upper end of the band to the lower.",
     ),
     "approximate": (
@@ -172,7 +173,7 @@ def how_sure(reference: Reference) -> str:
     if reference.kind == "none":
         return ""
     if worst == 0:
-        return "It has no statistical error: it is computed to rounding." if reference.kind != "approximate" else ""
+        return "It has no statistical error." if reference.kind != "approximate" else ""
     if not math.isfinite(worst):
         return "Its error is not stated."
     return f"Its standard error is at most {_percent(worst)} of its value (the band is 95 %)."

@@ -75,22 +75,18 @@ class RunFolder:
 
     def load_part(self, cell: Cell) -> Evaluation | None:
         """A finished cell, or None if there is none; a part that cannot be read counts as none, and is noted."""
-        path = self._part(cell)
-        try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as part:
-                columns = {name: part[name] for name in _ROW_COLUMNS}
-                knows, shown = str(part["knows"]), part["shown"]
-        except FileNotFoundError:
+        part = _read_part(self._part(cell))
+        if part is None:
             return None
-        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
-            self.damaged.append(path)
+        if not {"knows", "shown", *_ROW_COLUMNS} <= set(part):
+            self.damaged.append(self._part(cell))
             return None
-        rows = pd.DataFrame(
-            {"family": cell.family, "denoiser": cell.denoiser, "knows": knows, "sigma": cell.sigma, **columns}
-        )
+        columns = {name: part[name] for name in _ROW_COLUMNS}
+        addresses = {"family": cell.family, "denoiser": cell.denoiser, "knows": str(part["knows"]), "sigma": cell.sigma}
+        rows = pd.DataFrame({**addresses, **columns})
         rows.insert(6, "status", "ok")
         rows.insert(7, "reason", "")
-        return Evaluation(rows, shown)
+        return Evaluation(rows, part["shown"])
 
     def forget(self) -> None:
         """Remove this plan's finished parts (``--no-resume``)."""
@@ -148,26 +144,32 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def estimates(folder: Path) -> dict[tuple[str, str, float], np.ndarray]:
-    """The estimates of the first few images, float32 ``(k, c, h, w)``, by (family, denoiser, sigma)."""
-    manifest = json.loads((folder / "run.json").read_text(encoding="utf-8"))["plan"]
+    """The estimates of the first few images, float32 ``(k, c, h, w)``, by (family, denoiser, sigma).
+
+    Cells without a part, or with a damaged one, are missing.
+    """
+    plan = json.loads((folder / "run.json").read_text(encoding="utf-8"))["plan"]
     found = {}
-    for family in manifest["families"]:
+    for family in plan["families"]:
         for denoiser in family["denoisers"]:
-            for sigma in manifest["sigmas"]:
-                cell = Cell(
-                    family["spec"],
-                    denoiser["spec"],
-                    denoiser["digest"],
-                    sigma,
-                    manifest["images"],
-                    manifest["seed"],
-                    manifest["split"],
-                )
-                path = folder / "parts" / f"{cell.key}.npz"
-                if path.exists():
-                    with np.load(path, allow_pickle=False) as part:
-                        found[family["spec"], denoiser["spec"], sigma] = part["shown"]
+            names = family["spec"], denoiser["spec"]
+            for sigma in plan["sigmas"]:
+                cell = Cell(*names, denoiser["digest"], sigma, plan["images"], plan["seed"], plan["split"])
+                part = _read_part(folder / "parts" / f"{cell.key}.npz")
+                if part:
+                    found[*names, sigma] = part["shown"]
     return found
+
+
+def _read_part(path: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of a part; empty if it cannot be read, None if it is not there."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as part:
+            return {name: part[name] for name in part.files}
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
+        return {}
 
 
 @contextmanager

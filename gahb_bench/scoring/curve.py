@@ -29,7 +29,7 @@ COLUMNS = [
     "status",
 ]
 # The denoiser whose risk the reference states, by kind: on the same images it gives the paired regret.
-_ATTAINS = {"exact": "mmse", "linear": "wiener"}
+ATTAINS = {"exact": "mmse", "linear": "wiener"}
 
 
 def curves(table: pd.DataFrame) -> pd.DataFrame:
@@ -65,7 +65,7 @@ def _family_curves(family: str, table: pd.DataFrame) -> pd.DataFrame:
     reference = catalog.family(family).reference(sigmas)
     grids = {str(name): _grid(rows, sigmas) for name, rows in table.groupby("denoiser", sort=False)}
     knows = table.drop_duplicates("denoiser").set_index("denoiser")["knows"]
-    attained = grids.get(_ATTAINS.get(reference.kind, ""))
+    attained = grids.get(ATTAINS.get(reference.kind, ""))
     rows = []
     for name, grid in grids.items():
         scored = table[table["denoiser"] == name]["sigma"].unique()
