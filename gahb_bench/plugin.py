@@ -36,7 +36,7 @@ class Plugin(BaseModel):
         try:
             return cls(**parameters)
         except ValidationError as error:
-            raise UsageError("; ".join(_explain(cls, problem) for problem in error.errors()) + ".") from None
+            raise UsageError(_explain(cls, error)) from None
 
     @model_validator(mode="before")
     @classmethod
@@ -73,10 +73,15 @@ def _is_tuple(cls: type[Plugin], key: str) -> bool:
     return key in cls.model_fields and get_origin(cls.model_fields[key].annotation) is tuple
 
 
-def _explain(cls: type[Plugin], problem: Any) -> str:
-    """One pydantic problem as a sentence for the user."""
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "it should be")
-    if not problem["loc"]:
-        return f"{cls.name}: {message}"
-    key = str(problem["loc"][0])
-    return f"{cls.name}: {key}={format_value(problem['input'])} is not allowed: {message[0].lower()}{message[1:]}"
+def _explain(cls: type[Plugin], error: ValidationError) -> str:
+    """What pydantic refused, as sentences for the user: one a parameter."""
+    reasons: dict[str, list[str]] = {}
+    for problem in error.errors():
+        message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "it should be").rstrip(".")
+        subject = cls.name
+        if problem["loc"]:
+            key = str(problem["loc"][0])
+            subject = f"{cls.name}: {key}={format_value(problem['input'])} is not allowed"
+            message = message[0].lower() + message[1:]
+        reasons.setdefault(subject, []).append(message)
+    return "; ".join(f"{subject}: {', or '.join(messages)}" for subject, messages in reasons.items()) + "."

@@ -1,0 +1,20 @@
+"""The estimate that does nothing: the noisy image itself."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from gahb_bench.denoisers.base import Denoiser
+from gahb_bench.types import Images
+
+
+class Identity(Denoiser):
+    """The noisy image itself: ``x_hat = y``, risk ``sigma^2``. The line every denoiser must beat."""
+
+    name: ClassVar = "identity"
+    knows: ClassVar = "nothing"
+    source: ClassVar = "definition"
+
+    def estimate(self, y: Images, sigma: Tensor) -> Images:
+        del sigma
+        return y.clone()

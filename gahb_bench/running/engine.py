@@ -1,0 +1,150 @@
+"""Does a plan: evaluates the cells that are not yet finished, keeps each as it comes, and makes the tables."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from gahb_bench import catalog
+from gahb_bench.denoisers.base import Denoiser
+from gahb_bench.errors import UsageError
+from gahb_bench.noise import unit_noise
+from gahb_bench.running.environment import environment
+from gahb_bench.running.plan import RESULTS_VERSION, Cell, Plan
+from gahb_bench.running.store import RunFolder
+from gahb_bench.scoring.curve import curves
+from gahb_bench.scoring.score import Evaluation, evaluate
+from gahb_bench.types import Batch, Images
+
+# An executor takes a function and cells, and yields each cell with its evaluation, in any order.
+Executor = Callable[[Callable[[Cell], Evaluation], Sequence[Cell]], Iterable[tuple[Cell, Evaluation]]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run."""
+
+    folder: Path
+    scores: pd.DataFrame
+    curves: pd.DataFrame
+    resumed: int
+    damaged: tuple[str, ...]
+    failures: list[dict[str, Any]] = field(default_factory=list)
+
+
+def serial(work: Callable[[Cell], Evaluation], cells: Sequence[Cell]) -> Iterator[tuple[Cell, Evaluation]]:
+    """The executor of one process: one cell after the other."""
+    for cell in cells:
+        yield cell, work(cell)
+
+
+def run(
+    plan: Plan,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    resume: bool = True,
+    command: str = "",
+    executor: Executor = serial,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Outcome:
+    """Do a plan and keep it in a folder.
+
+    Parameters
+    ----------
+    plan : Plan
+    folder : Path
+        Finished cells found there are not computed again, unless ``resume`` is false.
+    device : str
+        Where denoisers compute.
+    command : str
+        The command line, for the record.
+    executor : Executor
+        How cells are computed; everything else is the same for every executor.
+    progress : callable (done, total)
+        Told after every cell.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be used; finished cells are kept.
+    UsageError
+        If the device does not exist.
+    """
+    check_device(device)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    cells = plan.cells()
+    with RunFolder(folder, plan).held() as store:
+        if not resume:
+            store.forget()
+        damaged = tuple(cell.key for cell in cells if store.is_damaged(cell))
+        found = {cell.key: part for cell in cells if (part := store.load_part(cell)) is not None}
+        manifest = {
+            "results_version": RESULTS_VERSION,
+            "command": command,
+            "started": started.isoformat(timespec="seconds"),
+            "environment": environment(device),
+        }
+        store.write_manifest({**manifest, "status": "partial", "finished": None, "seconds": None, "failures": []})
+        resumed, done = len(found), len(found)
+        progress(done, len(cells))
+        for cell, evaluation in executor(
+            partial(evaluate_cell, device=device), [c for c in cells if c.key not in found]
+        ):
+            store.save_part(cell, evaluation)
+            found[cell.key] = evaluation
+            done += 1
+            progress(done, len(cells))
+        scores = pd.concat([found[cell.key].rows for cell in cells], ignore_index=True)
+        table = curves(scores)
+        store.write_tables(scores, table)
+        failures = _failures(scores)
+        seconds = round(time.perf_counter() - clock, 3)
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        status = "partial" if failures else "complete"
+        store.write_manifest(
+            {**manifest, "status": status, "finished": finished, "seconds": seconds, "failures": failures}
+        )
+    return Outcome(folder, scores, table, resumed, damaged, failures)
+
+
+def evaluate_cell(cell: Cell, device: str = "cpu") -> Evaluation:
+    """Compute one cell from its text alone (so that it can be done in any process)."""
+    batch, z = _images(cell.family, cell.images, cell.seed, cell.split, device)
+    return evaluate(_denoiser(cell.denoiser, cell.family), batch, z, cell.sigma)
+
+
+@lru_cache(maxsize=1)
+def _images(family: str, images: int, seed: int, split: str, device: str) -> tuple[Batch, Images]:
+    batch = catalog.family(family).sample(range(images), seed=seed, split=split, device=device)
+    return batch, unit_noise(batch)
+
+
+@lru_cache(maxsize=1)
+def _denoiser(spec: str, family: str) -> Denoiser:
+    return catalog.denoiser(spec, family)
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that does not exist here."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"the device {device!r} cannot be used: {reason} Give --device cpu, cuda or cuda:0.") from None
+
+
+def _failures(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    """One entry for each cell in which an image failed."""
+    failed = scores[scores["status"] != "ok"]
+    groups = failed.groupby(["family", "denoiser", "sigma"], sort=False)
+    return [
+        {"family": family, "denoiser": denoiser, "sigma": sigma, "images": len(rows), "reason": rows["reason"].iloc[0]}
+        for (family, denoiser, sigma), rows in groups
+    ]

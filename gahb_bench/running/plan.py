@@ -1,0 +1,174 @@
+"""What a run is to do: resolved, checked and hashed before anything is computed."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from gahb_bench import catalog, rng
+from gahb_bench import spec as specs
+from gahb_bench.errors import UsageError
+from gahb_bench.families.base import Family
+from gahb_bench.scoring.score import check_images, refuse_duplicates
+from gahb_bench.types import FloatArray, check_sigmas
+
+# Raised whenever a change makes any stored number differ, so that old parts are not mixed with new ones.
+RESULTS_VERSION = 1
+
+DEFAULT_SIGMAS = "0.0031622776601683794:3.1622776601683795:13"
+DEFAULT_DENOISERS = (
+    "identity",
+    "wavelet",
+    "wavelet:rule=sure",
+    "wavelet:shifts=all",
+    "wavelet:rule=bayes,shifts=all",
+    "ideal",
+    "ideal:basis=fourier",
+)
+
+
+@dataclass(frozen=True)
+class DenoiserPlan:
+    """One denoiser, resolved: canonical spec, what it knows, all its parameters, hash of what the spec leaves out."""
+
+    spec: str
+    knows: str
+    parameters: dict[str, Any]
+    digest: str
+
+
+@dataclass(frozen=True)
+class FamilyPlan:
+    """One family and the denoisers to score on it."""
+
+    spec: str
+    name: str
+    parameters: dict[str, Any]
+    denoisers: tuple[DenoiserPlan, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The unit of work: one denoiser on one family at one noise level, all images. Picklable text and numbers."""
+
+    family: str
+    denoiser: str
+    digest: str
+    sigma: float
+    images: int
+    seed: int
+    split: str
+
+    @property
+    def key(self) -> str:
+        """Hash of everything the result depends on."""
+        return _hash([RESULTS_VERSION, asdict(self)])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole run."""
+
+    families: tuple[FamilyPlan, ...]
+    sigmas: tuple[float, ...]
+    images: int
+    seed: int
+    split: str = "test"
+
+    def cells(self) -> list[Cell]:
+        """All cells, in the order of the score table."""
+        return [
+            Cell(family.spec, denoiser.spec, denoiser.digest, sigma, self.images, self.seed, self.split)
+            for family in self.families
+            for denoiser in family.denoisers
+            for sigma in self.sigmas
+        ]
+
+    @property
+    def key(self) -> str:
+        """Hash of the plan: two runs with the same key have the same numbers."""
+        return _hash([cell.key for cell in self.cells()])
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as it stands in run.json."""
+        return asdict(self)
+
+
+def make_plan(
+    families: Sequence[str],
+    denoisers: Sequence[str] | None = None,
+    sigmas: object = None,
+    images: int = 128,
+    seed: int = 0,
+) -> Plan:
+    """Resolve and check a run.
+
+    Parameters
+    ----------
+    families, denoisers : sequences of specs; without denoisers, each family's oracles and the default set
+    sigmas : noise levels, default 13 quarter decades from 10^-2.5 to 10^0.5
+    images, seed : how many images, which seed
+
+    Raises
+    ------
+    UsageError
+        For anything that is unknown, not allowed, or given twice.
+    """
+    if not families:
+        raise UsageError("no family given: name at least one, for example --family calpha.")
+    levels = np.unique(check_sigmas(parse_sigmas(DEFAULT_SIGMAS) if sigmas is None else sigmas))
+    check_images(images)
+    rng.check_seed(seed)
+    planned = tuple(_plan_family(catalog.family(spec), denoisers) for spec in families)
+    if len({family.spec for family in planned}) < len(planned):
+        raise UsageError(f"a family is given twice among {', '.join(family.spec for family in planned)}: give it once.")
+    return Plan(planned, tuple(float(s) for s in levels), int(images), int(seed))
+
+
+def default_denoisers(family: Family) -> list[str]:
+    """The family's oracles, then the default set."""
+    module = catalog.oracle_module(family.name)
+    return [*(module.defaults(family) if module else ()), *DEFAULT_DENOISERS]
+
+
+def parse_sigmas(text: str) -> FloatArray:
+    """Noise levels as written: ``0.01,0.1`` or ``low:high:count``, evenly spaced in log sigma, both ends included.
+
+    >>> parse_sigmas("0.01:1:3").tolist()
+    [0.01, 0.1, 1.0]
+    """
+    try:
+        if ":" in text:
+            low, high, count = text.split(":")
+            ends = check_sigmas([float(low), float(high)])
+            if int(count) < 2:
+                raise ValueError
+            return np.geomspace(ends[0], ends[1], int(count))
+        values = [float(piece) for piece in text.split(",") if piece.strip()]
+    except UsageError:
+        raise
+    except ValueError:
+        raise UsageError(
+            f"cannot read the noise levels {text!r}: write them as 0.01,0.1,1 or as low:high:count with count >= 2, "
+            "for example 0.003:3:13."
+        ) from None
+    return check_sigmas(values)
+
+
+def _plan_family(family: Family, denoisers: Sequence[str] | None) -> FamilyPlan:
+    made = [catalog.denoiser(spec, family) for spec in denoisers or default_denoisers(family)]
+    refuse_duplicates(denoiser.spec for denoiser in made)
+    resolved = tuple(DenoiserPlan(d.spec, d.knows, d.parameters, d.digest) for d in made)
+    return FamilyPlan(family.spec, family.name, family.parameters, resolved)
+
+
+def split_specs(texts: Sequence[str] | None) -> list[str] | None:
+    """Comma-separated lists, given once or repeatedly, as one list of specs."""
+    return [spec for text in texts for spec in specs.parse_list(text)] if texts else None
+
+
+def _hash(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]

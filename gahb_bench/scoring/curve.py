@@ -1,0 +1,145 @@
+"""Curves: mean MSE over images, its interval, and the distance to the optimum in dB."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gahb_bench import catalog
+from gahb_bench.scoring.intervals import mean_interval, ratio_interval
+from gahb_bench.types import Reference
+
+COLUMNS = [
+    "family",
+    "denoiser",
+    "knows",
+    "sigma",
+    "images",
+    "mse",
+    "mse_low",
+    "mse_high",
+    "psnr_db",
+    "reference_kind",
+    "reference_mse",
+    "reference_low",
+    "reference_high",
+    "regret_db",
+    "regret_db_low",
+    "regret_db_high",
+    "exponent",
+    "status",
+]
+# The denoiser whose risk the reference states, by kind: on the same images it gives the paired regret.
+_ATTAINS = {"exact": "mmse", "linear": "wiener"}
+
+
+def curves(table: pd.DataFrame) -> pd.DataFrame:
+    """Curves from per-image scores (`gahb_bench.score`): one row per family, denoiser and noise level.
+
+        mse        mean over images, with a 95 % BCa bootstrap interval
+        psnr_db    -10 log10 mse
+        regret_db  10 log10(mse / reference), with a 95 % interval
+
+    Where the denoiser that attains the reference (``mmse``; ``wiener`` for the linear reference) was scored on the
+    same images, the regret is *paired*: 10 log10 of the ratio of the two mean MSEs on those images, so that the luck
+    of the draw cancels; that denoiser itself is then at exactly 0. Otherwise it is taken against ``reference_mse``;
+    for a bracket the regret is an interval from the upper to the lower end. ``exponent`` is the local slope
+    d log mse / d log sigma through neighbouring noise levels. A cell in which any image failed has status ``failed``
+    and no numbers: a mean over the images that happened to work would flatter it.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        The columns of scores.parquet.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of curves.csv.
+    """
+    parts = [_family_curves(str(family), rows) for family, rows in table.groupby("family", sort=False)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+
+
+def _family_curves(family: str, table: pd.DataFrame) -> pd.DataFrame:
+    sigmas = np.sort(table["sigma"].unique())
+    reference = catalog.family(family).reference(sigmas)
+    grids = {str(name): _grid(rows, sigmas) for name, rows in table.groupby("denoiser", sort=False)}
+    knows = table.drop_duplicates("denoiser").set_index("denoiser")["knows"]
+    attained = grids.get(_ATTAINS.get(reference.kind, ""))
+    rows = []
+    for name, grid in grids.items():
+        scored = table[table["denoiser"] == name]["sigma"].unique()
+        curve = _curve(grid, attained, reference)
+        curve.insert(0, "family", family)
+        curve.insert(1, "denoiser", name)
+        curve.insert(2, "knows", knows[name])
+        rows.append(curve[curve["sigma"].isin(scored)])
+    return pd.concat(rows, ignore_index=True)[COLUMNS]
+
+
+def _grid(rows: pd.DataFrame, sigmas: NDArray) -> pd.DataFrame:
+    """Images by noise levels (rows sorted by noise level); NaN where an image failed or was not scored."""
+    return rows.pivot_table(index="sigma", columns="image", values="mse", dropna=False).reindex(sigmas)
+
+
+def _curve(grid: pd.DataFrame, attained: pd.DataFrame | None, reference: Reference) -> pd.DataFrame:
+    values = grid.to_numpy(dtype=np.float64)
+    whole = np.isfinite(values).all(axis=1)
+    mse, low, high = (np.full(len(values), np.nan) for _ in range(3))
+    mse[whole] = values[whole].mean(axis=1)
+    low[whole], high[whole] = mean_interval(values[whole])
+    regret, regret_low, regret_high = _regret(grid, whole, (mse, low, high), attained, reference)
+    return pd.DataFrame(
+        {
+            "sigma": reference.sigma,
+            "images": np.isfinite(values).sum(axis=1),
+            "mse": mse,
+            "mse_low": low,
+            "mse_high": high,
+            "psnr_db": -_decibel(mse),
+            "reference_kind": reference.kind,
+            "reference_mse": reference.mse,
+            "reference_low": reference.lower,
+            "reference_high": reference.upper,
+            "regret_db": regret,
+            "regret_db_low": regret_low,
+            "regret_db_high": regret_high,
+            "exponent": local_exponent(reference.sigma, mse),
+            "status": np.where(whole, "ok", "failed"),
+        }
+    )
+
+
+def _regret(
+    grid: pd.DataFrame,
+    whole: NDArray[np.bool_],
+    measured: tuple[NDArray, NDArray, NDArray],
+    attained: pd.DataFrame | None,
+    reference: Reference,
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Regret in dB and its interval: paired where possible, otherwise against the reference."""
+    mse, low, high = measured
+    margin = 2 * np.nan_to_num(reference.standard_error)
+    regret = _decibel(mse / reference.mse)
+    regret_low = _decibel(low / (reference.upper + margin))
+    regret_high = _decibel(high / np.maximum(reference.lower - margin, np.finfo(float).tiny))
+    if attained is None or list(attained.columns) != list(grid.columns):
+        return regret, regret_low, regret_high
+    best = attained.to_numpy(dtype=np.float64)
+    paired = whole & np.isfinite(best).all(axis=1)
+    values = grid.to_numpy(dtype=np.float64)[paired]
+    regret[paired] = _decibel(values.mean(axis=1) / best[paired].mean(axis=1))
+    ends = ratio_interval(values, best[paired])
+    regret_low[paired], regret_high[paired] = _decibel(ends[0]), _decibel(ends[1])
+    return regret, regret_low, regret_high
+
+
+def local_exponent(sigma: NDArray, mse: NDArray) -> NDArray:
+    """Local slope d log mse / d log sigma by central differences; NaN beside a missing value."""
+    if len(sigma) < 2:
+        return np.full(len(sigma), np.nan)
+    return np.gradient(np.log(mse), np.log(sigma))
+
+
+def _decibel(ratio: NDArray) -> NDArray:
+    return 10 * np.log10(ratio)

@@ -1,0 +1,77 @@
+"""The exponent of a measured curve: the slope of log MSE against log sigma over a stated range, with its error."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from gahb_bench import catalog
+from gahb_bench.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted exponent beside what theory says.
+
+    value, standard_error : least-squares slope of log mean MSE against log sigma, jackknife over images
+    low, high : the range of sigma actually used, with ``levels`` noise levels in it
+    reference : the same fit through the reference curve at the same noise levels (finite size); NaN if unknown
+    asymptotic : the theoretical exponent for large images and small noise, or None
+    """
+
+    value: float
+    standard_error: float
+    low: float
+    high: float
+    levels: int
+    reference: float
+    asymptotic: float | None
+
+
+def exponent(table: pd.DataFrame, family: str, denoiser: str, low: float = 0.01, high: float = 1.0) -> Fit:
+    """Fit the exponent of one denoiser on one family over ``low <= sigma <= high``.
+
+    The images are the same at every noise level, so errors at different levels are correlated: the standard error is
+    a jackknife over images of the whole fit, not a regression formula.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Per-image scores.
+    family, denoiser : str
+        Canonical specs, as in the table.
+    low, high : float
+        Range of noise levels, both ends included (to within rounding).
+
+    Raises
+    ------
+    UsageError
+        If the range holds fewer than two scored noise levels, or some image failed there.
+    """
+    rows = table[(table["family"] == family) & (table["denoiser"] == denoiser)]
+    rows = rows[rows["sigma"].between(low * (1 - 1e-9), high * (1 + 1e-9))]
+    grid = rows.pivot_table(index="sigma", columns="image", values="mse", dropna=False)
+    values = grid.to_numpy(dtype=np.float64)
+    if len(grid) < 2 or not np.isfinite(values).all():
+        raise UsageError(
+            f"no exponent for {denoiser!r} on {family!r} over sigma in [{low:g}, {high:g}]: "
+            "it takes at least two noise levels at which every image was scored."
+        )
+    sigma = grid.index.to_numpy(dtype=np.float64)
+    weights = _slope_weights(np.log(sigma))
+    images = values.shape[1]
+    value = float(weights @ np.log(values.mean(axis=1)))
+    error = float("nan")
+    if images > 1:
+        without_one = (values.sum(axis=1, keepdims=True) - values) / (images - 1)
+        slopes = weights @ np.log(without_one)
+        error = float(np.sqrt((images - 1) / images * ((slopes - slopes.mean()) ** 2).sum()))
+    law = catalog.family(family).reference(sigma)
+    theory = float(weights @ np.log(law.mse)) if np.isfinite(law.mse).all() else float("nan")
+    return Fit(value, error, float(sigma[0]), float(sigma[-1]), len(sigma), theory, law.asymptotic_exponent)
+
+
+def _slope_weights(x: np.ndarray) -> np.ndarray:
+    """The weights w of the least-squares slope ``w . y`` through points (x, y)."""
+    centred = x - x.mean()
+    return centred / (centred**2).sum()

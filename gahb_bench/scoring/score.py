@@ -1,0 +1,142 @@
+"""Per-image scores: the mean squared error of every denoiser on the same images with the same noise."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from gahb_bench import catalog
+from gahb_bench.denoisers.base import Denoiser
+from gahb_bench.errors import DenoiserError, GahbError, UsageError
+from gahb_bench.families.base import Family
+from gahb_bench.noise import scale_noise, unit_noise
+from gahb_bench.types import Batch, Images, check_sigmas
+
+COLUMNS = ["family", "denoiser", "knows", "sigma", "image", "mse", "status", "reason", "seconds"]
+SHOWN = 4  # how many images' estimates are kept for galleries
+_PIXELS_AT_ONCE = 2**19  # bounds the memory of one call, whatever the image size
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One denoiser at one noise level: a row an image, and the estimates of the first few images."""
+
+    rows: pd.DataFrame
+    shown: np.ndarray
+
+
+def score(
+    family: str | Family,
+    denoisers: Sequence[str | Denoiser | Callable[..., Any]],
+    sigmas: object,
+    images: int = 128,
+    seed: int = 0,
+    device: str = "cpu",
+) -> pd.DataFrame:
+    """Score denoisers on the first ``images`` images of a family's test split.
+
+    Parameters
+    ----------
+    family : str or Family
+    denoisers : sequence of specs, Denoisers, or callables ``(y, sigma) -> x_hat``
+    sigmas : float or sequence of floats
+        Standard deviations of the noise in image units, > 0.
+    images, seed, device
+        How many images, which seed, where to compute.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per family, denoiser, noise level and image: ``family, denoiser, knows, sigma, image, mse, status,
+        reason, seconds``. A denoiser that fails has rows with status ``failed``, its reason, and a NaN MSE.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name or parameter, or noise levels that are not positive and finite.
+
+    Examples
+    --------
+    >>> table = score("calpha:size=16", ["mmse", "identity"], [0.1], images=4)
+    >>> table.groupby("denoiser").mse.mean()["identity"] > table.groupby("denoiser").mse.mean()["mmse"]
+    True
+    """
+    law = catalog.family(family)
+    made = [catalog.denoiser(spec, law) for spec in denoisers]
+    check_images(images)
+    refuse_duplicates([denoiser.spec for denoiser in made])
+    batch = law.sample(range(images), seed=seed, split="test", device=device)
+    z = unit_noise(batch)
+    parts = [evaluate(denoiser, batch, z, float(s)).rows for denoiser in made for s in check_sigmas(sigmas)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+
+
+def evaluate(denoiser: Denoiser, batch: Batch, z: Images, sigma: float) -> Evaluation:
+    """Score one denoiser at one noise level; what goes wrong in it is recorded, not raised."""
+    count = len(batch)
+    mse, seconds = np.full(count, np.nan), np.full(count, np.nan)
+    reasons = [""] * count
+    shown: list[np.ndarray] = []
+    size = max(1, _PIXELS_AT_ONCE // batch.images[0].numel())
+    for start in range(0, count, size):
+        chosen = range(start, min(start + size, count))
+        part = batch.select(chosen)
+        y = scale_noise(part.images, z[start : chosen.stop], sigma)
+        began = time.perf_counter()
+        try:
+            with torch.no_grad():
+                x_hat = check_estimate(denoiser.given(part)(y, sigma), y, denoiser.spec)
+                error = (x_hat.double() - part.images.double()).square().mean(dim=(1, 2, 3))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except Exception as problem:  # a denoiser is foreign code: whatever it raises is a result to record
+            reason = str(problem) if isinstance(problem, GahbError) else f"{type(problem).__name__}: {problem}"
+            reasons[start : chosen.stop] = [reason] * len(chosen)
+            continue
+        mse[start : chosen.stop] = error.cpu().numpy()
+        seconds[start : chosen.stop] = (time.perf_counter() - began) / len(chosen)
+        for position in np.flatnonzero(~np.isfinite(mse[start : chosen.stop])) + start:
+            reasons[position], mse[position] = f"{denoiser.spec} returned NaN or infinity.", np.nan
+        shown.extend(x_hat[: max(SHOWN - start, 0)].float().cpu().numpy())
+    rows = pd.DataFrame(
+        {
+            "family": batch.family,
+            "denoiser": denoiser.spec,
+            "knows": denoiser.knows,
+            "sigma": float(sigma),
+            "image": np.asarray(batch.indices, dtype=np.int64),
+            "mse": mse,
+            "status": ["failed" if reason else "ok" for reason in reasons],
+            "reason": reasons,
+            "seconds": seconds,
+        },
+        columns=COLUMNS,
+    )
+    return Evaluation(rows, np.stack(shown) if shown else np.empty((0, *batch.images.shape[1:]), np.float32))
+
+
+def check_estimate(x_hat: Any, y: Images, name: str) -> Images:
+    """Refuse an estimate that is not a tensor of the shape of ``y``."""
+    if not isinstance(x_hat, torch.Tensor) or x_hat.shape != y.shape:
+        got = tuple(x_hat.shape) if isinstance(x_hat, torch.Tensor) else type(x_hat).__name__
+        raise DenoiserError(f"{name} returned {got}, but an estimate has the shape of its input, {tuple(y.shape)}.")
+    return x_hat
+
+
+def check_images(images: int) -> None:
+    """Refuse a number of images that is not a positive integer."""
+    if isinstance(images, bool) or not isinstance(images, int | np.integer) or images < 1:
+        raise UsageError(f"images={images!r} is not allowed: it is a number of images, an integer >= 1.")
+
+
+def refuse_duplicates(specs: Iterable[str]) -> None:
+    """Refuse two denoisers of one name: their rows could not be told apart."""
+    seen: set[str] = set()
+    for spec in specs:
+        if spec in seen:
+            raise UsageError(f"the denoiser {spec!r} is given twice: give it once, or give two callables two names.")
+        seen.add(spec)
