@@ -95,7 +95,7 @@ def tune(
         split=SPLIT,
         seed=seed,
         images=images,
-        method=f"grid of {coarse} values in [{method.search[0]:g}, {method.search[1]:g}], golden section to {precision:g}",
+        method=f"grid of {coarse} values in {list(method.search)}, golden section to {precision:g}",
         packages=tuple(f"{name} {version}" for name in _PACKAGES if (version := _version(name))),
     )
 

@@ -122,7 +122,7 @@ class Tunable(Denoiser):
 
 
 def tuned_folders() -> list[Path]:
-    """Where tuned tables are looked for: the user's folder (environment variable GAHB_BENCH_TUNED), then the shipped one."""
+    """Where tuned tables are looked for: the folder named by GAHB_BENCH_TUNED, if any, then the shipped one."""
     own = os.environ.get(FOLDER_VARIABLE, "")
     return [*([Path(own)] if own else []), next((path for path in _SHIPPED if path.is_dir()), _SHIPPED[-1])]
 

@@ -174,7 +174,9 @@ class LocalMmse(Denoiser):
         if not isinstance(family, Calpha):
             raise UsageError(f"{self.name} is the oracle of 'calpha', not of {family.spec!r}.")
         if family.law == "uniform":
-            raise UsageError(f"{family.spec}: only the best linear estimate is known, not E[x | patch]; use law=gaussian.")
+            raise UsageError(
+                f"{family.spec}: only the best linear estimate is known, not E[x | patch]; use law=gaussian."
+            )
         return super().bind(family)
 
     @property

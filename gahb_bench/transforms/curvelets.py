@@ -20,8 +20,10 @@ from gahb_bench.errors import MissingPackageError, UsageError
 class CurveletFrame:
     """Parseval frame of curvelets for periodic images of one size.
 
-        decimated             c_j(t) = sqrt(2 m_j) F^-1( W_j F x )(d_j t),    x = sum_j Re sqrt(2 m_j) F^-1( W_j F up_j c_j )
-        translation invariant c_j(t) = sqrt(2) F^-1( W_j F x )(t),            x = sum_j Re sqrt(2)     F^-1( W_j F c_j )
+        decimated              c_j(t) = sqrt(2 m_j) F^-1( W_j F x )(d_j t)
+                               x = sum_j Re sqrt(2 m_j) F^-1( W_j F up_j c_j )
+        translation invariant  c_j(t) = sqrt(2) F^-1( W_j F x )(t)
+                               x = sum_j Re sqrt(2) F^-1( W_j F c_j )
 
     with real windows W_j >= 0 on one side of the frequency plane, ``W_0^2 + sum_{j > 0} (W_j(k)^2 + W_j(-k)^2) = 1``,
     F the discrete Fourier transform, steps d_j, m_j their product, up_j the insertion of zeros. Both are tight frames:
@@ -61,8 +63,7 @@ class CurveletFrame:
     def bands(self, like: Tensor) -> Iterator[tuple[Tensor, tuple[int, int]]]:
         """Windows ``(height, width)``, factor sqrt(2) included, with their steps; the coarse band first."""
         windows, steps = _windows(self.height, self.width, self.scales, self.wedges)
-        for window, step in zip(windows.to(device=like.device, dtype=like.dtype), steps, strict=True):
-            yield window, step
+        yield from zip(windows.to(device=like.device, dtype=like.dtype), steps, strict=True)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Decimated coefficients: complex ``(n, c, height / d, width / d)`` a band, coarse band first."""

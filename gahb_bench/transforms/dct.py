@@ -36,9 +36,7 @@ def idct2(coefficients: Tensor) -> Tensor:
     return rows.mT @ coefficients @ columns
 
 
-def average_patches(
-    y: Tensor, patch: tuple[int, int], shrink: Callable[[Tensor], tuple[Tensor, Tensor]]
-) -> Tensor:
+def average_patches(y: Tensor, patch: tuple[int, int], shrink: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
     """Shrink the DCT of every patch, and average what overlaps; images are periodic.
 
         x_hat = sum_P a_P R_P' C^-1 w_P / sum_P a_P R_P' 1,    (w_P, a_P) = shrink(C R_P y)
