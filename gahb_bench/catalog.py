@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 Kind = Literal["families", "oracles", "denoisers"]
 _PACKAGE = "gahb_bench"
 
+# What a run shows beside the oracles of a family, unless told otherwise.
+DEFAULT_DENOISERS = (
+    "identity",
+    "wavelet",
+    "wavelet:rule=sure",
+    "wavelet:shifts=all",
+    "wavelet:rule=bayes,shifts=all",
+    "ideal",
+    "ideal:basis=fourier",
+)
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -108,6 +119,12 @@ def denoiser_entries(family: str | None) -> tuple[Entry, ...]:
     """Every denoiser that can run on a family: its oracles, the oracles of any family, and the denoisers."""
     oracles = [entry for entry in entries("oracles") if family is None or entry.family in (None, family)]
     return (*oracles, *entries("denoisers"))
+
+
+def default_denoisers(family: "Family") -> list[str]:
+    """The family's oracles, then what is shown beside them."""
+    module = oracle_module(family.name)
+    return [*(module.defaults(family) if module else ()), *DEFAULT_DENOISERS]
 
 
 def oracle_module(family: str) -> ModuleType | None:

@@ -12,7 +12,7 @@ class UsageError(GahbError, ValueError):
     """Wrong input from the user (exit code 2 on the command line)."""
 
 
-class MissingPackageError(UsageError, ImportError):
+class MissingPackageError(GahbError, ImportError):
     """An optional package is not installed: names it, and how to install it."""
 
 

@@ -1,11 +1,13 @@
 """What families, oracles, denoisers and networks have in common: a name, typed parameters, a canonical spec."""
 
-from typing import Any, ClassVar, Self, get_origin
+from typing import Any, ClassVar, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from gahb_bench.errors import UsageError, unknown
 from gahb_bench.spec import format_spec, format_value
+
+P = TypeVar("P", bound="Plugin")
 
 
 class Plugin(BaseModel):
@@ -22,7 +24,7 @@ class Plugin(BaseModel):
     source: ClassVar[str] = ""
 
     @classmethod
-    def from_parameters(cls, parameters: dict[str, Any]) -> Self:
+    def from_parameters(cls: type[P], parameters: dict[str, Any]) -> P:
         """Build from parameters, text or typed; errors name the parameter, what was given and what is allowed.
 
         Raises

@@ -1,7 +1,7 @@
 """The data that flows through the package, and its shapes."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
@@ -37,12 +37,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def to(self, device: str | torch.device) -> Self:
+    def to(self, device: str | torch.device) -> "Batch":
         """The same batch on another device."""
         latents = {name: value.to(device) for name, value in self.latents.items()}
         return replace(self, images=self.images.to(device), latents=latents)
 
-    def select(self, positions: list[int] | range) -> Self:
+    def select(self, positions: list[int] | range) -> "Batch":
         """The images at these positions (0-based, within this batch), as a batch of their own."""
         chosen = list(positions)
         latents = {name: value[chosen] for name, value in self.latents.items()}
@@ -109,13 +109,13 @@ class Reference:
         asymptotic_exponent: float | None = None,
         note: str = "",
         kind: Literal["exact", "linear"] = "exact",
-    ) -> Self:
+    ) -> "Reference":
         """A closed form: no error, both bounds equal to it."""
         zero = np.zeros_like(mse)
         return cls(kind, sigma, mse, mse, mse, zero, exponent, asymptotic_exponent, note)
 
     @classmethod
-    def none(cls, sigma: FloatArray, note: str) -> Self:
+    def none(cls, sigma: FloatArray, note: str) -> "Reference":
         """No reference is known."""
         nan = np.full(len(sigma), np.nan)
         return cls("none", sigma, nan, nan, nan, nan, nan, None, note)

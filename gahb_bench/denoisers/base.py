@@ -1,7 +1,7 @@
 """What every denoiser offers: ``x_hat = D(y, sigma)``."""
 
 from abc import abstractmethod
-from typing import ClassVar, Self
+from typing import ClassVar, TypeVar
 
 from pydantic import PrivateAttr
 from torch import Tensor
@@ -10,6 +10,8 @@ from gahb_bench.errors import UsageError
 from gahb_bench.families.base import Family
 from gahb_bench.plugin import Plugin
 from gahb_bench.types import Batch, Images, Knows, per_image_sigma
+
+D = TypeVar("D", bound="Denoiser")
 
 
 class Denoiser(Plugin):
@@ -22,7 +24,7 @@ class Denoiser(Plugin):
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         """The estimate: ``y`` is ``(n, c, h, w)`` floating point, ``sigma`` is ``(n,)`` float64, both checked."""
 
-    def __call__(self, y: Images, sigma: float | Tensor) -> Images:
+    def __call__(self, y: Tensor, sigma: float | Tensor) -> Images:
         """Denoise.
 
         Parameters
@@ -66,13 +68,13 @@ class Denoiser(Plugin):
             raise UsageError(f"{self.name} needs a family: gb.denoiser({self.name!r}, family=...).")
         return self._family
 
-    def bind(self, family: Family) -> Self:
+    def bind(self: D, family: Family) -> D:
         """The same denoiser for a family."""
-        bound = self.model_copy()
+        bound = type(self).from_parameters(self.parameters)
         bound._family = family
         return bound
 
-    def given(self, batch: Batch) -> Self:
+    def given(self: D, batch: Batch) -> D:
         """The same denoiser told of the batch it will denoise (only oracles that know latents or the image use it)."""
         del batch
         return self

@@ -7,14 +7,15 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from pydantic import PrivateAttr
 from torch import Tensor
 
-from gahb_bench.denoisers.base import Denoiser
+from gahb_bench.denoisers.base import D, Denoiser
 from gahb_bench.errors import DenoiserError, UsageError
+from gahb_bench.families.base import Family
 from gahb_bench.types import Images, Knows
 
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -63,7 +64,8 @@ class UserDenoiser(Denoiser):
         kind = UserNetwork if isinstance(call, torch.nn.Module) else cls
         made = kind()
         made._call = call
-        made._label = label or getattr(call, "__name__", type(call).__name__)
+        name = label or str(getattr(call, "__name__", type(call).__name__))
+        made._label = "".join(letter if letter.isprintable() else "?" for letter in name)
         return made
 
     @property
@@ -86,7 +88,7 @@ class UserDenoiser(Denoiser):
             content.update(repr(target).encode())
         return content.hexdigest()[:16]
 
-    def bind(self, family: object) -> Self:
+    def bind(self: D, family: Family) -> D:
         del family
         return self
 

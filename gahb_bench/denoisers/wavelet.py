@@ -26,7 +26,7 @@ class Wavelet(Denoiser):
 
         hard    w where |w| > t, else 0,         t = sigma sqrt(2 log(number of pixels))
         soft    sign(w) max(|w| - t, 0),         same t
-        sure    soft, with t a block's minimiser of Stein's unbiased risk estimate (sqrt(2 log d) if the block is sparse)
+        sure    soft, with t the minimiser of Stein's unbiased risk estimate a block (sqrt(2 log d) if sparse)
         bayes   soft, with t = sigma^2 / sqrt(max(mean(w^2) - sigma^2, 0)) a block
 
     A block is the details of one level and orientation. Coarse coefficients are kept. ``shifts=n`` averages the

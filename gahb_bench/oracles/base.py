@@ -1,7 +1,7 @@
 """Oracles: denoisers that know the law, or more than the law."""
 
 from abc import abstractmethod
-from typing import ClassVar, Self
+from typing import ClassVar, TypeVar
 
 from pydantic import PrivateAttr
 from torch import Tensor
@@ -9,6 +9,8 @@ from torch import Tensor
 from gahb_bench.denoisers.base import Denoiser
 from gahb_bench.errors import UsageError
 from gahb_bench.types import Batch, Images, Knows, PerImage, Posterior, per_image_sigma
+
+Informed = TypeVar("Informed", bound="InformedOracle")
 
 
 class PosteriorMean(Denoiser):
@@ -45,7 +47,7 @@ class InformedOracle(Denoiser):
     def needs_family(self) -> bool:
         return self.knows == "latents"
 
-    def given(self, batch: Batch) -> Self:
+    def given(self: Informed, batch: Batch) -> Informed:
         """The oracle told of the images it will denoise, in their order."""
         informed = self.model_copy()
         informed._batch = batch

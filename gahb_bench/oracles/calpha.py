@@ -1,20 +1,20 @@
 """What is best for ``calpha``: the Wiener filter, and the best filter of a bounded receptive field, in closed form."""
 
 from functools import lru_cache
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahb_bench.denoisers.base import Denoiser
+from gahb_bench.denoisers.base import D, Denoiser
 from gahb_bench.errors import UsageError
 from gahb_bench.families.base import Family
-from gahb_bench.families.calpha import Calpha
+from gahb_bench.families.calpha import Calpha, power_spectrum
 from gahb_bench.oracles.base import PosteriorMean
 from gahb_bench.oracles.calpha_local import PatchModes, patch_modes
-from gahb_bench.types import FloatArray, Images, PerImage, Posterior, Reference, check_sigmas
+from gahb_bench.types import Check, FloatArray, Images, PerImage, Posterior, Reference, check_sigmas
 
 
 def reference(family: Calpha, sigmas: FloatArray) -> Reference:
@@ -89,22 +89,19 @@ class Wiener(PosteriorMean):
         return Posterior(mean, sigma**2 * gain.mean(dim=(1, 2, 3)))
 
     def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
-        self._refuse_uniform()
+        _refuse_uniform(self._law)
         spectrum = torch.fft.fft2(v.double(), norm="ortho")
         return sigma**2 * (self._gain(sigma, y.device) * spectrum.abs() ** 2).sum(dim=(1, 2, 3))
 
     def posterior(self, y: Images, sigma: float | Tensor) -> Posterior:
-        self._refuse_uniform()
+        _refuse_uniform(self._law)
         return super().posterior(y, sigma)
 
     def _gain(self, sigma: Tensor, device: torch.device) -> Tensor:
         """g_k for each image, ``(n, 1, N, N)``."""
-        spectrum = _spectrum(self._law).to(device)
+        law = self._law
+        spectrum = _spectrum(law.size, law.alpha, law.std).to(device)
         return spectrum / (spectrum + sigma.reshape(-1, 1, 1, 1) ** 2)
-
-    def _refuse_uniform(self) -> None:
-        if self._law.law == "uniform":
-            raise UsageError(f"{self._law.spec}: the posterior is not known, only the best linear denoiser: 'wiener'.")
 
 
 class Mmse(Wiener):
@@ -122,10 +119,15 @@ class Mmse(Wiener):
     knows: ClassVar = "law"
     source: ClassVar = "Wiener 1949"
 
-    def bind(self, family: Family) -> Self:
-        bound = super().bind(family)
-        bound._refuse_uniform()
-        return bound
+    def bind(self: D, family: Family) -> D:
+        if isinstance(family, Calpha):
+            _refuse_uniform(family)
+        return super().bind(family)
+
+
+def _refuse_uniform(law: Calpha) -> None:
+    if law.law == "uniform":
+        raise UsageError(f"{law.spec}: the posterior is not known, only the best linear denoiser: 'wiener'.")
 
 
 class LocalMmse(Denoiser):
@@ -170,7 +172,7 @@ class LocalMmse(Denoiser):
                 f"({self.patch - 1} or {self.patch + 1})."
             )
 
-    def bind(self, family: Family) -> Self:
+    def bind(self: D, family: Family) -> D:
         if not isinstance(family, Calpha):
             raise UsageError(f"{self.name} is the oracle of 'calpha', not of {family.spec!r}.")
         if family.law == "uniform":
@@ -225,5 +227,35 @@ def _patch_modes(law: Calpha, patch: int) -> PatchModes:
 
 
 @lru_cache(maxsize=8)
-def _spectrum(law: Calpha) -> Tensor:
-    return torch.from_numpy(law.spectrum)[None, None]
+def _spectrum(size: int, alpha: float, std: float) -> Tensor:
+    return torch.from_numpy(power_spectrum(size, alpha, std, mean_mode=True))[None, None]
+
+
+def independent_route(family: Calpha) -> list[Check]:
+    """The oracle against dense linear algebra on 8 x 8 images of the same law (identity 6).
+
+    The covariance matrix is built from its definition, ``C(p, q) = N^-2 sum_k lambda_k cos(2 pi k (p - q) / N)``,
+    and the posterior from ``mean + C (C + s^2 I)^{-1} (y - mean)`` and ``C - C (C + s^2 I)^{-1} C``.
+    """
+    tiny = Calpha.from_parameters({**family.parameters, "size": 8})
+    oracle = Mmse.from_parameters({}).bind(tiny)
+    place = np.stack(np.meshgrid(np.arange(8), np.arange(8), indexing="ij"), axis=-1).reshape(-1, 2)
+    phase = 2 * np.pi / 8 * (place[:, None] - place[None, :])
+    k = np.fft.fftfreq(8, 1 / 8)
+    power = tiny.spectrum
+    covariance = sum(
+        power[a, b] * np.cos(k[a] * phase[..., 0] + k[b] * phase[..., 1]) for a in range(8) for b in range(8)
+    )
+    covariance = np.asarray(covariance) / 64
+    y = tiny.sample(range(4), split="val").images.double()
+    checks = []
+    for sigma in (0.01, 0.3):
+        gain = covariance @ np.linalg.inv(covariance + sigma**2 * np.eye(64))
+        dense = tiny.mean + (y.reshape(4, 64).numpy() - tiny.mean) @ gain.T
+        variance = np.trace(covariance - gain @ covariance) / 64
+        posterior = oracle.posterior(y, sigma)
+        error = np.abs(posterior.mean.reshape(4, 64).numpy() - dense).max() / tiny.std
+        checks.append(Check(f"6  mean = dense linear algebra, N=8, sigma={sigma:g}", float(error), 1e-10))
+        error = float(posterior.variance[0]) / variance - 1
+        checks.append(Check(f"6  variance = dense linear algebra, N=8, sigma={sigma:g}", error, 1e-9))
+    return checks

@@ -16,8 +16,8 @@ class Ideal(InformedOracle):
     """Ideal diagonal estimate in an orthonormal basis, with weights from the clean image's own coefficients.
 
         x_hat = B^-1( a_m (B y)_m ),
-        projector   a_m = 1 if |(B x)_m|^2 > sigma^2 else 0          risk  sum min(|(B x)_m|^2, sigma^2)
-        wiener      a_m = |(B x)_m|^2 / (|(B x)_m|^2 + sigma^2)      risk  sum |(Bx)_m|^2 sigma^2 / (|(Bx)_m|^2 + sigma^2)
+        projector   a_m = 1 if |(B x)_m|^2 > sigma^2 else 0         risk  sum min(|(B x)_m|^2, sigma^2)
+        wiener      a_m = |(B x)_m|^2 / (|(B x)_m|^2 + sigma^2)      risk  sum sigma^2 a_m
 
     Optimality
     ----------

@@ -34,7 +34,7 @@ class Outcome:
     scores: pd.DataFrame
     curves: pd.DataFrame
     resumed: int
-    damaged: tuple[str, ...]
+    damaged: tuple[Path, ...]
     failures: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -52,7 +52,7 @@ def run(
     resume: bool = True,
     command: str = "",
     executor: Executor = serial,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], object] = lambda *_: None,
 ) -> Outcome:
     """Do a plan and keep it in a folder.
 
@@ -83,7 +83,6 @@ def run(
     with RunFolder(folder, plan).held() as store:
         if not resume:
             store.forget()
-        damaged = tuple(cell.key for cell in cells if store.is_damaged(cell))
         found = {cell.key: part for cell in cells if (part := store.load_part(cell)) is not None}
         manifest = {
             "results_version": RESULTS_VERSION,
@@ -111,7 +110,7 @@ def run(
         store.write_manifest(
             {**manifest, "status": status, "finished": finished, "seconds": seconds, "failures": failures}
         )
-    return Outcome(folder, scores, table, resumed, damaged, failures)
+    return Outcome(folder, scores, table, resumed, tuple(store.damaged), failures)
 
 
 def evaluate_cell(cell: Cell, device: str = "cpu") -> Evaluation:

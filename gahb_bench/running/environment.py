@@ -27,7 +27,7 @@ def environment(device: str) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: version(name) for name in _PACKAGES},
         "threads": torch.get_num_threads(),
         "device": device,
         "cpu": _cpu(),
@@ -36,7 +36,8 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """Version of an installed package, or None."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

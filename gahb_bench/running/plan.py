@@ -18,16 +18,7 @@ from gahb_bench.types import FloatArray, check_sigmas
 # Raised whenever a change makes any stored number differ, so that old parts are not mixed with new ones.
 RESULTS_VERSION = 1
 
-DEFAULT_SIGMAS = "0.0031622776601683794:3.1622776601683795:13"
-DEFAULT_DENOISERS = (
-    "identity",
-    "wavelet",
-    "wavelet:rule=sure",
-    "wavelet:shifts=all",
-    "wavelet:rule=bayes,shifts=all",
-    "ideal",
-    "ideal:basis=fourier",
-)
+DEFAULT_SIGMAS = tuple(float(10 ** (quarter / 4)) for quarter in range(-10, 3))  # 10^-2.5 to 10^0.5
 
 
 @dataclass(frozen=True)
@@ -76,7 +67,7 @@ class Plan:
     sigmas: tuple[float, ...]
     images: int
     seed: int
-    split: str = "test"
+    split: str
 
     def cells(self) -> list[Cell]:
         """All cells, in the order of the score table."""
@@ -103,6 +94,7 @@ def make_plan(
     sigmas: object = None,
     images: int = 128,
     seed: int = 0,
+    split: str = "test",
 ) -> Plan:
     """Resolve and check a run.
 
@@ -110,7 +102,7 @@ def make_plan(
     ----------
     families, denoisers : sequences of specs; without denoisers, each family's oracles and the default set
     sigmas : noise levels, default 13 quarter decades from 10^-2.5 to 10^0.5
-    images, seed : how many images, which seed
+    images, seed, split : how many images, which seed and split
 
     Raises
     ------
@@ -119,19 +111,14 @@ def make_plan(
     """
     if not families:
         raise UsageError("no family given: name at least one, for example --family calpha.")
-    levels = np.unique(check_sigmas(parse_sigmas(DEFAULT_SIGMAS) if sigmas is None else sigmas))
+    levels = np.unique(check_sigmas(DEFAULT_SIGMAS if sigmas is None else sigmas))
     check_images(images)
     rng.check_seed(seed)
+    rng.check_split(split)
     planned = tuple(_plan_family(catalog.family(spec), denoisers) for spec in families)
     if len({family.spec for family in planned}) < len(planned):
         raise UsageError(f"a family is given twice among {', '.join(family.spec for family in planned)}: give it once.")
-    return Plan(planned, tuple(float(s) for s in levels), int(images), int(seed))
-
-
-def default_denoisers(family: Family) -> list[str]:
-    """The family's oracles, then the default set."""
-    module = catalog.oracle_module(family.name)
-    return [*(module.defaults(family) if module else ()), *DEFAULT_DENOISERS]
+    return Plan(planned, tuple(float(s) for s in levels), int(images), int(seed), split)
 
 
 def parse_sigmas(text: str) -> FloatArray:
@@ -159,7 +146,7 @@ def parse_sigmas(text: str) -> FloatArray:
 
 
 def _plan_family(family: Family, denoisers: Sequence[str] | None) -> FamilyPlan:
-    made = [catalog.denoiser(spec, family) for spec in denoisers or default_denoisers(family)]
+    made = [catalog.denoiser(spec, family) for spec in denoisers or catalog.default_denoisers(family)]
     refuse_duplicates(denoiser.spec for denoiser in made)
     resolved = tuple(DenoiserPlan(d.spec, d.knows, d.parameters, d.digest) for d in made)
     return FamilyPlan(family.spec, family.name, family.parameters, resolved)

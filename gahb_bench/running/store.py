@@ -12,6 +12,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ class RunFolder:
 
     def __init__(self, path: Path, plan: Plan) -> None:
         self.path, self.plan = path, plan
+        self.damaged: list[Path] = []
         self._parts = path / "parts"
 
     @contextmanager
@@ -72,7 +74,7 @@ class RunFolder:
         self._write(self._part(cell), content.getvalue())
 
     def load_part(self, cell: Cell) -> Evaluation | None:
-        """A finished cell, or None if there is none. A damaged part is as if it were not there."""
+        """A finished cell, or None if there is none; a part that cannot be read counts as none, and is noted."""
         path = self._part(cell)
         try:
             with np.load(path, allow_pickle=False) as part:
@@ -80,9 +82,8 @@ class RunFolder:
                 knows, shown = str(part["knows"]), part["shown"]
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile):
-            return None
-        if any(len(column) != cell.images for column in columns.values()):
+        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
+            self.damaged.append(path)
             return None
         rows = pd.DataFrame(
             {"family": cell.family, "denoiser": cell.denoiser, "knows": knows, "sigma": cell.sigma, **columns}
@@ -90,10 +91,6 @@ class RunFolder:
         rows.insert(6, "status", "ok")
         rows.insert(7, "reason", "")
         return Evaluation(rows, shown)
-
-    def is_damaged(self, cell: Cell) -> bool:
-        """Whether a part exists but cannot be read."""
-        return self._part(cell).exists() and self.load_part(cell) is None
 
     def forget(self) -> None:
         """Remove this plan's finished parts (``--no-resume``)."""
@@ -132,8 +129,8 @@ class RunFolder:
             ) from None
         if key != self.plan.key:
             raise StoreError(
-                f"{self.path} holds the run of another plan (its key is {key}, this plan's is {self.plan.key}): nothing was "
-                "changed. Give --out another folder, or remove that one."
+                f"{self.path} holds the run of another plan (key {key}, not {self.plan.key}): nothing was changed. "
+                "Give --out another folder, or remove that one."
             )
 
 
@@ -182,6 +179,6 @@ def _explained(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise StoreError(
-            f"cannot write to the run folder {path}: {error.strerror or error}. Give --out a folder that can be written, "
-            "with space left; cells that are finished are kept, and the same command goes on from them."
+            f"cannot write to the run folder {path}: {error.strerror or error}. Give --out a folder that "
+            "can be written, with space left. Finished cells are kept, and the same command goes on from them."
         ) from error

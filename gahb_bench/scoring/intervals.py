@@ -1,5 +1,7 @@
 """95 % BCa bootstrap intervals over images."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
@@ -9,6 +11,7 @@ from gahb_bench import rng
 LEVEL = 0.95
 _RESAMPLES = 2_999
 _VALUES_AT_ONCE = 2**24
+_SPREAD = 1e-12  # relative spread below which values count as equal
 
 Array = NDArray[np.float64]
 
@@ -18,24 +21,30 @@ def mean_interval(values: Array) -> tuple[Array, Array]:
 
     Bias-corrected and accelerated bootstrap over the images, one seeded set of resamples.
     """
-    return _interval((values,), lambda a, axis: np.mean(a, axis=axis))
+    return _interval((values,), _mean, varies=np.ptp(values, axis=-1) > _SPREAD * np.abs(values).mean(axis=-1))
 
 
 def ratio_interval(values: Array, reference: Array) -> tuple[Array, Array]:
     """Interval for ``mean(values) / mean(reference)``, rows paired image by image."""
-    return _interval((values, reference), lambda a, b, axis: np.mean(a, axis=axis) / np.mean(b, axis=axis))
+    ratio = values / reference
+    return _interval((values, reference), _ratio, varies=np.ptp(ratio, axis=-1) > _SPREAD * ratio.mean(axis=-1))
 
 
-def _interval(data: tuple[Array, ...], statistic: object) -> tuple[Array, Array]:
+def _mean(values: Array, axis: int) -> Array:
+    return np.mean(values, axis=axis)
+
+
+def _ratio(values: Array, reference: Array, axis: int) -> Array:
+    return np.mean(values, axis=axis) / np.mean(reference, axis=axis)
+
+
+def _interval(data: tuple[Array, ...], statistic: Callable[..., Array], varies: NDArray) -> tuple[Array, Array]:
+    """Rows that do not vary have an interval of no width, and no bootstrap distribution."""
     cells, images = data[0].shape
     low, high = np.full(cells, np.nan), np.full(cells, np.nan)
     if images < 3:
         return low, high
-    point = statistic(*data, axis=-1)  # pyright: ignore[reportCallIssue]
-    # Rows in which the statistic cannot vary have an interval of no width, and no bootstrap distribution.
-    spread = np.ptp(data[0] / data[-1], axis=-1) if len(data) > 1 else np.ptp(data[0], axis=-1)
-    varies = spread > 1e-12 * np.abs(point)
-    low[~varies] = high[~varies] = point[~varies]
+    low[~varies] = high[~varies] = statistic(*data, axis=-1)[~varies]
     if varies.any():
         found = stats.bootstrap(
             tuple(part[varies] for part in data),

@@ -1,0 +1,26 @@
+"""A run in a few lines of text, for the terminal."""
+
+import numpy as np
+import pandas as pd
+
+_LEVELS = 5
+
+
+def summary(curves: pd.DataFrame) -> str:
+    """One table a family: regret in dB at a few noise levels, or MSE where no optimum is known."""
+    blocks = [_family(str(family), rows) for family, rows in curves.groupby("family", sort=False)]
+    return "\n".join(blocks)
+
+
+def _family(family: str, rows: pd.DataFrame) -> str:
+    levels = np.sort(rows["sigma"].unique())
+    chosen = levels[np.unique(np.linspace(0, len(levels) - 1, _LEVELS).round().astype(int))]
+    known = str(rows["reference_kind"].iloc[0]) != "none"
+    what = "regret to the optimum, dB (0 is the best possible)" if known else "MSE per pixel (no optimum is known)"
+    column = "regret_db" if known else "mse"
+    lines = [f"\n{family}: {what}", f"{'denoiser':<36} {'knows':<12}" + "".join(f"{f'σ={s:.3g}':>10}" for s in chosen)]
+    for name, curve in rows.groupby("denoiser", sort=False):
+        values = curve.set_index("sigma")[column].reindex(chosen)
+        cells = "".join(f"{'failed' if np.isnan(value) else f'{value:.3g}':>10}" for value in values)
+        lines.append(f"{name!s:<36} {curve['knows'].iloc[0]:<12}{cells}")
+    return "\n".join(lines) + "\n"

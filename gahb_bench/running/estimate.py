@@ -1,0 +1,40 @@
+"""How much work a plan is, measured on a few images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gahb_bench import catalog
+from gahb_bench.noise import unit_noise
+from gahb_bench.running.plan import Plan
+from gahb_bench.scoring.score import evaluate
+
+_TRIAL_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cost of one denoiser on one family over all noise levels, or the reason why it fails."""
+
+    family: str
+    denoiser: str
+    knows: str
+    seconds_an_image: float
+    seconds: float
+    reason: str
+
+
+def estimate(plan: Plan, device: str = "cpu") -> Iterator[Estimate]:
+    """Time each denoiser at the middle noise level, after one call to warm up."""
+    sigma = plan.sigmas[len(plan.sigmas) // 2]
+    for family in plan.families:
+        law = catalog.family(family.spec)
+        batch = law.sample(range(min(_TRIAL_IMAGES, plan.images)), seed=plan.seed, split=plan.split, device=device)
+        z = unit_noise(batch)
+        for planned in family.denoisers:
+            denoiser = catalog.denoiser(planned.spec, law)
+            evaluate(denoiser, batch, z, sigma)
+            rows = evaluate(denoiser, batch, z, sigma).rows
+            reason = next((reason for reason in rows["reason"] if reason), "")
+            cost = 0.0 if reason else float(rows["seconds"].mean())
+            total = cost * plan.images * len(plan.sigmas)
+            yield Estimate(family.spec, planned.spec, planned.knows, cost, total, reason)

@@ -1,0 +1,8 @@
+"""Shapes and types are checked while tests run: every annotated function of the package goes through beartype."""
+
+import os
+
+from jaxtyping import install_import_hook
+
+if os.environ.get("GAHB_CHECK_TYPES", "1") == "1":
+    install_import_hook("gahb_bench", "beartype.beartype")

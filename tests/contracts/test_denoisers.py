@@ -1,0 +1,125 @@
+"""What every oracle and denoiser in the catalogue promises."""
+
+import numpy as np
+import pytest
+import torch
+
+import gahb_bench as gb
+from gahb_bench import catalog
+from gahb_bench.errors import GahbError, MissingPackageError, UsageError
+from gahb_bench.noise import unit_noise
+from gahb_bench.oracles.base import InformedOracle, PosteriorMean
+from gahb_bench.scoring.identities import tweedie, z_score
+
+FAMILIES = [entry.name for entry in catalog.entries("families")]
+
+
+def _cases():
+    for family in FAMILIES:
+        for entry in catalog.denoiser_entries(family):
+            yield pytest.param(family, entry.name, id=f"{family}-{entry.name}")
+
+
+def _make(family, name):
+    """The denoiser, told what it must know; families refuse oracles that do not apply to their parameters."""
+    law = gb.family(family)
+    batch = law.sample(range(3), split="val")
+    return law, batch, _denoiser(name, law).given(batch)
+
+
+def _denoiser(name, law=None):
+    """The denoiser; where its optional package is not installed the error must say how to install it."""
+    try:
+        return gb.denoiser(name, law)
+    except MissingPackageError as error:
+        assert "pip install" in str(error)
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(("family", "name"), list(_cases()))
+def test_contract(family, name):
+    law, batch, denoiser = _make(family, name)
+    y = gb.add_noise(batch, 0.2)
+    kept = y.clone()
+    x_hat = denoiser(y, 0.2)
+    assert x_hat.shape == y.shape
+    assert x_hat.dtype == y.dtype
+    assert torch.isfinite(x_hat).all()
+    assert torch.equal(y, kept), "a denoiser does not change its input"
+
+    denoiser(y.flip(0) if denoiser.knows in ("nothing", "law") else y, 0.5)
+    assert torch.equal(denoiser(y, 0.2), x_hat), "a denoiser is stateless and deterministic"
+
+    scale = max(x_hat.abs().max().item(), 1.0)
+    each = torch.full((3,), 0.2)
+    assert (denoiser(y, each) - x_hat).abs().max() < 1e-5 * scale, "sigma as a tensor"
+    one_by_one = torch.cat([gb.denoiser(name, law).given(batch.select([i]))(y[i : i + 1], 0.2) for i in range(3)])
+    assert (one_by_one - x_hat).abs().max() < 1e-4 * scale, "an estimate does not depend on its neighbours"
+
+    assert (denoiser(y.double(), 0.2).float() - x_hat).abs().max() < 1e-2 * scale
+    assert denoiser(y.double(), 0.2).dtype == torch.float64
+
+
+@pytest.mark.parametrize(("family", "name"), list(_cases()))
+def test_spec_and_errors(family, name):
+    law, batch, denoiser = _make(family, name)
+    assert gb.denoiser(denoiser.spec, law).spec == denoiser.spec
+    y = gb.add_noise(batch, 0.2)
+    for sigma in (0.0, -1.0, float("nan"), torch.ones(2)):
+        with pytest.raises(UsageError, match="sigma"):
+            denoiser(y, sigma)
+    with pytest.raises(UsageError, match=r"\(n, c, h, w\)"):
+        denoiser(y[0], 0.2)
+    with pytest.raises(UsageError, match="nonsense"):
+        gb.denoiser(f"{name}:nonsense=1", law)
+    if isinstance(denoiser, InformedOracle):
+        with pytest.raises(UsageError, match="given"):
+            gb.denoiser(name, law)(y, 0.2)
+    if denoiser.knows == "law":
+        with pytest.raises(GahbError, match="shape"):
+            denoiser(y[..., 1:], 0.2)
+
+
+def _posterior_means():
+    for family in FAMILIES:
+        for entry in catalog.entries("oracles"):
+            if entry.family == family and entry.name == "mmse":
+                yield pytest.param(family, id=family)
+
+
+@pytest.mark.parametrize("family", list(_posterior_means()))
+def test_posterior_means_satisfy_their_identities(family):
+    """Risk = posterior variance, residual orthogonal to the estimate, second-order Tweedie."""
+    law = gb.family(family)
+    oracle = gb.denoiser("mmse", law)
+    assert isinstance(oracle, PosteriorMean)
+    batch = law.sample(range(64), split="val")
+    x = batch.images.double()
+    for sigma in (0.1, 0.5):
+        y = x + sigma * unit_noise(batch).double()
+        posterior = oracle.posterior(y, sigma)
+        assert torch.equal(posterior.mean, oracle(y, sigma))
+        assert posterior.variance.shape == (64,)
+        squared = (posterior.mean - x).square().mean(dim=(1, 2, 3)).numpy()
+        assert abs(z_score(squared - posterior.variance.numpy())) < 3.5
+        inner = ((x - posterior.mean) * (posterior.mean - x.mean())).mean(dim=(1, 2, 3)).numpy()
+        assert abs(z_score(inner)) < 3.5
+        assert tweedie(oracle, batch.select(range(2)), sigma).passed
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_default_runs_name_what_exists(family):
+    law = gb.family(family)
+    for spec in catalog.default_denoisers(law):
+        gb.denoiser(spec, law)
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in catalog.entries("denoisers")])
+@pytest.mark.parametrize("shape", [(1, 1, 33, 47), (2, 1, 24, 40), (1, 1, 17, 17)])
+def test_odd_and_oblong_images(name, shape):
+    """What knows nothing works on any size."""
+    denoiser = _denoiser(name)
+    if denoiser.needs_family:
+        pytest.skip("bound to its family's size")
+    x = torch.from_numpy(np.random.default_rng(0).random(shape))
+    assert denoiser(x, 0.1).shape == shape
