@@ -15,10 +15,12 @@ from gahb_bench.types import Images
 class Nlm(Tunable):
     """Non-local means: each pixel is a mean of pixels whose surroundings look alike (scikit-image, fast variant).
 
-        x_hat_p = sum_q w_pq y_q / sum_q w_pq,    w_pq = exp(-max(|Y_p - Y_q|^2 / m - 2 sigma^2, 0) / (h sigma)^2)
+        x_hat_p = sum_q w_pq y_q / sum_q w_pq,    w_pq = exp(-d_pq) if d_pq <= 5 else 0,
+        d_pq = max(sum (Y_p - Y_q)^2 - 2 sigma^2 (patch - 1)^2, 0) / (patch h sigma)^2
 
-    over the q within ``distance`` of p (both axes), Y_p the ``patch x patch`` pixels around p, m their number. Images
-    are extended by reflection. Without a tuned table ``h = 0.8``, scikit-image's advice.
+    over the q within ``distance`` of p along both axes. Y_p is the patch around p without its first row and column,
+    (patch - 1)^2 pixels: so scikit-image's integral image has it, which also approximates the exponential. Images are
+    extended by reflection. Without a tuned table ``h = 0.8``, scikit-image's advice.
 
     References
     ----------

@@ -32,8 +32,9 @@ def _denoiser(name, law=None):
     try:
         return gb.denoiser(name, law)
     except MissingPackageError as error:
-        assert "pip install" in str(error)
-        pytest.skip(str(error))
+        message = str(error)
+    assert "pip install" in message
+    pytest.skip(message)
 
 
 @pytest.mark.parametrize(("family", "name"), list(_cases()))

@@ -7,6 +7,7 @@ import torch
 
 import gahb_bench as gb
 from gahb_bench.errors import UsageError
+from gahb_bench.families.calpha import Calpha
 from gahb_bench.noise import unit_noise
 from gahb_bench.scoring.identities import verify
 
