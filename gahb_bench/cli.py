@@ -138,7 +138,7 @@ def show(
 ) -> None:
     """Draw a gallery of a family's images, clean and noisy, as a PNG."""
     from gahb_bench import catalog
-    from gahb_bench.reporting.gallery import gallery
+    from gahb_bench.reporting.samples import draw_samples
     from gahb_bench.running.plan import parse_sigmas
     from gahb_bench.running.store import write_atomically
     from gahb_bench.scoring.score import check_images
@@ -146,7 +146,7 @@ def show(
     law = catalog.family(family)
     check_images(images)
     path = out or Path(f"{law.name}.png")
-    figure = gallery(law, list(parse_sigmas(sigmas)), images, seed, split)
+    figure = draw_samples(law, list(parse_sigmas(sigmas)), images, seed, split)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: figure.savefig(file, format="png"))

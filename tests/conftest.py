@@ -2,6 +2,8 @@
 
 import os
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread a process: pytest-xdist uses the other cores
+
 from jaxtyping import install_import_hook
 
 if os.environ.get("GAHB_CHECK_TYPES", "1") == "1":

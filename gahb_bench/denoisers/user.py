@@ -92,7 +92,7 @@ class UserDenoiser(Denoiser):
         del family
         return self
 
-    def estimate(self, y: Images, sigma: Tensor) -> Images:
+    def estimate(self, y: Images, sigma: Tensor) -> Tensor:
         shared = bool((sigma == sigma[:1]).all()) if len(sigma) else True
         level = float(sigma[0]) if shared and len(sigma) else sigma.to(y.dtype)
         x_hat = self._evaluate(y, level)

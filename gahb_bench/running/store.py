@@ -77,7 +77,7 @@ class RunFolder:
         """A finished cell, or None if there is none; a part that cannot be read counts as none, and is noted."""
         path = self._part(cell)
         try:
-            with np.load(path, allow_pickle=False) as part:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as part:
                 columns = {name: part[name] for name in _ROW_COLUMNS}
                 knows, shown = str(part["knows"]), part["shown"]
         except FileNotFoundError:

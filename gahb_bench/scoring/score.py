@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from gahb_bench import catalog
 from gahb_bench.denoisers.base import Denoiser
@@ -119,10 +120,10 @@ def evaluate(denoiser: Denoiser, batch: Batch, z: Images, sigma: float) -> Evalu
     return Evaluation(rows, np.stack(shown) if shown else np.empty((0, *batch.images.shape[1:]), np.float32))
 
 
-def check_estimate(x_hat: Any, y: Images, name: str) -> Images:
+def check_estimate(x_hat: Any, y: Tensor, name: str) -> Tensor:
     """Refuse an estimate that is not a tensor of the shape of ``y``."""
-    if not isinstance(x_hat, torch.Tensor) or x_hat.shape != y.shape:
-        got = tuple(x_hat.shape) if isinstance(x_hat, torch.Tensor) else type(x_hat).__name__
+    if not isinstance(x_hat, Tensor) or x_hat.shape != y.shape:
+        got = tuple(x_hat.shape) if isinstance(x_hat, Tensor) else type(x_hat).__name__
         raise DenoiserError(f"{name} returned {got}, but an estimate has the shape of its input, {tuple(y.shape)}.")
     return x_hat
 

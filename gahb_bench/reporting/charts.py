@@ -1,0 +1,80 @@
+"""The numbers that the page draws, as plain data for its script."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from gahb_bench.reporting import words
+from gahb_bench.reporting.content import Content, Method, Section
+from gahb_bench.reporting.gallery import Gallery
+
+_CURVE = ("sigma", "mse", "mse_low", "mse_high", "regret_db", "regret_db_low", "regret_db_high", "exponent")
+_DIGITS = 6
+
+
+def page_data(content: Content, galleries: dict[str, Gallery]) -> dict[str, Any]:
+    """Everything the page's script needs: no markup in it, and no number that is not finite."""
+    labels = content.sigma_labels
+    return {
+        "sigmas": numbers(content.sigmas),
+        "sigma_labels": list(labels.values()),
+        "families": [_family(section, galleries.get(section.spec), labels) for section in content.sections],
+    }
+
+
+def numbers(values: Iterable[float]) -> list[float | None]:
+    """Numbers for JSON: a few digits each, None for NaN and infinity."""
+    return [float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None for value in map(float, values)]
+
+
+def _family(section: Section, gallery: Gallery | None, labels: dict[float, str]) -> dict[str, Any]:
+    return {
+        "anchor": section.anchor,
+        "label": section.label,
+        "reference": _reference(section),
+        "methods": [_method(method) for method in section.methods],
+        "gallery": None if gallery is None else _gallery(gallery, labels),
+    }
+
+
+def _reference(section: Section) -> dict[str, Any]:
+    reference = section.reference
+    margin = 1.96 * np.nan_to_num(reference.standard_error)
+    return {
+        "kind": reference.kind,
+        "name": words.REFERENCE_NAME[reference.kind],
+        "sigma": numbers(reference.sigma),
+        "mse": numbers(reference.mse),
+        "low": numbers(reference.lower - margin),
+        "high": numbers(reference.upper + margin),
+        "band": bool(np.any(reference.upper + margin > reference.lower - margin)),
+        "exponent": numbers(reference.exponent),
+        "asymptotic": reference.asymptotic_exponent,
+        "curves": [
+            {"name": words.visible(name), "mse": numbers(values)} for name, values in sorted(reference.curves.items())
+        ],
+    }
+
+
+def _method(method: Method) -> dict[str, Any]:
+    return {
+        "label": method.label,
+        "knows": method.knows,
+        "light": method.style.colour.light,
+        "dark": method.style.colour.dark,
+        "dash": "solid" if not method.style.dash else ",".join(f"{length}px" for length in method.style.dash),
+        "marker": method.style.marker,
+        **{column: numbers(method.curve[column]) for column in _CURVE},
+    }
+
+
+def _gallery(gallery: Gallery, labels: dict[float, str]) -> dict[str, Any]:
+    return {
+        "levels": [labels[sigma] for sigma in gallery.levels],
+        "scaled": [words.number(255 * sigma) for sigma in gallery.levels],
+        "windows": [[words.decibel(end) for end in window] for window in gallery.windows],
+        "clean": gallery.clean,
+        "cells": gallery.cells,
+    }

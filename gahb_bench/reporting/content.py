@@ -1,0 +1,254 @@
+"""What a report says, worked out once for the page, the text and the figure."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gahb_bench import catalog
+from gahb_bench.errors import GahbError, UsageError
+from gahb_bench.families.base import Family
+from gahb_bench.reporting import words
+from gahb_bench.reporting.folder import Manifest, PlannedDenoiser, PlannedFamily, RunData
+from gahb_bench.reporting.style import Style, rank, styles
+from gahb_bench.scoring.exponent import Fit, exponent
+from gahb_bench.types import FloatArray, Reference
+
+FIT_RANGE = (0.01, 1.0)  # noise levels over which exponents are fitted
+SHOWN_LEVELS = 5  # noise levels with a column of their own in tables
+_POINTS_BETWEEN = 4  # points of the reference curve from one noise level to the next
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A cell without a number, and why."""
+
+    denoiser: str
+    sigma: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Method:
+    """One denoiser on one family. ``curve`` holds its good cells, rows of curves.csv sorted by noise level."""
+
+    plan: PlannedDenoiser
+    style: Style
+    curve: pd.DataFrame
+    troubles: tuple[Trouble, ...]
+    fit: Fit | None
+    no_fit: str
+    seconds: float
+
+    @property
+    def spec(self) -> str:
+        return self.plan.spec
+
+    @property
+    def knows(self) -> str:
+        return self.plan.knows
+
+    @property
+    def label(self) -> str:
+        """Its name with nothing invisible in it."""
+        return words.visible(self.plan.spec)
+
+    @property
+    def mean_regret(self) -> float:
+        """Mean over noise levels of the regret in dB; NaN without any."""
+        values = self.curve["regret_db"].dropna()
+        return float(values.mean()) if len(values) else float("nan")
+
+    @property
+    def worst(self) -> tuple[float, float]:
+        """The largest regret in dB, and the noise level where it is; NaN without any."""
+        values = self.curve.dropna(subset=["regret_db"])
+        if values.empty:
+            return float("nan"), float("nan")
+        row = values.loc[values["regret_db"].idxmax()]
+        return float(row["regret_db"]), float(row["sigma"])
+
+    def at(self, sigma: float) -> dict[str, Any] | None:
+        """The row of one noise level, or None where there is no number."""
+        found = self.curve[np.isclose(self.curve["sigma"], sigma, rtol=1e-9, atol=0)]
+        return found.iloc[0].to_dict() if len(found) else None
+
+
+@dataclass(frozen=True)
+class OracleCheck:
+    """The denoiser that attains the reference, measured against it.
+
+    ``rows`` holds ``sigma, measured, reference, ratio, z``, a row a noise level.
+    """
+
+    denoiser: str
+    rows: pd.DataFrame
+
+    @property
+    def largest_z(self) -> float:
+        return float(self.rows["z"].abs().max())
+
+
+@dataclass(frozen=True)
+class Section:
+    """One family."""
+
+    plan: PlannedFamily
+    anchor: str
+    family: Family | None
+    reference: Reference
+    methods: tuple[Method, ...]
+    check: OracleCheck | None
+    rebuilt: str  # why the family could not be built again here; empty if it could
+
+    @property
+    def spec(self) -> str:
+        return self.plan.spec
+
+    @property
+    def label(self) -> str:
+        return words.visible(self.plan.spec)
+
+    @property
+    def has_regret(self) -> bool:
+        return self.reference.kind != "none"
+
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        return tuple(trouble for method in self.methods for trouble in method.troubles)
+
+    def closest(self) -> Method | None:
+        """The method with the least mean regret of those that know neither the law nor the image."""
+        honest = [m for m in self.methods if m.knows in ("nothing", "training set") and np.isfinite(m.mean_regret)]
+        whole = [m for m in honest if not m.troubles]
+        return min(whole or honest, key=lambda method: method.mean_regret, default=None)
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything a report says."""
+
+    manifest: Manifest
+    sections: tuple[Section, ...]
+
+    @property
+    def sigmas(self) -> list[float]:
+        return sorted(self.manifest.plan.sigmas)
+
+    @property
+    def sigma_labels(self) -> dict[float, str]:
+        return words.sigma_labels(self.sigmas)
+
+    @property
+    def shown_sigmas(self) -> list[float]:
+        """A few noise levels, spread evenly over the run's."""
+        return spread(self.sigmas, SHOWN_LEVELS)
+
+    @property
+    def cells(self) -> int:
+        return len(self.manifest.plan.sigmas) * sum(len(section.methods) for section in self.sections)
+
+    @property
+    def troubles(self) -> int:
+        return sum(len(section.troubles) for section in self.sections)
+
+
+def content(run: RunData) -> Content:
+    """Work out what the report of a run says."""
+    looks = styles(d.spec for family in run.manifest.plan.families for d in family.denoisers)
+    sections = tuple(
+        _section(run, family, f"family-{position}", looks)
+        for position, family in enumerate(run.manifest.plan.families, start=1)
+    )
+    return Content(run.manifest, sections)
+
+
+def spread(values: list[float], count: int) -> list[float]:
+    """At most ``count`` of the values, the first and the last among them, evenly spread."""
+    chosen = np.unique(np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int))
+    return [values[position] for position in chosen]
+
+
+def _section(run: RunData, plan: PlannedFamily, anchor: str, looks: dict[str, Style]) -> Section:
+    curves = run.curves[run.curves["family"] == plan.spec]
+    scores = run.scores[run.scores["family"] == plan.spec]
+    try:
+        family, rebuilt = catalog.family(plan.spec), ""
+        reference = family.reference(_dense(run.manifest.plan.sigmas))
+    except GahbError as error:
+        family, rebuilt = None, words.sentence(error)
+        reference = _stored_reference(curves)
+    planned = sorted(plan.denoisers, key=lambda denoiser: rank(denoiser.knows))
+    methods = tuple(_method(run, plan.spec, denoiser, curves, scores, looks[denoiser.spec]) for denoiser in planned)
+    check = _oracle_check(family, methods, scores, reference)
+    return Section(plan, anchor, family, reference, methods, check, rebuilt)
+
+
+def _method(
+    run: RunData, family: str, plan: PlannedDenoiser, curves: pd.DataFrame, scores: pd.DataFrame, look: Style
+) -> Method:
+    rows = curves[curves["denoiser"] == plan.spec].sort_values("sigma")
+    good = rows[(rows["status"] == "ok") & np.isfinite(rows["mse"])]
+    mine = scores[scores["denoiser"] == plan.spec]
+    troubles = tuple(
+        Trouble(plan.spec, sigma, _reason(run, family, plan.spec, sigma, mine))
+        for sigma in sorted(run.manifest.plan.sigmas)
+        if not np.isclose(good["sigma"], sigma, rtol=1e-9, atol=0).any()
+    )
+    fit, no_fit = None, ""
+    try:
+        fit = exponent(mine, family, plan.spec, *FIT_RANGE)
+    except UsageError as error:
+        no_fit = words.sentence(error)
+    return Method(plan, look, good, troubles, fit, no_fit, float(mine["seconds"].mean()))
+
+
+def _reason(run: RunData, family: str, denoiser: str, sigma: float, scores: pd.DataFrame) -> str:
+    """Why a cell has no number: as the run recorded it, or that it was not computed."""
+    for failure in run.manifest.failures:
+        if (failure.family, failure.denoiser) == (family, denoiser) and np.isclose(failure.sigma, sigma, rtol=1e-9):
+            return words.sentence(failure.reason)
+    failed = scores[np.isclose(scores["sigma"], sigma, rtol=1e-9, atol=0) & (scores["status"] != "ok")]
+    return words.sentence(failed["reason"].iloc[0]) if len(failed) else "not computed"
+
+
+def _dense(sigmas: list[float]) -> FloatArray:
+    """The noise levels, and a few between each two."""
+    levels = np.log(np.unique(np.asarray(sigmas, dtype=np.float64)))
+    positions = np.linspace(0, len(levels) - 1, (len(levels) - 1) * _POINTS_BETWEEN + 1)
+    return np.exp(np.interp(positions, np.arange(len(levels)), levels))
+
+
+def _stored_reference(curves: pd.DataFrame) -> Reference:
+    """The reference as the run stored it, at its noise levels only."""
+    rows = curves.drop_duplicates("sigma").sort_values("sigma")
+    columns = (rows[f"reference_{name}"].to_numpy(dtype=np.float64) for name in ("mse", "low", "high"))
+    mse, lower, upper = columns
+    unknown = np.full(len(rows), np.nan)
+    kind = str(rows["reference_kind"].iloc[0]) if len(rows) else "none"
+    if kind not in words.REFERENCE_KIND:
+        kind = "none"
+    note = "As stored in the run; its standard error and its exponent are not."
+    return Reference(kind, rows["sigma"].to_numpy(dtype=np.float64), mse, lower, upper, unknown, unknown, None, note)  # pyright: ignore[reportArgumentType]
+
+
+def _oracle_check(
+    family: Family | None, methods: tuple[Method, ...], scores: pd.DataFrame, reference: Reference
+) -> OracleCheck | None:
+    """Measured MSE of the denoiser that attains the reference, over the reference, and z = difference / error.
+
+    It is the one that regrets were paired with, which is why its own are exactly 0.
+    """
+    attaining = [m for m in methods if m.knows == "law" and len(m.curve) and (m.curve["regret_db"] == 0).all()]
+    if family is None or not attaining or reference.kind not in ("exact", "linear"):
+        return None
+    method = attaining[0]
+    sigma = method.curve["sigma"].to_numpy(dtype=np.float64)
+    images = scores[scores["denoiser"] == method.spec].groupby("sigma")["mse"]
+    error = (images.std() / np.sqrt(images.count())).reindex(sigma).to_numpy(dtype=np.float64)
+    truth = family.reference(sigma)
+    measured = method.curve["mse"].to_numpy(dtype=np.float64)
+    z = (measured - truth.mse) / np.hypot(error, truth.standard_error)
+    rows = {"sigma": sigma, "measured": measured, "reference": truth.mse, "ratio": measured / truth.mse, "z": z}
+    return OracleCheck(method.label, pd.DataFrame(rows))

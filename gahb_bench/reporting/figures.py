@@ -1,0 +1,171 @@
+"""The figure of a run: MSE and regret against the noise level, a row a family."""
+
+import io
+from functools import lru_cache
+
+import matplotlib
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import NullFormatter
+
+from gahb_bench.reporting import words
+from gahb_bench.reporting.content import Content, Method, Section
+from gahb_bench.reporting.style import INK
+
+_MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "x": "X"}
+_FAR = 15.0  # dB; a method that gets further from the optimum does not set the scale for the others, as on the page
+_RATIOS = (1, 2, 10, 100, 1000)  # of errors, beside the axis in dB
+_LONGEST_NAME = 44
+_PIXELS_AN_INCH = 160
+_PARAMETERS = {
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e3e6ea",
+    "axes.edgecolor": "#8a919b",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+def png(content: Content) -> bytes:
+    """The figure as PNG."""
+    with matplotlib.rc_context(_PARAMETERS):
+        rows = len(content.sections)
+        figure = Figure(figsize=(12.5, 4.1 * rows), layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        grid = figure.add_gridspec(rows, 3, width_ratios=(1, 1, 0.62))
+        for row, section in enumerate(content.sections):
+            _mse(figure.add_subplot(grid[row, 0]), section)
+            _regret(figure.add_subplot(grid[row, 1]), section)
+            _legend(figure.add_subplot(grid[row, 2]), section)
+        file = io.BytesIO()
+        canvas.print_figure(file, format="png", dpi=_PIXELS_AN_INCH, metadata={"Software": None})
+    return file.getvalue()
+
+
+def _mse(axes: Axes, section: Section) -> None:
+    reference = section.reference
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    if section.has_regret:
+        _reference(axes, section, reference.mse, reference.lower, reference.upper)
+    for method in section.methods:
+        _line(axes, method, ("mse", "mse_low", "mse_high"))
+    values = [v for m in section.methods for v in m.curve["mse"]]
+    top = 10 * np.nanmax(reference.mse) if section.has_regret else np.inf
+    if values and max(values) > top:
+        axes.set_ylim(top=1.3 * top)
+    axes.set_title(escaped(section.label), loc="left", fontsize=10.5, fontweight="bold")
+    _finish(axes, "MSE per pixel")
+
+
+def _regret(axes: Axes, section: Section) -> None:
+    axes.set_xscale("log")
+    if not section.has_regret:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "no reference is known:\nno regret", ha="center", va="center", transform=axes.transAxes)
+        return
+    reference = section.reference
+    low, high = (10 * np.log10(bound / reference.mse) for bound in (reference.lower, reference.upper))
+    _reference(axes, section, np.zeros_like(reference.mse), low, high)
+    for method in section.methods:
+        _line(axes, method, ("regret_db", "regret_db_low", "regret_db_high"))
+    most = _most_regret(section.methods)
+    if most is not None:
+        lowest = min(0.0, *(float(method.curve["regret_db"].min()) for method in section.methods if len(method.curve)))
+        axes.set_ylim(lowest - 0.05 * most, most)
+        axes.set_title(f"cut at {most:.1f} dB", loc="right", fontsize=8.5, color="#555c66")
+    ratios = axes.secondary_yaxis("right")
+    ratios.set_yticks([10 * np.log10(ratio) for ratio in _RATIOS], [f"×{ratio:g}" for ratio in _RATIOS])
+    ratios.spines["right"].set_visible(False)
+    ratios.tick_params(length=0, labelsize=8.5, labelcolor="#555c66")
+    _finish(axes, f"regret to the {words.REFERENCE_NAME[reference.kind]}, dB")
+
+
+def _most_regret(methods: tuple[Method, ...]) -> float | None:
+    """Where the regret axis is cut, or None where it need not be."""
+    tops = [float(np.nanmax([m.worst[0], m.curve["regret_db_high"].max()])) for m in methods if np.isfinite(m.worst[0])]
+    near = [top for top in tops if top <= _FAR]
+    if len(near) == len(tops):
+        return None
+    return max(3.5, 1.3 * max(near) if near else 1.3 * min(tops))
+
+
+def _reference(axes: Axes, section: Section, middle: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
+    kind, sigma = section.reference.kind, section.reference.sigma
+    if kind == "bracket":
+        axes.fill_between(sigma, lower, upper, color=INK.light, alpha=0.3, linewidth=0)
+        return
+    dash = (0, (5, 3)) if kind == "approximate" else "solid"
+    axes.plot(sigma, middle, color=INK.light, linewidth=2.2, linestyle=dash)
+
+
+def _line(axes: Axes, method: Method, columns: tuple[str, str, str]) -> None:
+    value, low, high = (method.curve[column].to_numpy(dtype=np.float64) for column in columns)
+    sigma = method.curve["sigma"].to_numpy(dtype=np.float64)
+    axes.fill_between(sigma, low, high, color=method.style.colour.light, alpha=0.18, linewidth=0)
+    axes.plot(sigma, value, **_look(method))  # pyright: ignore[reportArgumentType]
+
+
+def _look(method: Method) -> dict[str, object]:
+    return {
+        "color": method.style.colour.light,
+        "linestyle": (0, method.style.dash) if method.style.dash else "solid",
+        "marker": _MARKERS[method.style.marker],
+        "markersize": 4.2,
+        "linewidth": 1.2,
+    }
+
+
+def _legend(axes: Axes, section: Section) -> None:
+    """Names beside the data, in groups by what is known."""
+    axes.set_axis_off()
+    handles: list[Line2D | Patch] = []
+    labels: list[str] = []
+    if section.has_regret:
+        kind = section.reference.kind
+        dash = (0, (5, 3)) if kind == "approximate" else "solid"
+        line = Line2D([], [], color=INK.light, linewidth=2.2, linestyle=dash)
+        handles.append(Patch(color=INK.light, alpha=0.3) if kind == "bracket" else line)
+        labels.append(words.REFERENCE_NAME[kind])
+    known = ""
+    for method in section.methods:
+        if method.knows != known:
+            known = method.knows
+            handles.append(Line2D([], [], linestyle="none"))
+            labels.append(f"knows: {escaped(known)}")
+        handles.append(Line2D([], [], **_look(method)))  # pyright: ignore[reportArgumentType]
+        labels.append(escaped(method.label) + (" (failed cells)" if method.troubles else ""))
+    legend = axes.legend(handles, labels, loc="upper left", bbox_to_anchor=(0, 1.02), borderaxespad=0, fontsize=8.8)
+    for text in legend.get_texts():
+        if text.get_text().startswith("knows: "):
+            text.set_fontweight("bold")
+
+
+def _finish(axes: Axes, name: str) -> None:
+    axes.set_xlabel("noise level σ")
+    axes.set_ylabel(name)
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def escaped(text: str) -> str:
+    """A name as matplotlib may draw it: no mathematics, no sign the font lacks, not too long."""
+    known = _characters()
+    shown = "".join(mark if ord(mark) in known else mark.encode("unicode_escape").decode() for mark in text)
+    if len(shown) > _LONGEST_NAME:
+        shown = f"{shown[: _LONGEST_NAME - 1]}…"
+    return shown.replace("$", r"\$")
+
+
+@lru_cache(maxsize=1)
+def _characters() -> frozenset[int]:
+    path = font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans"))
+    return frozenset(font_manager.get_font(path).get_charmap())

@@ -1,0 +1,141 @@
+"""The page: one self-contained file that opens offline, with its data, its scripts and its style inside."""
+
+import base64
+import hashlib
+import json
+import re
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from gahb_bench.reporting import words
+from gahb_bench.reporting.charts import page_data
+from gahb_bench.reporting.content import FIT_RANGE, Content, Method, Section
+from gahb_bench.reporting.gallery import ERROR_SCALE, Gallery
+from gahb_bench.reporting.style import GREY, INK, KNOWS
+from gahb_bench.spec import format_value
+
+_SCRIPTS = ("page.js", "charts.js", "table.js", "gallery.js")
+# The path of each marker about the origin, for legends; plotly draws the same shapes.
+_MARKER_PATHS = {
+    "circle": "M4,0A4,4 0 1,1 -4,0A4,4 0 1,1 4,0Z",
+    "square": "M-3.6,-3.6H3.6V3.6H-3.6Z",
+    "diamond": "M0,-5L5,0L0,5L-5,0Z",
+    "triangle-up": "M0,-4.8L4.6,3.4H-4.6Z",
+    "triangle-down": "M0,4.8L4.6,-3.4H-4.6Z",
+    "x": "M-2.9,-4.7L0,-1.8L2.9,-4.7L4.7,-2.9L1.8,0L4.7,2.9L2.9,4.7L0,1.8L-2.9,4.7L-4.7,2.9L-1.8,0L-4.7,-2.9Z",
+}
+
+
+def render(content: Content, galleries: dict[str, Gallery]) -> str:
+    """The whole page as text."""
+    data = _script_json(page_data(content, galleries))
+    plotly = get_plotlyjs()
+    code = "\n".join(_template(name) for name in _SCRIPTS)
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["breakable"] = _breakable
+    environment.globals |= {
+        "words": words,
+        "format_value": format_value,
+        "marker_path": _MARKER_PATHS,
+        "fit_range": FIT_RANGE,
+        "ink": INK,
+        "grey": GREY,
+    }
+    return environment.get_template("page.html").render(
+        content=content,
+        run=content.manifest,
+        sections=[_section(section, galleries.get(section.spec)) for section in content.sections],
+        knows=[word for word in KNOWS if any(m.knows == word for s in content.sections for m in s.methods)],
+        labels=content.sigma_labels,
+        style=Markup(_template("page.css")),
+        data=Markup(data),
+        plotly=Markup(plotly),
+        code=Markup(code),
+        policy=_policy(plotly, code),
+        error_scale=ERROR_SCALE,
+        facts=facts(content),
+        plan=json.dumps(content.manifest.plan.model_dump(), indent=2),
+    )
+
+
+def _template(name: str) -> str:
+    return (resources.files("gahb_bench.reporting") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _breakable(label: str) -> Markup:
+    """A name, escaped, that may be broken over lines after its punctuation."""
+    return Markup("<wbr>").join(re.split(r"(?<=[:,=(])", label))
+
+
+def _policy(*scripts: str) -> str:
+    """Content security policy: these scripts and no others, and nothing is fetched from anywhere."""
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'"
+
+
+def _script_json(data: object) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
+
+
+def _section(section: Section, gallery: Gallery | None) -> dict[str, Any]:
+    """What the template needs of one family."""
+    groups = [(word, [m for m in section.methods if m.knows == word]) for word in KNOWS]
+    closest = section.closest()
+    return {
+        "section": section,
+        "kind": words.REFERENCE_KIND[section.reference.kind],
+        "reference_name": words.REFERENCE_NAME[section.reference.kind],
+        "how_sure": words.how_sure(section.reference),
+        "asymptotic": section.reference.asymptotic_exponent,
+        "groups": [(word, methods) for word, methods in groups if methods],
+        "closest": closest,
+        "gallery": gallery,
+        "first": None if gallery is None else _first_cell(gallery),
+        "theory_fit": next((m.fit.reference for m in section.methods if m.fit is not None), float("nan")),
+        "rows": [_row(method) for method in section.methods],
+    }
+
+
+def _row(method: Method) -> dict[str, Any]:
+    worst, at = method.worst
+    return {"method": method, "worst": worst, "worst_sigma": at, "milliseconds": 1e3 * method.seconds}
+
+
+def _first_cell(gallery: Gallery) -> dict[str, Any]:
+    """Where the gallery opens: the middle noise level, the first image."""
+    level = len(gallery.levels) // 2
+    return {"level": level, "cell": gallery.cells[level][0], "clean": gallery.clean[0]}
+
+
+def facts(content: Content) -> list[tuple[str, str]]:
+    """Where the numbers come from, in words."""
+    run, environment = content.manifest, content.manifest.environment
+    found = [
+        ("command", run.command or "not recorded"),
+        ("seed, split", f"{run.plan.seed}, {run.plan.split}"),
+        ("images", f"{run.plan.images}, the first of the split, the same at every noise level for every denoiser"),
+        ("started", run.started),
+        ("finished", run.finished or "not finished"),
+        ("time", words.duration(run.seconds)),
+        ("results version", str(run.results_version)),
+    ]
+    names = {"git_commit": "commit", "cpu": "processor", "gpu": "accelerator", "threads": "torch threads"}
+    for key, value in environment.items():
+        if key != "packages" and value is not None:
+            found.append((names.get(key, key.replace("_", " ")), str(value)))
+    packages = environment.get("packages", {})
+    found.append(("packages", ", ".join(f"{name} {version or '(not installed)'}" for name, version in packages.items())))
+    return [(name, words.sentence(value)) for name, value in found]

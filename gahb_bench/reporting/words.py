@@ -1,0 +1,177 @@
+"""The words and numbers of a report: what the optimum is, what each `knows` means, how a number is written."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from gahb_bench.types import Reference
+
+# What the line or band called the reference is named, by kind.
+REFERENCE_NAME = {
+    "exact": "optimum (MMSE)",
+    "bracket": "bracket that holds the MMSE",
+    "approximate": "approximate law of the MMSE",
+    "linear": "best linear denoiser",
+    "none": "no reference",
+}
+
+# How surely the optimum is known, by kind: a badge and a sentence.
+REFERENCE_KIND = {
+    "exact": (
+        "known exactly",
+        "The line is the minimum mean squared error (MMSE): averaged over images and noise, no denoiser that sees only "
+        "the noisy image can be below it. On a finite set of images a measured point may fall to either side.",
+    ),
+    "bracket": (
+        "known to lie in a bracket",
+        "The MMSE is not known exactly, but it is certified to lie inside the band. Regret is measured from the band's "
+        "geometric middle, and its interval runs from the upper end of the band to the lower.",
+    ),
+    "approximate": (
+        "known approximately",
+        "The dashed line is an approximation of the MMSE without a proved bound: a regret of a few tenths of a dB on "
+        "either side of 0 says nothing.",
+    ),
+    "linear": (
+        "only the best linear denoiser is known",
+        "The line is the least error of linear denoisers, an upper bound on the MMSE: a nonlinear denoiser may be below "
+        "it, and its regret is then negative.",
+    ),
+    "none": (
+        "not known",
+        "Nothing is known about the least possible error of this family, so there is no regret: compare methods with "
+        "each other only.",
+    ),
+}
+
+# What a method knows decides what its curve means: a short gloss for legends, and a sentence.
+KNOWS_GLOSS = {
+    "law": "can reach the optimum",
+    "latents": "a genie: lower bound",
+    "image": "an ideal, not a bound",
+    "training set": "upper bound",
+    "nothing": "upper bound",
+}
+KNOWS_SENTENCE = {
+    "law": "Sees the noisy image, σ and the law of the images. The posterior mean under the law is the optimum itself; "
+    "other methods that know the law (linear, local, maximum likelihood) lie on or above it.",
+    "latents": "Is also told what was drawn to make this very image (its contour, its disk). As the conditional mean "
+    "given that, it is a lower bound on the MMSE: a genie, which no real method can be.",
+    "image": "Has looked at the clean image itself. It is an ideal that says how well a basis fits, and no bound: it may "
+    "lie on either side of the optimum.",
+    "training set": "Sees the noisy image and a set of training images. Its error is an upper bound on the MMSE.",
+    "nothing": "Sees the noisy image and σ alone. Its error is an upper bound on the MMSE.",
+}
+
+
+def visible(text: object) -> str:
+    """Text in which nothing is invisible: control and formatting characters are written as escapes.
+
+    >>> visible("a\\nb")
+    'a\\\\nb'
+    """
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in str(text))
+
+
+def sentence(text: object) -> str:
+    """Free text on one line, nothing invisible in it."""
+    return visible(" ".join(str(text).split()))
+
+
+def sigma_labels(sigmas: Sequence[float]) -> dict[float, str]:
+    """Short labels of noise levels, with as many digits as tell them all apart (at least 3).
+
+    >>> list(sigma_labels([0.1, 0.00316227766]).values())
+    ['0.1', '0.00316']
+    """
+    for digits in range(3, 18):
+        labels = [f"{sigma:.{digits}g}" for sigma in sigmas]
+        if len(set(labels)) == len(set(sigmas)):
+            break
+    return dict(zip(sigmas, labels, strict=True))
+
+
+def decibel(value: float | None) -> str:
+    """A regret in dB, with a real minus sign; a dash where there is none.
+
+    >>> decibel(1.234), decibel(-0.001)
+    ('1.23', '0.00')
+    """
+    return _signed(value, ".2f")
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """An interval in dB; empty where there is none."""
+    if not (finite(low) and finite(high)):
+        return ""
+    return f"[{decibel(low)}, {decibel(high)}]"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number to a few significant digits; a dash where there is none.
+
+    >>> number(0.000123456), number(12.3456)
+    ('1.23e-04', '12.3')
+    """
+    if not finite(value) or value is None:
+        return "–"
+    if value != 0 and not 1e-3 <= abs(value) < 1e4:
+        return f"{value:.{digits - 1}e}".replace("-", "−", 1) if value < 0 else f"{value:.{digits - 1}e}"
+    return _signed(value, f".{digits}g")
+
+
+def with_error(value: float | None, error: float | None) -> str:
+    """A value and its standard error, to three decimals, or two where the error is large.
+
+    >>> with_error(1.21547, 0.0123)
+    '1.215 ± 0.012'
+    """
+    if error is None or not math.isfinite(error):
+        return _signed(value, ".3f")
+    decimals = 2 if error >= 0.1 else 3
+    return f"{_signed(value, f'.{decimals}f')} ± {error:.{decimals}f}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time a person can read."""
+    if seconds is None or not math.isfinite(seconds):
+        return "not recorded"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def how_sure(reference: Reference) -> str:
+    """How surely the reference is known, as a sentence with its numbers."""
+    relative = reference.standard_error / reference.mse
+    worst = float(np.max(relative)) if np.isfinite(relative).all() and relative.size else float("nan")
+    if reference.kind == "bracket":
+        width = 10 * np.log10(np.max(reference.upper / reference.lower))
+        text = f"Over these noise levels the bracket is at most {width:.2f} dB wide."
+        return text if not worst > 0 else f"{text} Its ends have a standard error of at most {_percent(worst)}."
+    if reference.kind == "none":
+        return ""
+    if worst == 0:
+        return "It has no statistical error: it is computed to rounding." if reference.kind != "approximate" else ""
+    if not math.isfinite(worst):
+        return "Its error is not stated."
+    return f"Its standard error is at most {_percent(worst)} of its value (the band is 95 %)."
+
+
+def finite(value: float | None) -> bool:
+    """Whether there is a number."""
+    return value is not None and math.isfinite(value)
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2g} %"
+
+
+def _signed(value: float | None, form: str) -> str:
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = format(value, form)
+    if float(text) == 0:
+        text = text.removeprefix("-")
+    return text.replace("-", "−", 1) if text.startswith("-") else text

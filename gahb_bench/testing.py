@@ -1,0 +1,57 @@
+"""For other people's test suites: is a denoiser near the best that is possible?"""
+
+from collections.abc import Callable
+from typing import Any
+
+from gahb_bench.denoisers.base import Denoiser
+from gahb_bench.errors import UsageError
+from gahb_bench.families.base import Family
+from gahb_bench.scoring.curve import curves
+from gahb_bench.scoring.score import score
+
+
+def assert_near_optimal(
+    denoiser: str | Denoiser | Callable[..., Any],
+    family: str | Family,
+    sigmas: object,
+    max_regret_db: float = 0.5,
+    images: int = 128,
+    seed: int = 0,
+) -> None:
+    """Assert that a denoiser is within ``max_regret_db`` of the optimum at every noise level.
+
+    The regret is paired with the exact oracle on the same images where there is one (see `gahb_bench.curves`).
+
+    Parameters
+    ----------
+    denoiser : spec, Denoiser, or callable ``(y, sigma) -> x_hat``
+    family : spec or Family, with a known optimum
+    sigmas : float or sequence of floats, standard deviations in image units
+    max_regret_db : float
+    images, seed : how many images of the test split, which seed
+
+    Raises
+    ------
+    AssertionError
+        If the regret is larger somewhere, or the denoiser fails; the message lists where and by how much.
+    UsageError
+        If no optimum is known for the family.
+
+    Examples
+    --------
+    >>> assert_near_optimal("mmse", "calpha:size=16", [0.1], images=8)
+    """
+    table = score(family, [denoiser] if denoiser == "mmse" else [denoiser, "mmse"], sigmas, images=images, seed=seed)
+    name = str(table["denoiser"].iloc[0])
+    rows = curves(table)
+    if (rows["reference_kind"] != "exact").any():
+        raise UsageError(f"no exact optimum is known for {rows['family'].iloc[0]}: choose a family with one.")
+    mine = rows[rows["denoiser"] == name]
+    bad = mine[~(mine["regret_db"] <= max_regret_db)]
+    if len(bad):
+        reasons = table[(table["denoiser"] == name) & (table["status"] != "ok")]["reason"].unique()
+        where = ", ".join(f"{row.regret_db:.2f} dB at sigma={row.sigma:.4g}" for row in bad.itertuples())
+        detail = f" It failed: {reasons[0]}" if len(reasons) else ""
+        raise AssertionError(
+            f"{name} is not within {max_regret_db:g} dB of the optimum on {mine['family'].iloc[0]}: {where}.{detail}"
+        )

@@ -1,0 +1,46 @@
+import tomllib
+
+import pytest
+
+from gahb_bench.cards import load_card
+from gahb_bench.data import data_folder
+from gahb_bench.errors import UsageError
+
+CARDS = sorted(path.stem for path in data_folder().glob("*.toml"))
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_cards_describe_the_images_that_are_made(name):
+    load_card(name).check()
+
+
+def test_the_calpha_cards_are_there():
+    assert {f"calpha-{alpha}-{size}" for alpha in (1, 2, 3) for size in (64, 128)} <= set(CARDS)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("mean", 0.1), ("pixels", [[0, 0, 0, 0.5]]), ("noise", [[0, 0, 0, 0.0]]), ("variance", 0.0668)]
+)
+def test_a_wrong_fingerprint_is_found(tmp_path, field, value):
+    text = (data_folder() / "calpha-2-64.toml").read_text()
+    was = tomllib.loads(text)["fingerprint"][field]
+    path = tmp_path / "card.toml"
+    path.write_text(text.replace(f"{field} = {was}", f"{field} = {value}"))
+    assert tomllib.loads(path.read_text())["fingerprint"][field] == value
+    with pytest.raises(UsageError, match=field):
+        load_card(path).check()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a = ", "is not a card"), ('title = "x"', "spec: Field required"), ("\x00", "is not a card")],
+)
+def test_what_is_not_a_card_is_refused(tmp_path, text, message):
+    (tmp_path / "card.toml").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        load_card(tmp_path / "card.toml")
+
+
+def test_an_unknown_card_lists_the_shipped_ones():
+    with pytest.raises(UsageError, match="calpha-1-64"):
+        load_card("calpha-9-64")

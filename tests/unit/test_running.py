@@ -1,0 +1,221 @@
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gahb_bench.errors import StoreError, UsageError
+from gahb_bench.running import engine, store
+from gahb_bench.running.plan import DEFAULT_SIGMAS, make_plan, parse_sigmas
+from gahb_bench.scoring import curve, score
+
+DENOISERS = ["mmse", "identity", "wavelet"]
+MODULE = """
+import pathlib
+def flaky(y, sigma):
+    if not pathlib.Path({flag!r}).exists():
+        raise RuntimeError("no flag yet")
+    return y
+"""
+
+
+def _plan(**changes):
+    settings = {"families": ["calpha:size=16"], "denoisers": DENOISERS, "sigmas": [0.1, 1.0], "images": 6} | changes
+    return make_plan(**settings)
+
+
+def _same_scores(a: Path, b: Path) -> bool:
+    first, second = (pd.read_parquet(p / "scores.parquet").drop(columns="seconds") for p in (a, b))
+    return first.equals(second)
+
+
+def test_defaults():
+    plan = make_plan(["calpha"])
+    assert plan.sigmas == pytest.approx(10.0 ** np.arange(-2.5, 0.51, 0.25))
+    assert plan.images == 128
+    assert len(plan.families[0].denoisers) >= 7
+    assert plan.families[0].denoisers[0].spec == "mmse"
+    assert len(DEFAULT_SIGMAS) == 13
+
+
+def test_a_run_folder_holds_what_it_should(tmp_path):
+    outcome = engine.run(_plan(), tmp_path, command="the command")
+    manifest = json.loads((tmp_path / "run.json").read_text())
+    assert manifest["status"] == "complete"
+    assert manifest["command"] == "the command"
+    assert manifest["plan"]["families"][0]["parameters"]["alpha"] == 2
+    assert manifest["environment"]["packages"]["torch"]
+    assert manifest["environment"]["threads"] >= 1
+    scores = pd.read_parquet(tmp_path / "scores.parquet")
+    assert list(scores.columns) == score.COLUMNS
+    assert len(scores) == 3 * 2 * 6
+    curves = pd.read_csv(tmp_path / "curves.csv")
+    assert list(curves.columns) == curve.COLUMNS
+    assert curves["mse"].to_numpy() == pytest.approx(outcome.curves["mse"].to_numpy())
+    shown = store.estimates(tmp_path)
+    assert shown["calpha:size=16", "mmse", 0.1].shape == (score.SHOWN, 1, 16, 16)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_the_same_command_again_computes_nothing(tmp_path, monkeypatch):
+    engine.run(_plan(), tmp_path / "a")
+    monkeypatch.setattr(engine, "evaluate_cell", lambda *_, **__: pytest.fail("computed again"))
+    outcome = engine.run(_plan(), tmp_path / "a")
+    assert outcome.resumed == 6
+    with pytest.raises(pytest.fail.Exception):
+        engine.run(_plan(), tmp_path / "a", resume=False)
+
+
+def test_an_interrupted_run_goes_on_with_the_same_numbers(tmp_path):
+    def stop_after_three(work, cells):
+        for cell in cells[:3]:
+            yield cell, work(cell)
+        raise KeyboardInterrupt
+
+    engine.run(_plan(), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(_plan(), tmp_path / "cut", executor=stop_after_three)
+    assert json.loads((tmp_path / "cut" / "run.json").read_text())["status"] == "partial"
+    assert engine.run(_plan(), tmp_path / "cut").resumed == 3
+    assert _same_scores(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_executors_may_finish_in_any_order(tmp_path):
+    engine.run(_plan(), tmp_path / "a")
+    engine.run(_plan(), tmp_path / "b", executor=lambda work, cells: [(c, work(c)) for c in reversed(cells)])
+    assert _same_scores(tmp_path / "a", tmp_path / "b")
+
+
+def test_kill_9_then_the_same_command(tmp_path):
+    """Killed in the middle by SIGKILL, the same command completes with the uninterrupted run's numbers."""
+    command = [sys.executable, "-m", "gahb_bench", "run", "--family", "calpha:size=32", "--images", "24"]
+    command += ["--denoisers", "mmse,identity,wavelet:rule=sure,shifts=all,ideal", "--sigmas", "0.01:1:12"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "--out", tmp_path / "whole"], check=True, env=environment, capture_output=True)
+    process = subprocess.Popen([*command, "--out", tmp_path / "cut"], env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "cut").glob("parts/*.npz"))) < 5:
+        assert process.poll() is None, "finished before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "cut" / "scores.parquet").exists()
+    again = subprocess.run([*command, "--out", tmp_path / "cut"], check=True, env=environment, capture_output=True)
+    assert b"finished cells were found and used" in again.stdout
+    assert _same_scores(tmp_path / "whole", tmp_path / "cut")
+    assert json.loads((tmp_path / "cut" / "run.json").read_text())["status"] == "complete"
+
+
+def test_another_plan_is_refused_and_nothing_is_lost(tmp_path):
+    engine.run(_plan(), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(StoreError, match=r"holds the run of another plan.*--out another folder"):
+        engine.run(_plan(images=7), tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"x" + b[1:]])
+def test_a_damaged_part_is_computed_again(tmp_path, damage):
+    engine.run(_plan(), tmp_path / "a")
+    engine.run(_plan(), tmp_path / "b")
+    part = sorted((tmp_path / "b" / "parts").glob("*.npz"))[2]
+    part.write_bytes(damage(part.read_bytes()))
+    outcome = engine.run(_plan(), tmp_path / "b")
+    assert outcome.resumed == 5
+    assert outcome.damaged == (part,)
+    assert _same_scores(tmp_path / "a", tmp_path / "b")
+
+
+def test_failures_are_recorded_and_tried_again(tmp_path, monkeypatch):
+    flag = tmp_path / "flag"
+    (tmp_path / "flaky_module.py").write_text(MODULE.format(flag=str(flag)))
+    monkeypatch.syspath_prepend(tmp_path)
+    plan = _plan(denoisers=["identity", "flaky_module:flaky"])
+    outcome = engine.run(plan, tmp_path / "run")
+    assert [failure["sigma"] for failure in outcome.failures] == [0.1, 1.0]
+    assert outcome.failures[0]["reason"] == "RuntimeError: no flag yet"
+    manifest = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert manifest["status"] == "partial"
+    assert manifest["failures"] == outcome.failures
+    scores = pd.read_parquet(tmp_path / "run" / "scores.parquet")
+    assert scores[scores["denoiser"] == "identity"]["status"].eq("ok").all()
+    flag.touch()
+    again = engine.run(plan, tmp_path / "run")
+    assert (again.resumed, again.failures) == (2, [])
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "complete"
+
+
+def test_a_full_disk_keeps_what_is_finished(tmp_path, monkeypatch):
+    calls = []
+    real = os.fsync
+
+    def full_after_four(descriptor):
+        calls.append(descriptor)
+        if len(calls) > 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full_after_four)
+    with pytest.raises(StoreError, match=r"No space left on device.*Finished cells are kept"):
+        engine.run(_plan(), tmp_path / "a")
+    assert not list((tmp_path / "a").rglob("*.tmp"))
+    monkeypatch.setattr(os, "fsync", real)
+    assert engine.run(_plan(), tmp_path / "a").resumed == 3
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"cannot write to the run folder.*--out"):
+        engine.run(_plan(), tmp_path / "file" / "run")
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    with store.RunFolder(tmp_path, _plan()).held(), pytest.raises(StoreError, match="another process"):
+        engine.run(_plan(), tmp_path)
+
+
+def test_a_foreign_manifest_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text("[1]")
+    with pytest.raises(StoreError, match="not a run's manifest"):
+        engine.run(_plan(), tmp_path)
+
+
+def test_noise_levels_as_written():
+    assert parse_sigmas("0.01,0.1").tolist() == [0.01, 0.1]
+    assert parse_sigmas("0.01:1:3") == pytest.approx([0.01, 0.1, 1])
+    for bad in ("a", "1:2", "0.1:1:1", "0.1:1:x", "", "0,1", "-1", "nan", "0:1:3"):
+        with pytest.raises(UsageError):
+            parse_sigmas(bad)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"families": []}, "no family"),
+        ({"families": ["calpha", "calpha:alpha=2"]}, "given twice"),
+        ({"denoisers": ["wavelet", "wavelet:rule=hard"]}, "given twice"),
+        ({"denoisers": ["wavlet"]}, "did you mean 'wavelet'"),
+        ({"sigmas": [0.1, 0.0]}, "sigma=0 is not allowed"),
+        ({"images": 0}, "images=0"),
+        ({"seed": -3}, "seed=-3"),
+        ({"split": "tests"}, "unknown split"),
+    ],
+)
+def test_bad_plans(changes, message):
+    with pytest.raises(UsageError, match=message):
+        _plan(**changes)
+
+
+def test_devices_that_do_not_exist(tmp_path):
+    with pytest.raises(UsageError, match="device"):
+        engine.run(_plan(), tmp_path, device="cuda:99")
+    with pytest.raises(UsageError, match="device"):
+        engine.run(_plan(), tmp_path, device="toaster")
