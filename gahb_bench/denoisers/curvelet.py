@@ -24,8 +24,8 @@ class Curvelet(Tunable):
     T is the uniform discrete curvelet frame, n_j the root mean square modulus of the coefficients of band j for white
     noise of variance 1, known exactly from the windows. The coarse band is kept. ``shifts=all`` thresholds the frame
     without decimation: the average over all shifts, as translation invariant wavelets. Images are periodic; sides
-    that the frame does not divide are padded by reflection. Without a tuned table ``threshold = 2.5 + min(sigma, 1)``, about what
-    tuning finds on `calpha`.
+    that the frame does not divide are padded by reflection. Without a tuned table
+    ``threshold = 2.5 + min(sigma, 1)``, about what tuning finds on `calpha`.
 
     References
     ----------
@@ -59,16 +59,21 @@ class Curvelet(Tunable):
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         h, w = y.shape[-2:]
-        scales = self.scales or max(int(math.log2(min(h, w) / _COARSEST)) + 2, 2)
+        scales = self.scales or automatic_scales(h, w)
         step = multiple(scales, self.wedges)
         padding = (0, -w % step, 0, -h % step)
         if padding[1] >= w or padding[3] >= h:
             raise UsageError(f"curvelet: images of {h}x{w} are too small for {scales} scales of {self.wedges} wedges.")
         padded = pad(y, padding, mode="reflect") if any(padding) else y
-        frame = CurveletFrame(*padded.shape[-2:], scales, self.wedges)
+        frame = CurveletFrame(padded.shape[-2], padded.shape[-1], scales, self.wedges)
         levels = (sigma * self.setting(sigma)).to(y.dtype).reshape(-1, 1, 1, 1)
         shrink = _shrink_all_shifts if self.shifts == "all" else _shrink_decimated
         return shrink(frame, padded, levels)[..., :h, :w]
+
+
+def automatic_scales(height: int, width: int) -> int:
+    """The most scales that leave a coarse band of side at least 8, and at least 2."""
+    return max(int(math.log2(max(min(height, width) / _COARSEST, 1))) + 2, 2)
 
 
 def _shrink_decimated(frame: CurveletFrame, y: Images, threshold: Tensor) -> Images:

@@ -58,7 +58,8 @@ class TunedTable:
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> "TunedTable":
         """From one ``[[tuned]]`` entry of a file."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
+        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()}
+        return cls(**fields)
 
     def as_dict(self) -> dict[str, Any]:
         """As one ``[[tuned]]`` entry of a file."""

@@ -54,11 +54,11 @@ class WienerData(Denoiser):
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         family = self.family
         family.check_images(y)
-        model = _model(family, self.n, self.split, self.seed, self.stationary, self._target, str(y.device))
+        made = model(family, self.n, self.split, self.seed, self.stationary, self._target, str(y.device))
         x_hat = torch.empty_like(y, dtype=torch.float64)
         for level in sigma.unique():
             chosen = sigma == level
-            x_hat[chosen] = model.wiener(y[chosen].double(), float(level))
+            x_hat[chosen] = made.wiener(y[chosen].double(), float(level))
         return x_hat
 
     @property
@@ -112,9 +112,11 @@ class CovarianceModel:
 
 
 @lru_cache(maxsize=2)
-def _model(
+def model(
     family: Family, n: int, split: str, seed: int, stationary: bool, target: Shrinkage, device: str
 ) -> CovarianceModel:
+    """The mean and the shrunk covariance of the first ``n`` training images."""
+
     def images() -> Iterator[Tensor]:
         step = max(1, _NUMBERS_AT_ONCE // (family.shape[0] * family.shape[1] * family.shape[2]))
         for start in range(0, n, step):

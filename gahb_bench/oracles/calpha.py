@@ -195,7 +195,8 @@ class LocalMmse(Denoiser):
         law = self._law
         law.check_images(y)
         levels, which = sigma.unique(return_inverse=True)
-        gains = torch.stack([_local_gain(law, self.patch, float(level)).to(y.device) for level in levels])[which]
+        filters = [_local_gain(law.size, law.alpha, law.std, self.patch, float(level)) for level in levels]
+        gains = torch.stack(filters).to(y.device)[which]
         spectrum = torch.fft.rfft2(y.double() - law.mean) * gains[:, None, :, : law.size // 2 + 1]
         return law.mean + torch.fft.irfft2(spectrum, s=(law.size, law.size))
 
@@ -207,23 +208,24 @@ def local_mmse_risk(family: Calpha, patch: int, sigmas: FloatArray) -> FloatArra
     """
     if patch >= family.size:
         return reference(family, sigmas).mse
-    return _patch_modes(family, patch).risk(sigmas)
+    return _patch_modes(family.size, family.alpha, family.std, patch).risk(sigmas)
 
 
 @lru_cache(maxsize=64)
-def _local_gain(law: Calpha, patch: int, sigma: float) -> Tensor:
+def _local_gain(size: int, alpha: float, std: float, patch: int, sigma: float) -> Tensor:
     """Transfer function ``(N, N)`` of the filter, real because the filter is even."""
-    if patch >= law.size:
-        return torch.from_numpy(law.spectrum / (law.spectrum + sigma**2))
+    if patch >= size:
+        spectrum = power_spectrum(size, alpha, std, mean_mode=True)
+        return torch.from_numpy(spectrum / (spectrum + sigma**2))
     radius = patch // 2
-    kernel = np.zeros((law.size, law.size))
-    kernel[:patch, :patch] = _patch_modes(law, patch).kernel(sigma)
+    kernel = np.zeros((size, size))
+    kernel[:patch, :patch] = _patch_modes(size, alpha, std, patch).kernel(sigma)
     return torch.from_numpy(np.fft.fft2(np.roll(kernel, (-radius, -radius), (0, 1))).real.copy())
 
 
 @lru_cache(maxsize=4)
-def _patch_modes(law: Calpha, patch: int) -> PatchModes:
-    return patch_modes(np.fft.ifft2(law.spectrum).real, patch)
+def _patch_modes(size: int, alpha: float, std: float, patch: int) -> PatchModes:
+    return patch_modes(np.fft.ifft2(power_spectrum(size, alpha, std, mean_mode=True)).real, patch)
 
 
 @lru_cache(maxsize=8)

@@ -7,7 +7,6 @@ import torch
 
 import gahb_bench as gb
 from gahb_bench.errors import UsageError
-from gahb_bench.families.calpha import Calpha
 from gahb_bench.noise import unit_noise
 from gahb_bench.scoring.identities import verify
 
@@ -140,10 +139,3 @@ def test_fitted_exponent_agrees_with_the_finite_size_one(alpha):
     assert fit.standard_error < 0.02
     assert abs(fit.value - fit.reference) < 3 * fit.standard_error
     assert fit.asymptotic == pytest.approx(2 * alpha / (alpha + 1))
-
-
-def test_families_are_equal_by_their_parameters_and_can_be_keys():
-    one, other = Calpha(size=16), Calpha(size=16)
-    assert one.spectrum is not other.spectrum  # what one has computed and kept is no part of what it is
-    assert one == other
-    assert len({one, other, Calpha(size=32)}) == 2

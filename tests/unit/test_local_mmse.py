@@ -8,8 +8,13 @@ import gahb_bench as gb
 from gahb_bench.errors import UsageError
 from gahb_bench.families.calpha import Calpha
 from gahb_bench.oracles.calpha import local_mmse_risk
+from gahb_bench.oracles.calpha_local import patch_modes
 
 SIGMAS = np.array([0.003, 0.03, 0.3, 3.0])
+
+
+def calpha(size: int = 64, alpha: float = 2.0) -> Calpha:
+    return Calpha.from_parameters({"size": size, "alpha": alpha})
 
 
 def dense(law: Calpha, patch: int, sigma: float) -> tuple[np.ndarray, float]:
@@ -29,7 +34,7 @@ def dense(law: Calpha, patch: int, sigma: float) -> tuple[np.ndarray, float]:
 @pytest.mark.parametrize(("size", "alpha"), [(8, 2.0), (9, 1.0), (10, 3.0)])
 @pytest.mark.parametrize("patch", [1, 3, 5, 7])
 def test_risk_and_filter_equal_dense_linear_algebra(size: int, alpha: float, patch: int) -> None:
-    law = Calpha(size=size, alpha=alpha)
+    law = calpha(size=size, alpha=alpha)
     oracle = gb.denoiser(f"local-mmse:patch={patch}", family=law)
     impulse = torch.full((1, 1, size, size), law.mean, dtype=torch.float64)
     impulse[..., 0, 0] += 1
@@ -44,9 +49,15 @@ def test_risk_and_filter_equal_dense_linear_algebra(size: int, alpha: float, pat
 
 @pytest.mark.parametrize("size", [8, 9])
 def test_equal_to_the_mmse_when_the_patch_covers_the_image(size: int) -> None:
-    law = Calpha(size=size)
-    _, risk = dense(law, 9, 0.1) if size == 9 else (None, law.reference([0.1]).mse[0])
-    assert risk == pytest.approx(law.reference([0.1]).mse[0], rel=1e-9)
+    law = calpha(size=size)
+    inside = 7 if size == 8 else 9
+    covariance = np.fft.ifft2(law.spectrum).real
+    a, b = np.divmod(np.arange(size**2), size)
+    dense_image = covariance[(a[:, None] - a) % size, (b[:, None] - b) % size]
+    gain = dense_image @ np.linalg.inv(dense_image + 0.01 * np.eye(size**2))
+    risk = np.trace(dense_image - gain @ dense_image) / size**2
+    assert local_mmse_risk(law, 9, np.array([0.1]))[0] == pytest.approx(risk, rel=1e-10)
+    assert dense(law, inside, 0.1)[1] == pytest.approx(risk, rel=1e-9 if size == 9 else 0.05)
     assert local_mmse_risk(law, 9, SIGMAS) == pytest.approx(law.reference(SIGMAS).mse, rel=1e-12)
     y = gb.add_noise(law.sample(range(3)), 0.1)
     covering = gb.denoiser("local-mmse:patch=9", family=law)
@@ -55,7 +66,7 @@ def test_equal_to_the_mmse_when_the_patch_covers_the_image(size: int) -> None:
 
 @pytest.mark.parametrize("alpha", [1.0, 2.0, 3.0])
 def test_risk_decreases_with_the_patch_to_the_mmse(alpha: float) -> None:
-    law = Calpha(size=33, alpha=alpha)
+    law = calpha(size=33, alpha=alpha)
     curves = np.array([local_mmse_risk(law, patch, SIGMAS) for patch in range(1, 35, 2)])
     assert (np.diff(curves[:-1], axis=0) < 1e-9 * curves[:-2]).all()
     assert (curves[0] > 1.01 * curves[-1]).all()  # and the loss of a small receptive field is not nothing
@@ -66,9 +77,7 @@ def test_risk_decreases_with_the_patch_to_the_mmse(alpha: float) -> None:
 
 def test_patch_modes_of_the_whole_image_give_the_mmse() -> None:
     """The formula itself, not only the shortcut, reaches the Wiener risk and its exponent."""
-    from gahb_bench.oracles.calpha_local import patch_modes
-
-    law = Calpha(size=31)
+    law = calpha(size=31)
     modes = patch_modes(np.fft.ifft2(law.spectrum).real, 31)
     reference = law.reference(SIGMAS)
     np.testing.assert_allclose(modes.risk(SIGMAS), reference.mse, rtol=1e-8)
@@ -76,9 +85,7 @@ def test_patch_modes_of_the_whole_image_give_the_mmse() -> None:
 
 
 def test_exponent_is_the_slope_of_the_risk() -> None:
-    from gahb_bench.oracles.calpha_local import patch_modes
-
-    modes = patch_modes(np.fft.ifft2(Calpha(size=16).spectrum).real, 5)
+    modes = patch_modes(np.fft.ifft2(calpha(size=16).spectrum).real, 5)
     step = 1e-4
     slope = np.log(modes.risk(SIGMAS * (1 + step)) / modes.risk(SIGMAS * (1 - step))) / np.log((1 + step) / (1 - step))
     np.testing.assert_allclose(modes.exponent(SIGMAS), slope, rtol=1e-5)
@@ -86,7 +93,7 @@ def test_exponent_is_the_slope_of_the_risk() -> None:
 
 @pytest.mark.parametrize("patch", [3, 7, 15])
 def test_simulated_risk_is_the_closed_form(patch: int) -> None:
-    law = Calpha(size=32)
+    law = calpha(size=32)
     table = gb.score(law, [f"local-mmse:patch={patch}"], SIGMAS, images=200)
     groups = table.groupby("sigma").mse
     z = (groups.mean().to_numpy() - local_mmse_risk(law, patch, SIGMAS)) / groups.sem().to_numpy()
@@ -95,7 +102,7 @@ def test_simulated_risk_is_the_closed_form(patch: int) -> None:
 
 
 def test_per_image_noise_levels() -> None:
-    law = Calpha(size=16)
+    law = calpha(size=16)
     oracle = gb.denoiser("local-mmse:patch=5", family=law)
     y = gb.add_noise(law.sample(range(4)), 0.1)
     sigma = torch.tensor([0.1, 0.3, 0.1, 1.0])

@@ -15,10 +15,14 @@ from gahb_bench.denoisers.gaussian_blur import GaussianBlur
 from gahb_bench.denoisers.tunable import Tunable, TunedTable, read_tables
 from gahb_bench.errors import StoreError, UsageError
 from gahb_bench.families.calpha import Calpha
-from gahb_bench.tuning import minimise, save, tune, tunable_names
+from gahb_bench.tuning import minimise, save, tunable_names, tune
 
 LAW = "calpha:size=16"
 SHIPPED = Path(__file__).resolve().parents[2] / "datasets" / "tuned"
+
+
+def calpha(size: int = 64, alpha: float = 2.0) -> Calpha:
+    return Calpha.from_parameters({"size": size, "alpha": alpha})
 
 
 @pytest.fixture
@@ -35,7 +39,7 @@ def blur_risk(law: Calpha, sigma: float, width: float) -> float:
 
 
 def test_finds_the_optimum_that_mathematics_gives() -> None:
-    law, sigmas = Calpha(size=32), [0.03, 0.3, 1.0]
+    law, sigmas = calpha(size=32), [0.03, 0.3, 1.0]
     table = tune("gaussian-blur", law, sigmas, images=64)
     for sigma, value, mse in zip(table.sigma, table.value, table.mse, strict=True):
         best = minimize_scalar(lambda w, s=sigma: blur_risk(law, s, w), bounds=(0.1, 20), method="bounded").x
