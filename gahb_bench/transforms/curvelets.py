@@ -34,7 +34,8 @@ class CurveletFrame:
     ----------
     height, width : sides, each a multiple of ``multiple(scales, wedges)``
     scales : number of scales, the coarse one included, >= 2; the coarse images have sides ``side / 2^(scales - 2)``
-    wedges : wedges a direction at the coarsest curvelet scale, a multiple of 3; doubled at each finer scale
+    wedges : wedges a direction at the coarsest curvelet scale, a multiple of 3; doubled at every second finer scale,
+        so that a curvelet of length l has width about l^2 (parabolic scaling)
 
     Raises
     ------
@@ -68,10 +69,12 @@ class CurveletFrame:
     def forward(self, x: Tensor) -> list[Tensor]:
         """Decimated coefficients: complex ``(n, c, height / d, width / d)`` a band, coarse band first."""
         spectrum = torch.fft.fft2(x)
-        return [
-            math.sqrt(rows * columns) * torch.fft.ifft2(window * spectrum)[..., ::rows, ::columns]
-            for window, (rows, columns) in self.bands(x)
-        ]
+        coefficients = []
+        for window, (rows, columns) in self.bands(x):
+            cut = (window * spectrum).unflatten(-1, (columns, -1)).unflatten(-3, (rows, -1))
+            folded = cut.sum(dim=(-4, -2))  # the transform of every rows-th, columns-th sample, times rows * columns
+            coefficients.append(torch.fft.ifft2(folded) / math.sqrt(rows * columns))
+        return coefficients
 
     def inverse(self, coefficients: list[Tensor]) -> Tensor:
         """The adjoint of `forward`, which is a left inverse."""
@@ -96,7 +99,8 @@ def multiple(scales: int, wedges: int) -> int:
 @lru_cache(maxsize=8)
 def _windows(height: int, width: int, scales: int, wedges: int) -> tuple[Tensor, list[tuple[int, int]]]:
     """All windows ``(bands, height, width)``, float64, and their steps."""
-    transform = package().UDCT((height, width), num_scales=scales, wedges_per_direction=wedges, window_threshold=0.0)
+    counts = np.array([[wedges * 2 ** (j // 2)] * 2 for j in range(scales - 1)])
+    transform = package().UDCT((height, width), angular_wedges_config=counts, window_threshold=0.0)
     windows, steps = [], []
     for scale, (directions, ratios) in enumerate(zip(transform.windows, transform.decimation_ratios, strict=True)):
         for direction, wedge_windows in enumerate(directions):

@@ -26,7 +26,8 @@ def test_frame_equals_the_package_and_is_tight(shape: tuple[int, int], scales: i
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 1, *shape)))
     frame = CurveletFrame(*shape, scales, wedges)
     coefficients = frame.forward(x)
-    transform = UDCT(shape, num_scales=scales, wedges_per_direction=wedges, window_threshold=0.0)
+    counts = {3: [wedges, wedges], 4: [wedges, wedges, 2 * wedges]}[scales]
+    transform = UDCT(shape, angular_wedges_config=np.array([[k, k] for k in counts]), window_threshold=0.0)
     for i in range(2):
         expected = [c for scale in transform.forward(x[i, 0].numpy()) for d in scale for c in d]
         for ours, theirs in zip(coefficients, expected, strict=True):
@@ -83,7 +84,7 @@ def contours(count: int, size: int) -> torch.Tensor:
 def test_curvelets_beat_wavelets_on_contours(sigma: float) -> None:
     x = contours(32, 64)
     y = x + sigma * torch.from_numpy(np.random.default_rng(1).standard_normal(x.shape))
-    curvelet = (gb.denoiser("curvelet:scales=4")(y, sigma) - x).square().mean(dim=(1, 2, 3))
+    curvelet = (gb.denoiser("curvelet")(y, sigma) - x).square().mean(dim=(1, 2, 3))
     wavelet = (gb.denoiser("wavelet:shifts=all")(y, sigma) - x).square().mean(dim=(1, 2, 3))
     gain = wavelet - curvelet
     assert gain.mean() > 3 * gain.std() / len(gain) ** 0.5
