@@ -9,6 +9,7 @@ import numpy as np
 from gahb_bench.reporting import words
 from gahb_bench.reporting.content import Content, Method, Section
 from gahb_bench.reporting.gallery import Gallery
+from gahb_bench.reporting.style import THEORY_DASHES
 
 _CURVE = ("sigma", "mse", "mse_low", "mse_high", "regret_db", "regret_db_low", "regret_db_high", "exponent")
 _DIGITS = 6
@@ -53,21 +54,32 @@ def _reference(section: Section) -> dict[str, Any]:
         "exponent": numbers(reference.exponent),
         "asymptotic": reference.asymptotic_exponent,
         "curves": [
-            {"name": words.visible(name), "mse": numbers(values)} for name, values in sorted(reference.curves.items())
+            {
+                "name": words.visible(name),
+                "mse": numbers(values),
+                "dash": plotly_dash(THEORY_DASHES[position % len(THEORY_DASHES)]),
+            }
+            for position, (name, values) in enumerate(sorted(reference.curves.items()))
         ],
     }
 
 
 def _method(method: Method) -> dict[str, Any]:
+    drawn = method.drawn
     return {
         "label": method.label,
         "knows": method.knows,
         "light": method.style.colour.light,
         "dark": method.style.colour.dark,
-        "dash": "solid" if not method.style.dash else ",".join(f"{length}px" for length in method.style.dash),
+        "dash": plotly_dash(method.style.dash),
         "marker": method.style.marker,
-        **{column: numbers(method.curve[column]) for column in _CURVE},
+        **{column: numbers(drawn[column]) for column in _CURVE},
     }
+
+
+def plotly_dash(lengths: tuple[int, ...]) -> str:
+    """Dash lengths as plotly writes them."""
+    return ",".join(f"{length}px" for length in lengths) or "solid"
 
 
 def _gallery(gallery: Gallery, labels: dict[float, str]) -> dict[str, Any]:

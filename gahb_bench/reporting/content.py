@@ -1,6 +1,7 @@
 """What a report says, worked out once for the page, the text and the figure."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from gahb_bench.types import FloatArray, Reference
 
 FIT_RANGE = (0.01, 1.0)  # noise levels over which exponents are fitted
 SHOWN_LEVELS = 5  # noise levels with a column of their own in tables
-_POINTS_BETWEEN = 4  # points of the reference curve from one noise level to the next
+_REFERENCE_POINTS = 48  # at least so many points on the reference curve
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,12 @@ class Method:
     def label(self) -> str:
         """Its name with nothing invisible in it."""
         return words.visible(self.plan.spec)
+
+    @cached_property
+    def drawn(self) -> pd.DataFrame:
+        """``curve`` with a row of NaN for each cell without a number, so that no line runs through it."""
+        levels = sorted({*self.curve["sigma"], *(trouble.sigma for trouble in self.troubles)})
+        return self.curve.set_index("sigma").reindex(levels).reset_index()
 
     @property
     def mean_regret(self) -> float:
@@ -99,6 +106,7 @@ class Section:
     family: Family | None
     reference: Reference
     methods: tuple[Method, ...]
+    attaining: Method | None  # the method that attains the reference, with which regrets are paired
     check: OracleCheck | None
     rebuilt: str  # why the family could not be built again here; empty if it could
 
@@ -175,14 +183,16 @@ def _section(run: RunData, plan: PlannedFamily, anchor: str, looks: dict[str, St
     scores = run.scores[run.scores["family"] == plan.spec]
     try:
         family, rebuilt = catalog.family(plan.spec), ""
-        reference = family.reference(_dense(run.manifest.plan.sigmas))
+        reference = _reference(family, run.manifest.plan.sigmas)
     except GahbError as error:
         family, rebuilt = None, words.sentence(error)
         reference = _stored_reference(curves)
     planned = sorted(plan.denoisers, key=lambda denoiser: rank(denoiser.knows))
     methods = tuple(_method(run, plan.spec, denoiser, curves, scores, looks[denoiser.spec]) for denoiser in planned)
-    check = _oracle_check(family, methods, scores, reference)
-    return Section(plan, anchor, family, reference, methods, check, rebuilt)
+    paired = [m for m in methods if m.knows == "law" and len(m.curve) and (m.curve["regret_db"] == 0).all()]
+    attaining = paired[0] if paired else None  # its own paired regret is exactly 0
+    check = None if family is None or attaining is None else _oracle_check(family, attaining, scores)
+    return Section(plan, anchor, family, reference, methods, attaining, check, rebuilt)
 
 
 def _method(
@@ -213,10 +223,23 @@ def _reason(run: RunData, family: str, denoiser: str, sigma: float, scores: pd.D
     return words.sentence(failed["reason"].iloc[0]) if len(failed) else "not computed"
 
 
+def _reference(family: Family, sigmas: list[float]) -> Reference:
+    """The reference for drawing: at many noise levels where it is a closed form, otherwise at the run's alone.
+
+    A reference with a statistical error comes from a simulation, whose levels are stored or costly.
+    """
+    reference = family.reference(sorted(sigmas))
+    closed_form = reference.kind in ("exact", "linear") and not np.any(reference.standard_error)
+    return family.reference(_dense(sigmas)) if closed_form else reference
+
+
 def _dense(sigmas: list[float]) -> FloatArray:
-    """The noise levels, and a few between each two."""
+    """The noise levels and some between each two, for a smooth curve; around a single level, a factor of 2."""
     levels = np.log(np.unique(np.asarray(sigmas, dtype=np.float64)))
-    positions = np.linspace(0, len(levels) - 1, (len(levels) - 1) * _POINTS_BETWEEN + 1)
+    if len(levels) == 1:
+        return np.exp(levels + np.linspace(-1, 1, 9) * np.log(2))
+    steps = max(4, -(-_REFERENCE_POINTS // (len(levels) - 1)))
+    positions = np.linspace(0, len(levels) - 1, (len(levels) - 1) * steps + 1)
     return np.exp(np.interp(positions, np.arange(len(levels)), levels))
 
 
@@ -233,20 +256,12 @@ def _stored_reference(curves: pd.DataFrame) -> Reference:
     return Reference(kind, rows["sigma"].to_numpy(dtype=np.float64), mse, lower, upper, unknown, unknown, None, note)  # pyright: ignore[reportArgumentType]
 
 
-def _oracle_check(
-    family: Family | None, methods: tuple[Method, ...], scores: pd.DataFrame, reference: Reference
-) -> OracleCheck | None:
-    """Measured MSE of the denoiser that attains the reference, over the reference, and z = difference / error.
-
-    It is the one that regrets were paired with, which is why its own are exactly 0.
-    """
-    attaining = [m for m in methods if m.knows == "law" and len(m.curve) and (m.curve["regret_db"] == 0).all()]
-    if family is None or not attaining or reference.kind not in ("exact", "linear"):
-        return None
-    method = attaining[0]
+def _oracle_check(family: Family, method: Method, scores: pd.DataFrame) -> OracleCheck:
+    """Measured MSE of the method that attains the reference, over the reference, and z = difference / error."""
     sigma = method.curve["sigma"].to_numpy(dtype=np.float64)
     images = scores[scores["denoiser"] == method.spec].groupby("sigma")["mse"]
-    error = (images.std() / np.sqrt(images.count())).reindex(sigma).to_numpy(dtype=np.float64)
+    errors = (images.std() / np.sqrt(images.count())).reindex(sigma, method="nearest", tolerance=1e-9)
+    error = errors.to_numpy(dtype=np.float64)
     truth = family.reference(sigma)
     measured = method.curve["mse"].to_numpy(dtype=np.float64)
     z = (measured - truth.mse) / np.hypot(error, truth.standard_error)

@@ -2,6 +2,7 @@
 
 import io
 from functools import lru_cache
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -22,7 +23,7 @@ _FAR = 15.0  # dB; a method that gets further from the optimum does not set the 
 _RATIOS = (1, 2, 10, 100, 1000)  # of errors, beside the axis in dB
 _LONGEST_NAME = 44
 _PIXELS_AN_INCH = 160
-_PARAMETERS = {
+_PARAMETERS: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -59,7 +60,7 @@ def _mse(axes: Axes, section: Section) -> None:
     for method in section.methods:
         _line(axes, method, ("mse", "mse_low", "mse_high"))
     values = [v for m in section.methods for v in m.curve["mse"]]
-    top = 10 * np.nanmax(reference.mse) if section.has_regret else np.inf
+    top = 10 * float(np.nanmax(reference.mse)) if section.has_regret else np.inf
     if values and max(values) > top:
         axes.set_ylim(top=1.3 * top)
     axes.set_title(escaped(section.label), loc="left", fontsize=10.5, fontweight="bold")
@@ -86,7 +87,7 @@ def _regret(axes: Axes, section: Section) -> None:
     ratios.set_yticks([10 * np.log10(ratio) for ratio in _RATIOS], [f"×{ratio:g}" for ratio in _RATIOS])
     ratios.spines["right"].set_visible(False)
     ratios.tick_params(length=0, labelsize=8.5, labelcolor="#555c66")
-    _finish(axes, f"regret to the {words.REFERENCE_NAME[reference.kind]}, dB")
+    _finish(axes, f"regret to {words.REGRET_TO[reference.kind]}, dB")
 
 
 def _most_regret(methods: tuple[Method, ...]) -> float | None:
@@ -104,12 +105,11 @@ def _reference(axes: Axes, section: Section, middle: np.ndarray, lower: np.ndarr
         axes.fill_between(sigma, lower, upper, color=INK.light, alpha=0.3, linewidth=0)
         return
     dash = (0, (5, 3)) if kind == "approximate" else "solid"
-    axes.plot(sigma, middle, color=INK.light, linewidth=2.2, linestyle=dash)
+    axes.plot(sigma, middle, color=INK.light, linewidth=2.2, linestyle=dash, marker="_" if len(sigma) == 1 else "")
 
 
 def _line(axes: Axes, method: Method, columns: tuple[str, str, str]) -> None:
-    value, low, high = (method.curve[column].to_numpy(dtype=np.float64) for column in columns)
-    sigma = method.curve["sigma"].to_numpy(dtype=np.float64)
+    sigma, value, low, high = (method.drawn[name].to_numpy(dtype=np.float64) for name in ("sigma", *columns))
     axes.fill_between(sigma, low, high, color=method.style.colour.light, alpha=0.18, linewidth=0)
     axes.plot(sigma, value, **_look(method))  # pyright: ignore[reportArgumentType]
 

@@ -9,6 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from gahb_bench.errors import StoreError
+from gahb_bench.types import Knows
 
 SCHEMA = 1
 _TEXT = {"family": str, "denoiser": str, "knows": str, "reference_kind": str, "status": str}
@@ -18,7 +19,7 @@ class PlannedDenoiser(BaseModel):
     """One denoiser of the plan, resolved."""
 
     spec: str
-    knows: str
+    knows: Knows
     parameters: dict[str, Any] = {}
     digest: str = ""
 
@@ -91,7 +92,9 @@ def _manifest(path: Path) -> Manifest:
         content = json.loads(path.read_text(encoding="utf-8"))
         schema = content.get("schema")
     except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror or error}. A report needs the folder of a run.") from None
+        raise StoreError(
+            f"cannot read {path}: {error.strerror or error}. A report needs the folder of a run."
+        ) from None
     except (ValueError, AttributeError):
         raise StoreError(f"{path} is not a run's manifest: it does not hold a JSON object.") from None
     if schema != SCHEMA:
@@ -120,12 +123,12 @@ def _curves(folder: Path) -> pd.DataFrame:
     path = folder / "curves.csv"
     try:
         # Only an empty field is missing: a denoiser may be called "NA" or "null".
-        table = pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values={c: [""] for c in _numbers(path)})
+        missing = {column: [""] for column in _numbers(path)}
+        return pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values=missing)
     except FileNotFoundError:
         raise _unfinished(path) from None
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {path}: {error}. Run the same command again to write it anew.") from None
-    return table
 
 
 def _numbers(path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -61,7 +62,9 @@ def _gallery(
         return None
     plan = content.manifest.plan
     sigmas = [sigma for sigma in content.sigmas if any(level == sigma for _, level in mine)]
-    levels, images = _fit_budget(sigmas, min(*available, _MOST_IMAGES), section.family.shape, len(section.methods), budget)
+    levels, images = _fit_budget(
+        sigmas, min(*available, _MOST_IMAGES), section.family.shape, len(section.methods), budget
+    )
     batch = section.family.sample(range(images), seed=plan.seed, split=plan.split)
     clean = batch.images.numpy()
     windows = [(float(x.min()), float(x.max())) for x in clean]
@@ -86,7 +89,7 @@ def _cell(x: Array, y: Array, estimates: list[Array | None], window: tuple[float
         else {
             "estimate": picture(estimate, window),
             "error": error_picture(error, scale),
-            "psnr_db": round(-10 * np.log10(value), 2) if value > 0 else None,
+            "psnr_db": round(-10 * math.log10(value), 2) if value > 0 else None,
         }
         for estimate, error, value in zip(estimates, errors, mse, strict=True)
     ]
@@ -94,7 +97,7 @@ def _cell(x: Array, y: Array, estimates: list[Array | None], window: tuple[float
 
 
 def picture(x: Array, window: tuple[float, float]) -> str:
-    """An image ``(c, h, w)`` as a data URI: grey, or colour for three channels; black and white are the window's ends."""
+    """An image ``(c, h, w)`` as a data URI: grey, or colour if c = 3; the window goes from black to white."""
     low, high = window
     scaled = np.clip((x.astype(np.float64) - low) / max(high - low, np.finfo(float).tiny), 0, 1)
     levels = np.round(255 * scaled).astype(np.uint8)
@@ -103,7 +106,7 @@ def picture(x: Array, window: tuple[float, float]) -> str:
 
 
 def error_picture(error: Array, scale: float) -> str:
-    """A signed error ``(c, h, w)``, averaged over channels, as a data URI: blue below 0, red above, full at ``scale``."""
+    """A signed error ``(c, h, w)``, averaged over channels, as a data URI: blue below 0, red above."""
     half = _ERROR_STEPS // 2
     steps = np.round(half * np.clip(error.mean(axis=0) / scale, -1, 1)).astype(int) + half
     image = Image.frombytes("P", steps.shape[::-1], steps.astype(np.uint8).tobytes())

@@ -15,7 +15,7 @@ from gahb_bench.reporting import words
 from gahb_bench.reporting.charts import page_data
 from gahb_bench.reporting.content import FIT_RANGE, Content, Method, Section
 from gahb_bench.reporting.gallery import ERROR_SCALE, Gallery
-from gahb_bench.reporting.style import GREY, INK, KNOWS
+from gahb_bench.reporting.style import GREY, INK, KNOWS, THEORY_DASHES
 from gahb_bench.spec import format_value
 
 _SCRIPTS = ("page.js", "charts.js", "table.js", "gallery.js")
@@ -34,9 +34,9 @@ def render(content: Content, galleries: dict[str, Gallery]) -> str:
     """The whole page as text."""
     data = _script_json(page_data(content, galleries))
     plotly = get_plotlyjs()
-    code = "\n".join(_template(name) for name in _SCRIPTS)
+    code = "\n".join(template(name) for name in _SCRIPTS)
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template),
+        loader=jinja2.FunctionLoader(template),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -50,6 +50,7 @@ def render(content: Content, galleries: dict[str, Gallery]) -> str:
         "fit_range": FIT_RANGE,
         "ink": INK,
         "grey": GREY,
+        "theory_dashes": THEORY_DASHES,
     }
     return environment.get_template("page.html").render(
         content=content,
@@ -57,7 +58,7 @@ def render(content: Content, galleries: dict[str, Gallery]) -> str:
         sections=[_section(section, galleries.get(section.spec)) for section in content.sections],
         knows=[word for word in KNOWS if any(m.knows == word for s in content.sections for m in s.methods)],
         labels=content.sigma_labels,
-        style=Markup(_template("page.css")),
+        style=Markup(template("page.css")),
         data=Markup(data),
         plotly=Markup(plotly),
         code=Markup(code),
@@ -68,7 +69,7 @@ def render(content: Content, galleries: dict[str, Gallery]) -> str:
     )
 
 
-def _template(name: str) -> str:
+def template(name: str) -> str:
     return (resources.files("gahb_bench.reporting") / "templates" / name).read_text(encoding="utf-8")
 
 
@@ -98,6 +99,7 @@ def _section(section: Section, gallery: Gallery | None) -> dict[str, Any]:
         "section": section,
         "kind": words.REFERENCE_KIND[section.reference.kind],
         "reference_name": words.REFERENCE_NAME[section.reference.kind],
+        "regret_to": words.REGRET_TO[section.reference.kind],
         "how_sure": words.how_sure(section.reference),
         "asymptotic": section.reference.asymptotic_exponent,
         "groups": [(word, methods) for word, methods in groups if methods],
@@ -137,5 +139,7 @@ def facts(content: Content) -> list[tuple[str, str]]:
         if key != "packages" and value is not None:
             found.append((names.get(key, key.replace("_", " ")), str(value)))
     packages = environment.get("packages", {})
-    found.append(("packages", ", ".join(f"{name} {version or '(not installed)'}" for name, version in packages.items())))
+    found.append(
+        ("packages", ", ".join(f"{name} {version or '(not installed)'}" for name, version in packages.items()))
+    )
     return [(name, words.sentence(value)) for name, value in found]

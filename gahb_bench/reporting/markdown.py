@@ -26,10 +26,10 @@ def render(content: Content) -> str:
 
 
 def code(text: str) -> str:
-    """Any text as an inline code span, in which nothing is markup, safe inside a table.
+    r"""Any text as an inline code span, in which nothing is markup, safe inside a table.
 
-    >>> code("a|b")
-    '`a\\\\|b`'
+    >>> print(code("a|b"))
+    `a\|b`
     """
     shown = words.visible(text) or " "
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
@@ -88,7 +88,7 @@ def _cell(method: Method, sigma: float, has_regret: bool) -> str:
     if row is None:
         return "failed"
     if not has_regret:
-        return words.number(row["mse"])
+        return words.mse(row["mse"])
     interval = "" if row["regret_db"] == 0 else words.interval(row["regret_db_low"], row["regret_db_high"])
     return f"{words.decibel(row['regret_db'])} {interval}".rstrip()
 
@@ -110,7 +110,9 @@ def _exponents(section: Section) -> str:
         for method, fit in fitted
     ]
     header = ["denoiser", "exponent", "over σ in", "reference, same fit, same size", "asymptotic theory"]
-    intro = f"Exponents, fitted to log MSE against log σ within [{FIT_RANGE[0]:g}, {FIT_RANGE[1]:g}], with standard errors:"
+    intro = (
+        f"Exponents, fitted to log MSE against log σ within [{FIT_RANGE[0]:g}, {FIT_RANGE[1]:g}], with standard errors:"
+    )
     return f"{intro}\n\n{_table(header, rows)}"
 
 

@@ -41,6 +41,7 @@ HUES = {
 }
 # Dash lengths in pixels; () is a solid line.
 DASHES = ((), (7, 3), (2, 3), (9, 3, 2, 3))
+THEORY_DASHES = ((2, 3), (2, 6), (5, 3), (9, 4), (5, 3, 2, 3), (9, 3, 2, 3))
 MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "x")
 
 
@@ -119,14 +120,17 @@ def style(method: str) -> Style:
 
 
 def styles(methods: Iterable[str]) -> dict[str, Style]:
-    """The looks of the methods of one report: where two coincide, the later one by name takes the next free marker."""
+    """The looks of the methods of one report: where two coincide, the later by name takes a free marker, then dash."""
     found: dict[str, Style] = {}
     for method in sorted(set(methods)):
         look = style(method)
-        start = MARKERS.index(look.marker)
-        free = [MARKERS[(start + step) % len(MARKERS)] for step in range(len(MARKERS))]
-        taken = set(found.values())
-        found[method] = next((c for m in free if (c := replace(look, marker=m)) not in taken), look)
+        marker, dash = MARKERS.index(look.marker), DASHES.index(look.dash)
+        others = [
+            replace(look, marker=other, dash=line)
+            for line in (*DASHES[dash:], *DASHES[:dash])
+            for other in (*MARKERS[marker:], *MARKERS[:marker])
+        ]
+        found[method] = next((other for other in others if other not in found.values()), look)
     return found
 
 

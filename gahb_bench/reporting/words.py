@@ -16,6 +16,15 @@ REFERENCE_NAME = {
     "none": "no reference",
 }
 
+# What a regret is the distance to, by kind.
+REGRET_TO = {
+    "exact": "the optimum",
+    "bracket": "the middle of the bracket",
+    "approximate": "the approximate law",
+    "linear": "the best linear denoiser",
+    "none": "nothing",
+}
+
 # How surely the optimum is known, by kind: a badge and a sentence.
 REFERENCE_KIND = {
     "exact": (
@@ -35,8 +44,8 @@ REFERENCE_KIND = {
     ),
     "linear": (
         "only the best linear denoiser is known",
-        "The line is the least error of linear denoisers, an upper bound on the MMSE: a nonlinear denoiser may be below "
-        "it, and its regret is then negative.",
+        "The line is the least error of linear denoisers, an upper bound on the MMSE: a nonlinear denoiser may be "
+        "below it, and its regret is then negative.",
     ),
     "none": (
         "not known",
@@ -58,18 +67,18 @@ KNOWS_SENTENCE = {
     "other methods that know the law (linear, local, maximum likelihood) lie on or above it.",
     "latents": "Is also told what was drawn to make this very image (its contour, its disk). As the conditional mean "
     "given that, it is a lower bound on the MMSE: a genie, which no real method can be.",
-    "image": "Has looked at the clean image itself. It is an ideal that says how well a basis fits, and no bound: it may "
-    "lie on either side of the optimum.",
+    "image": "Has looked at the clean image itself. It is an ideal that says how well a basis fits, and no bound: it "
+    "may lie on either side of the optimum.",
     "training set": "Sees the noisy image and a set of training images. Its error is an upper bound on the MMSE.",
     "nothing": "Sees the noisy image and σ alone. Its error is an upper bound on the MMSE.",
 }
 
 
 def visible(text: object) -> str:
-    """Text in which nothing is invisible: control and formatting characters are written as escapes.
+    r"""Text in which nothing is invisible: control and formatting characters are written as escapes.
 
-    >>> visible("a\\nb")
-    'a\\\\nb'
+    >>> print(visible("a\nb"))
+    a\nb
     """
     return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in str(text))
 
@@ -85,11 +94,10 @@ def sigma_labels(sigmas: Sequence[float]) -> dict[float, str]:
     >>> list(sigma_labels([0.1, 0.00316227766]).values())
     ['0.1', '0.00316']
     """
-    for digits in range(3, 18):
-        labels = [f"{sigma:.{digits}g}" for sigma in sigmas]
-        if len(set(labels)) == len(set(sigmas)):
-            break
-    return dict(zip(sigmas, labels, strict=True))
+    digits = 3
+    while digits < 17 and len({f"{sigma:.{digits}g}" for sigma in sigmas}) < len(set(sigmas)):
+        digits += 1
+    return {sigma: f"{sigma:.{digits}g}" for sigma in sigmas}
 
 
 def decibel(value: float | None) -> str:
@@ -119,6 +127,17 @@ def number(value: float | None, digits: int = 3) -> str:
     if value != 0 and not 1e-3 <= abs(value) < 1e4:
         return f"{value:.{digits - 1}e}".replace("-", "−", 1) if value < 0 else f"{value:.{digits - 1}e}"
     return _signed(value, f".{digits}g")
+
+
+def mse(value: float | None) -> str:
+    """A mean squared error to four digits, zeros kept so that columns line up.
+
+    >>> mse(0.1), mse(0.000123456)
+    ('0.1000', '1.235e-04')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:#.4g}".removesuffix(".") if 1e-3 <= abs(value) < 1e4 else f"{value:.3e}"
 
 
 def with_error(value: float | None, error: float | None) -> str:

@@ -12,7 +12,7 @@ from gahb_bench import catalog
 from gahb_bench.noise import unit_noise
 from gahb_bench.oracles import calpha
 from gahb_bench.running import engine
-from gahb_bench.running.plan import DenoiserPlan, Plan, make_plan
+from gahb_bench.running.plan import DenoiserPlan, make_plan
 from gahb_bench.scoring.score import evaluate
 from gahb_bench.types import Reference
 
@@ -39,7 +39,7 @@ def awkward_run(folder: Path, names: Sequence[str] = EVIL, images: int = 8) -> P
     plan = make_plan(["calpha:size=16"], ["mmse", "identity"], SIGMAS, images)
     family = plan.families[0]
     added = tuple(DenoiserPlan(name, "training set", {}, "") for name in names)
-    plan = Plan((replace(family, denoisers=(*family.denoisers, *added)),), plan.sigmas, plan.images, plan.seed)
+    plan = replace(plan, families=(replace(family, denoisers=(*family.denoisers, *added)),))
     batch = catalog.family(family.spec).sample(range(images), seed=0, split="test")
 
     def work(cell):

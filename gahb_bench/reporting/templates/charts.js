@@ -24,13 +24,22 @@ function faint(hex, alpha) {
   return `rgba(${r},${g},${b},${alpha})`;
 }
 
-function band(x, low, high, fill, skip) {
-  const good = x.map((_, i) => i).filter((i) => low[i] !== null && high[i] !== null);
-  const back = [...good].reverse();
-  return {
-    x: [...good.map((i) => x[i]), ...back.map((i) => x[i])], y: [...good.map((i) => low[i]), ...back.map((i) => high[i])],
-    fill: "toself", fillcolor: fill, line: { width: 0 }, mode: "lines", type: "scatter", hoverinfo: "skip", skip,
+// A band between two curves: one outline for each stretch without a gap.
+function band(x, low, high, fill) {
+  const outline = { x: [], y: [] };
+  const close = (stretch) => {
+    if (stretch.length < 2) return;
+    const back = [...stretch].reverse();
+    outline.x.push(...stretch.map((i) => x[i]), ...back.map((i) => x[i]), null);
+    outline.y.push(...stretch.map((i) => low[i]), ...back.map((i) => high[i]), null);
   };
+  let stretch = [];
+  x.forEach((_, i) => {
+    if (low[i] !== null && high[i] !== null) stretch.push(i);
+    else { close(stretch); stretch = []; }
+  });
+  close(stretch);
+  return { ...outline, fill: "toself", fillcolor: fill, line: { width: 0 }, mode: "lines", hoverinfo: "skip" };
 }
 
 class FamilyCharts {
@@ -45,6 +54,7 @@ class FamilyCharts {
       if (input.checked) this.metric = input.value;
     }
     for (const button of section.querySelectorAll(".legend button")) {
+      if (button.getAttribute("aria-pressed") === "false") this.hidden.add(button.dataset.curve);
       button.addEventListener("click", () => this.toggle(button));
     }
   }
@@ -114,12 +124,13 @@ class FamilyCharts {
     if (!this.hidden.has("reference")) {
       if (reference.band) traces.push(band(reference.sigma, reference.low.map(of), reference.high.map(of), faint(colour("ink"), bracket ? 0.3 : 0.15)));
       const line = { color: colour("ink"), width: bracket ? 0 : 3, dash: reference.kind === "approximate" ? "6px,4px" : "solid" };
+      const single = reference.sigma.length > 1 ? {} : { mode: "markers", marker: { color: line.color, symbol: "line-ew-open", size: 22 } };
       const text = reference.mse.map((v, i) => `<b>${plain(reference.name)}</b><br>σ = ${significant(reference.sigma[i])}<br>MSE ${bracket ? `${significant(reference.low[i])} to ${significant(reference.high[i])}` : significant(v)}`);
-      traces.push({ x: reference.sigma, y: reference.mse.map(of), mode: "lines", line, text, hovertemplate: "%{text}<extra></extra>" });
+      traces.push({ x: reference.sigma, y: reference.mse.map(of), mode: "lines", line, ...single, text, hovertemplate: "%{text}<extra></extra>" });
     }
     reference.curves.forEach((curve, index) => {
       if (this.hidden.has(`theory-${index}`)) return;
-      traces.push({ x: reference.sigma, y: curve.mse.map(of), mode: "lines", line: { color: colour("soft"), width: 2, dash: "2px,3px" }, hovertemplate: `${plain(curve.name)}<extra></extra>` });
+      traces.push({ x: reference.sigma, y: curve.mse.map(of), mode: "lines", line: { color: colour("soft"), width: 2, dash: curve.dash }, hovertemplate: `${plain(curve.name)}<extra></extra>` });
     });
     return traces;
   }
@@ -194,7 +205,13 @@ class FamilyCharts {
 
 const families = [...document.querySelectorAll("section.family")].map((section) => new FamilyCharts(section));
 const drawAll = () => families.forEach((family) => family.draw());
-drawAll();
 night.addEventListener("change", drawAll);
 window.addEventListener("beforeprint", drawAll);
 window.addEventListener("afterprint", drawAll);
+
+// One family after the other, so that a page of many families can be read at once.
+(function drawFrom(index) {
+  if (index === families.length) return;
+  families[index].draw();
+  setTimeout(drawFrom, 0, index + 1);
+})(0);

@@ -16,10 +16,10 @@ function shorten(text, length) {
   return text.length > length ? text.slice(0, length - 1) + "…" : text;
 }
 
-// Paper is light, and cannot be opened by a click.
+// Paper is light, and what is closed cannot be opened there.
 window.addEventListener("beforeprint", () => {
   document.documentElement.classList.add("printing");
-  for (const details of document.querySelectorAll("details")) details.open = true;
+  for (const details of document.querySelectorAll("details[data-print]")) details.open = true;
 });
 window.addEventListener("afterprint", () => document.documentElement.classList.remove("printing"));
 

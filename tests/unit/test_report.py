@@ -1,0 +1,483 @@
+import base64
+import hashlib
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from reporting_runs import EVIL, SIGMAS, awkward_run, references_by_kind, small_run
+from skimage import color
+
+import gahb_bench as gb
+from gahb_bench.errors import StoreError
+from gahb_bench.reporting import figures, gallery, html, markdown, style, words
+from gahb_bench.reporting.content import content
+from gahb_bench.reporting.folder import read
+from gahb_bench.reporting.report import write_report
+
+REPORTS = ("report.html", "report.md", "curves.png")
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: its elements with their attributes, and its text outside scripts and styles."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.scripts, self.words, self._raw = [], [], [], None
+        self.feed(text)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self._raw = tag
+            self.scripts += [""] if tag == "script" else []
+
+    def handle_endtag(self, tag):
+        if tag == self._raw:
+            self._raw = None
+
+    def handle_data(self, data):
+        if self._raw == "script":
+            self.scripts[-1] += data
+        elif self._raw is None:
+            self.words.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def data(self):
+        return json.loads(self.scripts[0])
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    folder = small_run(tmp_path_factory.mktemp("plain"))
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def awkward(tmp_path_factory):
+    folder = awkward_run(tmp_path_factory.mktemp("awkward"), (*EVIL, "flaky"))
+    write_report(folder)
+    return folder
+
+
+def page(folder):
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def rewrite(folder, **changes):
+    """Change fields of run.json."""
+    manifest = json.loads((folder / "run.json").read_text()) | changes
+    (folder / "run.json").write_text(json.dumps(manifest))
+
+
+def test_page_is_self_contained(plain):
+    found = page(plain)
+    links = [a.get(key) for _, a in found.elements for key in ("src", "href", "action", "srcset", "poster") if key in a]
+    assert links
+    assert all(link.startswith(("data:", "#")) for link in links)
+    assert [a.get("src") for a in found.all("script")] == [None, None, None]
+    style_sheet = re.search(r"<style>(.*?)</style>", (plain / "report.html").read_text(), re.DOTALL)
+    assert style_sheet is not None
+    assert "url(" not in style_sheet[1]
+    assert "@import" not in style_sheet[1]
+    assert found.scripts[1].count("plotly.js v") == 1
+
+
+def test_policy_allows_exactly_the_scripts_of_the_page(plain):
+    found = page(plain)
+    policy = next(a["content"] for a in found.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy
+    allowed = set(re.findall(r"'sha256-([^']+)'", policy))
+    assert allowed == {base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in found.scripts[1:]}
+    assert "unsafe-inline" not in policy.partition("script-src")[2].partition(";")[0]
+
+
+def test_the_data_of_the_page_are_those_of_curves_csv(plain):
+    curves = pd.read_csv(plain / "curves.csv")
+    methods = page(plain).data["families"][0]["methods"]
+    assert {m["label"] for m in methods} == set(curves["denoiser"])
+    for method in methods:
+        rows = curves[curves["denoiser"] == method["label"]].sort_values("sigma")
+        for column in ("sigma", "mse", "mse_low", "mse_high", "regret_db", "regret_db_low", "exponent"):
+            assert np.array(method[column], dtype=float) == pytest.approx(rows[column].to_numpy(), rel=1e-5, abs=1e-9)
+
+
+def test_the_reference_curve_is_the_familys(plain):
+    drawn = page(plain).data["families"][0]["reference"]
+    assert len(drawn["sigma"]) >= 40
+    assert set(np.log10(SIGMAS)) <= set(np.log10(drawn["sigma"]).round(6))
+    truth = gb.family("calpha:size=16").reference(np.array(drawn["sigma"]))
+    assert np.array(drawn["mse"]) == pytest.approx(truth.mse, rel=1e-5)
+    assert np.array(drawn["exponent"]) == pytest.approx(truth.exponent, rel=1e-5)
+    assert drawn["asymptotic"] == pytest.approx(4 / 3)
+
+
+def test_methods_are_ordered_by_what_they_know(plain):
+    methods = page(plain).data["families"][0]["methods"]
+    assert [m["label"] for m in methods] == ["mmse", "ideal", "identity", "wavelet"]
+    assert [m["knows"] for m in methods] == ["law", "image", "nothing", "nothing"]
+
+
+def test_page_tells_a_stranger_what_is_meant(plain):
+    text = page(plain).text
+    for said in ("known exactly", "0 dB is the optimum", "3 dB is twice its error", "an ideal, not a bound"):
+        assert said in text
+    assert "It has no statistical error" in text
+    assert "Closed form: the risk of the Wiener filter" in text
+    assert "paired" in text
+    assert "asymptotic exponent 1.333" in text
+    for fact in ("the command", "torch", "pandas", "python", "seed, split"):
+        assert fact in text
+
+
+def test_the_check_of_the_truth(plain):
+    checked = content(read(plain)).sections[0].check
+    assert checked is not None
+    scores = pd.read_parquet(plain / "scores.parquet").query("denoiser == 'mmse' and sigma == 0.1")["mse"]
+    truth = gb.family("calpha:size=16").reference([0.1]).mse[0]
+    row = checked.rows.query("sigma == 0.1").iloc[0]
+    assert row["ratio"] == pytest.approx(scores.mean() / truth)
+    assert row["z"] == pytest.approx((scores.mean() - truth) / (scores.std() / np.sqrt(len(scores))))
+    assert f"{checked.rows['ratio'].min():.3f} to {checked.rows['ratio'].max():.3f} times" in page(plain).text
+    assert "they agree" in page(plain).text
+
+
+def test_a_wrong_truth_is_called_wrong(tmp_path):
+    folder = small_run(tmp_path, images=32)
+    scores = pd.read_parquet(folder / "scores.parquet")
+    scores.loc[scores["denoiser"] == "mmse", "mse"] *= 2
+    curves = pd.read_csv(folder / "curves.csv")
+    curves.loc[curves["denoiser"] == "mmse", "mse"] *= 2
+    scores.to_parquet(folder / "scores.parquet")
+    curves.to_csv(folder / "curves.csv", index=False)
+    write_report(folder)
+    assert "they disagree" in page(folder).text
+
+
+def test_made_again_from_the_files_alone_it_is_the_same(plain, tmp_path):
+    before = {name: (plain / name).read_bytes() for name in REPORTS}
+    for name in REPORTS:
+        (plain / name).unlink()
+    write_report(plain)
+    assert {name: (plain / name).read_bytes() for name in REPORTS} == before
+
+
+@pytest.mark.parametrize("broken", [figures.png, markdown.render, html.render])
+def test_a_report_that_fails_leaves_the_old_one_whole(plain, monkeypatch, broken):
+    before = {name: (plain / name).read_bytes() for name in REPORTS}
+    rewrite(plain, command="another command")
+
+    def fail(*_):
+        raise MemoryError
+
+    module = {figures.png: figures, markdown.render: markdown, html.render: html}[broken]
+    monkeypatch.setattr(module, broken.__name__, fail)
+    with pytest.raises(MemoryError):
+        write_report(plain)
+    rewrite(plain, command="the command")
+    assert {name: (plain / name).read_bytes() for name in REPORTS} == before
+    assert not list(plain.glob(".*"))
+
+
+def test_hostile_names_are_harmless_in_the_page(awkward):
+    found = page(awkward)
+    assert len(found.scripts) == 3
+    assert not any(key.startswith("on") for _, attributes in found.elements for key in attributes)
+    assert all(a["src"].startswith("data:image/png") for a in found.all("img") if "src" in a)
+    assert not [1 for tag, _ in found.elements if tag == "i" and "command" in tag]
+    labels = [method["label"] for method in found.data["families"][0]["methods"]]
+    for name in EVIL:
+        assert words.visible(name) in labels
+        assert " ".join(words.visible(name).split()) in found.text
+    assert "‮" not in (awkward / "report.html").read_text(encoding="utf-8")
+    assert "RuntimeError: <b>no</b> </script><script>window.harmed = 1</script> at `line` | 3" in found.text
+    assert "<i>command</i>" in found.text
+
+
+def test_hostile_names_are_harmless_in_the_text(awkward):
+    text = (awkward / "report.md").read_text(encoding="utf-8")
+    outside = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", text.replace("\\|", ""))
+    assert "<" not in outside
+    assert "evil" not in outside
+    assert "‮" not in text
+    tables = [line for line in text.splitlines() if line.startswith("| ")]
+    widths = {line.count("|") - line.count("\\|") for line in tables if "training set" in line}
+    assert len(widths) == 1
+    assert "NA" in text
+
+
+def test_failed_cells_are_shown_with_their_reason(awkward):
+    found, text = page(awkward), (awkward / "report.md").read_text()
+    cells = 3 * (2 + len(EVIL) + 1)
+    assert f"partial: 1 of {cells} cells have no number" in found.text
+    assert f"1 of {cells} cells have no number" in text
+    assert "flaky at σ = 0.1 : RuntimeError" in found.text.replace("0.1:", "0.1 :")
+    assert re.search(r"`flaky` at σ = 0.1: `+RuntimeError", text)
+    assert re.search(r"\| `flaky` \|.*\| failed \|", text)
+    flaky = next(m for m in found.data["families"][0]["methods"] if m["label"] == "flaky")
+    assert flaky["sigma"] == list(SIGMAS)
+    assert [value is None for value in flaky["mse"]] == [False, True, False]  # the line has a gap there
+
+
+def test_cells_that_were_never_computed_are_shown(tmp_path):
+    folder = small_run(tmp_path, denoisers=("mmse", "identity"))
+    curves = pd.read_csv(folder / "curves.csv")
+    scores = pd.read_parquet(folder / "scores.parquet")
+    curves[~((curves["denoiser"] == "identity") & (curves["sigma"] < 0.5))].to_csv(folder / "curves.csv", index=False)
+    scores[~((scores["denoiser"] == "identity") & (scores["sigma"] < 0.5))].to_parquet(folder / "scores.parquet")
+    write_report(folder)
+    assert "identity at σ = 0.01, 0.1 : not computed" in page(folder).text.replace("0.1:", "0.1 :")
+    assert "`identity` at σ = 0.01: `not computed`" in (folder / "report.md").read_text()
+
+
+def test_every_kind_of_reference(tmp_path, monkeypatch):
+    specs = references_by_kind(monkeypatch)
+    folder = small_run(tmp_path, tuple(specs.values()), ("identity", "wavelet"))
+    write_report(folder)
+    sections = {s.spec: s for s in content(read(folder)).sections}
+    drawn = {family["label"]: family for family in page(folder).data["families"]}
+    text, markdown_text = page(folder).text, (folder / "report.md").read_text()
+    said = {
+        "exact": "known exactly",
+        "noisy": "Its standard error is at most 5 % of its value",
+        "bracket": "the bracket is at most 2.11 dB wide",
+        "approximate": "without a proved bound",
+        "linear": "best linear denoiser",
+        "none": "there is no regret",
+    }
+    for kind, sentence in said.items():
+        assert sentence in text, kind
+        assert sentence in markdown_text, kind
+        reference = drawn[specs[kind]]["reference"]
+        assert reference["band"] is (kind in ("noisy", "bracket"))
+        closed_form = kind in ("exact", "linear")  # anything else is evaluated at the run's noise levels alone
+        assert (len(reference["sigma"]) > 40) is closed_form
+        assert closed_form or reference["sigma"] == list(SIGMAS)
+        assert sections[specs[kind]].has_regret is (kind != "none")
+    assert drawn[specs["approximate"]]["reference"]["curves"][0]["name"] == "<i>the genie's risk</i>"
+    bracket = drawn[specs["bracket"]]["reference"]
+    assert np.array(bracket["high"]) / np.array(bracket["low"]) == pytest.approx(1.3 / 0.8, rel=1e-4)
+    assert drawn[specs["none"]]["reference"]["mse"][0] is None
+    assert "MSE at σ" in markdown_text
+
+
+def test_a_family_that_cannot_be_built_again(tmp_path):
+    folder = small_run(tmp_path)
+    for name in ("run.json", "curves.csv"):
+        text = (folder / name).read_text()
+        (folder / name).write_text(text.replace("calpha:size=16", "<b>gone</b>"))
+    scores = pd.read_parquet(folder / "scores.parquet").assign(family="<b>gone</b>")
+    scores.to_parquet(folder / "scores.parquet")
+    write_report(folder)
+    found = page(folder)
+    assert "<b>gone</b>" in found.text
+    assert "This version cannot build the family again" in found.text
+    family = found.data["families"][0]
+    assert family["gallery"] is None
+    stored = pd.read_csv(folder / "curves.csv").drop_duplicates("sigma")
+    assert family["reference"]["mse"] == pytest.approx(stored["reference_mse"].tolist(), rel=1e-5)
+    assert family["methods"][0]["regret_db"] == [0.0, 0.0, 0.0]
+
+
+def test_one_image_one_level(tmp_path):
+    folder = small_run(tmp_path, denoisers=("mmse", "identity"), sigmas=(0.1,), images=1)
+    write_report(folder)
+    found = page(folder)
+    assert "1 image · 1 noise level, σ = 0.1" in found.text
+    assert not [a for a in found.all("div") if a.get("data-chart") == "exponent"]
+    assert "standard errors away" not in found.text
+
+
+def test_exponents_beside_theory(plain):
+    table = pd.read_parquet(plain / "scores.parquet")
+    fit = gb.exponent(table, "calpha:size=16", "wavelet", 0.01, 1.0)
+    stated = f"{fit.value:.3f} ± {fit.standard_error:.3f}"
+    assert stated in page(plain).text
+    row = next(line for line in (plain / "report.md").read_text().splitlines() if stated in line)
+    assert row.split(" | ")[0] == "| `wavelet`"
+    assert row.split(" | ")[3:] == [f"{fit.reference:.3f}", "1.333 |"]
+
+
+def test_regrets_in_the_text_are_those_of_curves_csv(plain):
+    curves = pd.read_csv(plain / "curves.csv").query("denoiser == 'wavelet'").sort_values("sigma")
+    row = next(line for line in (plain / "report.md").read_text().splitlines() if line.startswith("| `wavelet`"))
+    mean = f"{curves['regret_db'].mean():.2f}"
+    cells = [f"{r.regret_db:.2f} [{r.regret_db_low:.2f}, {r.regret_db_high:.2f}]" for r in curves.itertuples()]
+    assert row == f"| `wavelet` | nothing | {mean} | {' | '.join(cells)} |"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("run.json", None, "needs the folder of a run"),
+        ("run.json", "{", "does not hold a JSON object"),
+        ("run.json", "[]", "does not hold a JSON object"),
+        ("run.json", '{"schema": 99}', "schema 99, but this version reads schema 1"),
+        ("run.json", '{"schema": 1, "status": "complete"}', "plan"),
+        ("scores.parquet", None, "goes on from the finished cells"),
+        ("scores.parquet", "not parquet", "cannot read"),
+        ("curves.csv", None, "goes on from the finished cells"),
+        ("curves.csv", "", "cannot read"),
+    ],
+)
+def test_a_folder_that_is_no_run(tmp_path, name, text, message):
+    folder = small_run(tmp_path, denoisers=("identity",), sigmas=(0.1,), images=2)
+    (folder / name).unlink()
+    if text is not None:
+        (folder / name).write_text(text)
+    with pytest.raises(StoreError, match=message):
+        write_report(folder)
+    assert not (folder / "report.html").exists()
+
+
+def decoded(uri):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB"))
+
+
+def test_the_gallery_shows_the_runs_images(plain):
+    shown = page(plain).data["families"][0]["gallery"]
+    batch = gb.family("calpha:size=16").sample(range(4), seed=0, split="test")
+    assert shown["levels"] == ["0.01", "0.1", "1"]
+    assert len(shown["clean"]) == 4
+    x = batch.images[2, 0].numpy()
+    expected = np.round(255 * (x - x.min()) / (x.max() - x.min()))
+    assert np.abs(decoded(shown["clean"][2])[..., 0].astype(float) - expected).max() <= 1
+    cell = shown["cells"][1][2]
+    y = gb.add_noise(batch, 0.1)[2].numpy()
+    labels = [method["label"] for method in page(plain).data["families"][0]["methods"]]
+    identity = cell["methods"][labels.index("identity")]
+    assert identity["psnr_db"] == pytest.approx(-10 * np.log10(np.mean((y[0] - x) ** 2)), abs=0.01)
+    assert identity["estimate"] == cell["noisy"]
+    red_minus_blue = decoded(identity["error"]).astype(int) @ [1, 0, -1]
+    strong = np.abs(y[0] - x) > 0.2 * cell["error_scale"]
+    assert np.array_equal(np.sign(red_minus_blue[strong]), np.sign((y[0] - x)[strong]))
+
+
+def test_pictures_of_an_estimate_that_is_missing(awkward):
+    family = page(awkward).data["families"][0]
+    flaky = [method["label"] for method in family["methods"]].index("flaky")
+    shown = [cells[0]["methods"][flaky] is not None for cells in family["gallery"]["cells"]]
+    assert shown == [True, False, True]
+
+
+def test_the_gallery_keeps_to_its_budget(plain, monkeypatch):
+    monkeypatch.setattr(gallery, "BUDGET", 9_000)
+    run = read(plain)
+    small = gallery.galleries(content(run), plain)["calpha:size=16"]
+    assert (len(small.levels), small.images) != (3, 4)
+    assert len(json.dumps(small.cells)) + len(json.dumps(small.clean)) < 3 * 9_000
+
+
+def test_colour_images_keep_their_colours():
+    x = np.stack([np.full((2, 2), value) for value in (1.0, 0.0, 0.5)])
+    assert decoded(gallery.picture(x, (0.0, 1.0)))[0, 0].tolist() == [255, 0, 128]
+
+
+def test_the_figure(awkward):
+    before = dict(matplotlib.rcParams)
+    made = figures.png(content(read(awkward)))
+    assert dict(matplotlib.rcParams) == before
+    image = Image.open(io.BytesIO(made))
+    assert image.format == "PNG"
+    assert image.width >= 1600
+    assert figures.escaped("$x$") == r"\$x\$"
+    assert figures.escaped("\u6f22") == r"\u6f22"
+
+
+def test_looks_depend_on_the_method_alone():
+    assert style.style("wavelet:rule=sure") == style.style("wavelet:rule=sure")
+    assert style.styles(["b", "a"]) == style.styles(["a", "b"])
+    assert style.styles(["mmse", "tv"])["tv"] == style.style("tv")
+    variants = ["wavelet", "wavelet:shifts=all", "wavelet:rule=sure", "wavelet:rule=sure,shifts=all"]
+    assert len({style.style(variant) for variant in variants}) == 4
+    assert style.style("wavelet").colour == style.style("wavelet:shifts=all").colour
+
+
+def test_looks_differ_within_a_report():
+    names = [f"method{number}" for number in range(50)]
+    assert len(set(style.styles(names).values())) == 50
+
+
+# Full dichromacy, after Machado, Oliveira & Fernandes 2009, doi:10.1109/TVCG.2009.113, in linear RGB.
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
+def linear(rgb):
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def srgb(values):
+    values = np.clip(values, 0, 1)
+    return np.where(values <= 0.0031308, 12.92 * values, 1.055 * values ** (1 / 2.4) - 0.055)
+
+
+def parse(hexadecimal):
+    return np.array([int(hexadecimal[start : start + 2], 16) / 255 for start in (1, 3, 5)])
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("vision", VISION)
+def test_colours_can_be_told_apart(theme, vision):
+    hues = [style.INK, style.GREY, *style.HUES.values()]
+    rgb = np.array([parse(getattr(hue, theme)) for hue in hues])
+    lab = color.rgb2lab(srgb(linear(rgb) @ np.array(VISION[vision]).T))
+    distance = color.deltaE_ciede2000(lab[:, None], lab[None])[np.triu_indices(len(hues), 1)]
+    assert distance.min() > 9
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_colours_stand_out_from_the_page(theme):
+    paper = parse({"light": style.PAPER, "dark": style.NIGHT}[theme])
+    weights = [0.2126, 0.7152, 0.0722]
+    ground = linear(paper) @ weights
+    for hue in (style.INK, style.GREY, *style.HUES.values()):
+        ends = sorted([linear(parse(getattr(hue, theme))) @ weights, ground])
+        assert (ends[1] + 0.05) / (ends[0] + 0.05) >= 3
+    for colour in (style.PAPER, style.NIGHT):
+        assert f"--paper: {colour};" in html.template("page.css")
+    for colour in style.INK:
+        assert f"--ink: {colour};" in html.template("page.css")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (words.decibel(-1.5), "−1.50"),
+        (words.decibel(-0.001), "0.00"),
+        (words.decibel(float("nan")), "–"),
+        (words.number(12.3456), "12.3"),
+        (words.number(0.000123456), "1.23e-04"),
+        (words.number(-0.000123456), "−1.23e-04"),
+        (words.number(0.0), "0"),
+        (words.mse(0.1), "0.1000"),
+        (words.mse(1234.0), "1234"),
+        (words.with_error(1.21547, 0.0123), "1.215 ± 0.012"),
+        (words.with_error(1.2, float("nan")), "1.200"),
+        (words.interval(float("nan"), 1.0), ""),
+        (words.duration(90.0), "90 s"),
+        (words.duration(600.0), "10 min"),
+        (words.duration(36000.0), "10.0 h"),
+        (words.visible("a\tb\u200b"), "a\\tb\\u200b"),
+        (words.sigma_labels([0.1, 0.1001, 1.0]), {0.1: "0.1", 0.1001: "0.1001", 1.0: "1"}),
+        (markdown.code("`"), "`` ` ``"),
+        (markdown.code("a|b"), "`a\\|b`"),
+        (markdown.code(""), "` `"),
+    ],
+)
+def test_how_things_are_written(given, expected):
+    assert given == expected
