@@ -3,7 +3,7 @@
 import sys
 
 from gahb_bench.cli import app
-from gahb_bench.errors import GahbError, StoreError, UsageError
+from gahb_bench.errors import GahbError, MissingPackageError, StoreError, UsageError
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError | StoreError) else 1)
+        sys.exit(2 if isinstance(error, UsageError | StoreError | MissingPackageError) else 1)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,10 @@ class UsageError(GahbError, ValueError):
     """Wrong input from the user (exit code 2 on the command line)."""
 
 
+class MissingPackageError(GahbError, ImportError):
+    """An optional package is not installed: names it, and how to install it."""
+
+
 class DenoiserError(GahbError, RuntimeError):
     """A denoiser broke its contract: wrong shape, NaN, or an exception of its own."""
 

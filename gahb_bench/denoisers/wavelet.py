@@ -75,7 +75,9 @@ class Wavelet(Denoiser):
         rule = RULES[self.rule]
         if self.shifts == "all":
             return _shrink_all_shifts(y, transform, rule, pixels)
-        moves = [(-p, -q) for p in range(max(self.shifts, 1)) for q in range(max(self.shifts, 1))]
+        if self.shifts <= 1:
+            return _shrink_once(y, transform, rule, pixels)
+        moves = [(-p, -q) for p in range(self.shifts) for q in range(self.shifts)]
         total = torch.zeros_like(y)
         for p, q in moves:
             shifted = _shrink_once(y.roll((p, q), (-2, -1)), transform, rule, pixels)
@@ -90,6 +92,11 @@ def automatic_levels(height: int, width: int) -> int:
 
 def _shrink_once(y: Images, transform: WaveletTransform, rule: Rule, pixels: int) -> Images:
     coefficients = transform.forward(y)
+    if rule in _POINTWISE:
+        h, w = transform.height >> transform.levels, transform.width >> transform.levels
+        shrunk = rule(coefficients, pixels)
+        shrunk[..., :h, :w] = coefficients[..., :h, :w]
+        return transform.inverse(shrunk)
     for band in transform.subbands():
         block = coefficients[..., band.rows, band.columns]
         coefficients[..., band.rows, band.columns] = rule(block.flatten(-2), pixels).reshape(block.shape)
@@ -149,3 +156,4 @@ def _bayes_rule(w: Tensor, pixels: int) -> Tensor:
 
 
 RULES: dict[str, Rule] = {"hard": _hard_rule, "soft": _soft_rule, "sure": _sure_rule, "bayes": _bayes_rule}
+_POINTWISE = (_hard_rule, _soft_rule)  # the same threshold in every block: all blocks at once

@@ -1,18 +1,20 @@
-"""What is best for ``calpha``: the Wiener filter, in closed form."""
+"""What is best for ``calpha``: the Wiener filter, and the best filter of a bounded receptive field, in closed form."""
 
 from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from gahb_bench.denoisers.base import D
+from gahb_bench.denoisers.base import D, Denoiser
 from gahb_bench.errors import UsageError
 from gahb_bench.families.base import Family
 from gahb_bench.families.calpha import Calpha, power_spectrum
 from gahb_bench.oracles.base import PosteriorMean
-from gahb_bench.types import Check, FloatArray, Images, PerImage, Posterior, Reference
+from gahb_bench.oracles.calpha_local import PatchModes, patch_modes
+from gahb_bench.types import Check, FloatArray, Images, PerImage, Posterior, Reference, check_sigmas
 
 
 def reference(family: Calpha, sigmas: FloatArray) -> Reference:
@@ -126,6 +128,104 @@ class Mmse(Wiener):
 def _refuse_uniform(law: Calpha) -> None:
     if law.law == "uniform":
         raise UsageError(f"{law.spec}: the posterior is not known, only the best linear denoiser: 'wiener'.")
+
+
+class LocalMmse(Denoiser):
+    """Best estimate of each pixel from the ``patch x patch`` noisy pixels around it: the optimum of a receptive field.
+
+        x_hat_q = mean + a'(y_P - mean),   a = (C_P + sigma^2 I)^-1 c,   C_P = Cov(x_P),   c = Cov(x_P, x_q)
+        risk    = Var(x_q) - c'a = sigma^2 a_q
+
+    One filter for all pixels, since the law is stationary and periodic. A patch at least as large as the image is
+    the whole image, and the filter is then the Wiener filter.
+
+    Optimality
+    ----------
+    Knows the law. E[x_q | y_P] for every pixel q: no denoiser whose output at q depends only on the patch around q is
+    below it. Its risk is the closed form `risk`, an upper bound on the MMSE, decreasing in ``patch`` to the MMSE.
+    Error: rounding, relative error about 1e-16 max(lambda) / sigma^2. Refuses ``law=uniform``.
+
+    References
+    ----------
+    N. Wiener, "Extrapolation, Interpolation, and Smoothing of Stationary Time Series", MIT Press 1949; the reduction
+    by symmetry is derived in `gahb_bench.oracles.calpha_local`.
+
+    Examples
+    --------
+    >>> law = Calpha(size=16)
+    >>> small, large = (LocalMmse(patch=p).bind(law).risk([0.1])[0] for p in (3, 9))
+    >>> bool(small > large > law.reference([0.1]).mse[0])
+    True
+    """
+
+    name: ClassVar = "local-mmse"
+    knows: ClassVar = "law"
+    source: ClassVar = "Wiener 1949, on a patch"
+
+    patch: int = Field(7, ge=1, description="side of the receptive field, pixels, odd")
+
+    def model_post_init(self, context: object) -> None:
+        del context
+        if self.patch % 2 == 0:
+            raise UsageError(
+                f"patch={self.patch} is not allowed: a patch has a pixel at its centre, so its side is odd "
+                f"({self.patch - 1} or {self.patch + 1})."
+            )
+
+    def bind(self: D, family: Family) -> D:
+        if not isinstance(family, Calpha):
+            raise UsageError(f"{self.name} is the oracle of 'calpha', not of {family.spec!r}.")
+        if family.law == "uniform":
+            raise UsageError(
+                f"{family.spec}: only the best linear estimate is known, not E[x | patch]; use law=gaussian."
+            )
+        return super().bind(family)
+
+    @property
+    def _law(self) -> Calpha:
+        family = self.family
+        assert isinstance(family, Calpha)  # bind refuses others
+        return family
+
+    def risk(self, sigmas: object) -> FloatArray:
+        """The exact MSE per pixel at each noise level."""
+        return local_mmse_risk(self._law, self.patch, check_sigmas(sigmas))
+
+    def estimate(self, y: Images, sigma: Tensor) -> Images:
+        law = self._law
+        law.check_images(y)
+        levels, which = sigma.unique(return_inverse=True)
+        filters = [_local_gain(law.size, law.alpha, law.std, self.patch, float(level)) for level in levels]
+        gains = torch.stack(filters).to(y.device)[which]
+        spectrum = torch.fft.rfft2(y.double() - law.mean) * gains[:, None, :, : law.size // 2 + 1]
+        return law.mean + torch.fft.irfft2(spectrum, s=(law.size, law.size))
+
+
+def local_mmse_risk(family: Calpha, patch: int, sigmas: FloatArray) -> FloatArray:
+    """Closed-form risk of `local-mmse`: ``sigma^2 sum_l phi_l(q)^2 l / (l + sigma^2)`` over the modes of the patch.
+
+    Equal to the MMSE if the patch covers the image (``patch >= size``).
+    """
+    if patch >= family.size:
+        return reference(family, sigmas).mse
+    return _patch_modes(family.size, family.alpha, family.std, patch).risk(sigmas)
+
+
+@lru_cache(maxsize=64)
+def _local_gain(size: int, alpha: float, std: float, patch: int, sigma: float) -> Tensor:
+    """Transfer function ``(N, N)`` of the filter, real because the filter is even."""
+    if patch >= size:
+        spectrum = power_spectrum(size, alpha, std, mean_mode=True)
+        return torch.from_numpy(spectrum / (spectrum + sigma**2))
+    radius = patch // 2
+    kernel = np.zeros((size, size))
+    kernel[:patch, :patch] = _patch_modes(size, alpha, std, patch).kernel(sigma)
+    return torch.from_numpy(np.fft.fft2(np.roll(kernel, (-radius, -radius), (0, 1))).real.copy())
+
+
+@lru_cache(maxsize=4)
+def _patch_modes(size: int, alpha: float, std: float, patch: int) -> PatchModes:
+    return patch_modes(np.fft.ifft2(power_spectrum(size, alpha, std, mean_mode=True)).real, patch)
 
 
 @lru_cache(maxsize=8)

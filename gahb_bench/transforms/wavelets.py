@@ -67,13 +67,15 @@ class WaveletTransform:
 
     def forward(self, x: Tensor) -> Tensor:
         """Coefficients in one array of the shape of ``x``: the coarse block top left, details around it (Mallat)."""
-        coefficients = x
+        blocks: list[Tensor] = []
         for level in range(self.levels):
             h, w = self.height >> level, self.width >> level
             rows, columns = self._matrices(level, x)
-            block = rows @ coefficients[..., :h, :w] @ columns.mT
-            coefficients = block if level == 0 else _put(coefficients, block)
-        return coefficients
+            blocks.append(rows @ x[..., :h, :w] @ columns.mT)
+            x = blocks[-1]
+        for block in reversed(blocks[:-1]):
+            x = _put(block, x)
+        return x
 
     def inverse(self, coefficients: Tensor) -> Tensor:
         """The image with these coefficients; the inverse and the adjoint of `forward`."""
@@ -81,7 +83,8 @@ class WaveletTransform:
         for level in reversed(range(self.levels)):
             h, w = self.height >> level, self.width >> level
             rows, columns = self._matrices(level, x)
-            x = _put(x, rows.mT @ x[..., :h, :w] @ columns)
+            block = coefficients[..., :h, :w]
+            x = rows.mT @ (block if level == self.levels - 1 else _put(block, x)) @ columns
         return x
 
     def subbands(self) -> Iterator[Subband]:

@@ -1,0 +1,171 @@
+"""Tunes a denoiser's parameter per family and noise level, on the validation split only."""
+
+import json
+import math
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gahb_bench import catalog
+from gahb_bench.denoisers.tunable import Tunable, TunedTable, read_tables, tuned_folders
+from gahb_bench.errors import StoreError, UsageError
+from gahb_bench.families.base import Family
+from gahb_bench.noise import scale_noise, unit_noise
+from gahb_bench.types import check_sigmas
+
+SPLIT = "val"  # the only split that tuning ever draws from
+_GOLDEN = (math.sqrt(5) - 1) / 2
+_PIXELS_AT_ONCE = 2**19
+_PACKAGES = ("gahb_bench", "torch", "scikit-image", "curvelets")
+
+
+def tune(
+    denoiser: str | Tunable,
+    family: str | Family,
+    sigmas: object,
+    images: int = 32,
+    seed: int = 0,
+    coarse: int = 11,
+    precision: float = 0.02,
+) -> TunedTable:
+    """The best value of a denoiser's tuned parameter at each noise level.
+
+        value(sigma) = argmin over v of the mean over validation images of |D_v(x + sigma z) - x|^2 / pixels
+
+    by a grid of ``coarse`` values, evenly spaced in log v over the range the denoiser searches, then a golden section
+    between the neighbours of the best. All values see the same images and the same noise.
+
+    Parameters
+    ----------
+    denoiser : spec of a denoiser with a tuned parameter; the value given for it, if any, is not used
+    family, sigmas
+        On which images, at which noise levels.
+    images, seed : the first ``images`` images of split ``val`` and their noise
+    precision : relative precision of the value
+
+    Returns
+    -------
+    TunedTable
+        Keep it with `save`; it is then used wherever the denoiser meets this family.
+
+    Raises
+    ------
+    UsageError
+        For a denoiser without a tuned parameter, or anything unknown.
+
+    Examples
+    --------
+    >>> table = tune("gaussian-blur", "calpha:size=16", [0.1, 1.0], images=4)
+    >>> table.value[1] > table.value[0]
+    True
+    """
+    law = catalog.family(family)
+    method = catalog.denoiser(denoiser, law)
+    if not isinstance(method, Tunable):
+        raise UsageError(f"{method.spec} has no parameter to tune: choose one of {', '.join(tunable_names())}.")
+    if images < 1 or coarse < 3:
+        raise UsageError(f"images={images}, coarse={coarse}: give at least one image and a grid of at least 3 values.")
+    levels = np.unique(check_sigmas(sigmas))
+    batch = law.sample(range(images), seed=seed, split=SPLIT)
+    z = unit_noise(batch)
+
+    def risk(value: float, sigma: float) -> float:
+        candidate = method.model_copy(update={method.tuned: value})
+        total = 0.0
+        size = max(1, _PIXELS_AT_ONCE // batch.images[0].numel())
+        for x, noise in zip(batch.images.split(size), z.split(size), strict=True):
+            with torch.no_grad():
+                error = candidate(scale_noise(x, noise, sigma), sigma).double() - x.double()
+            total += float(error.square().mean(dim=(1, 2, 3)).sum())
+        return total / images
+
+    grid = np.geomspace(*method.search, coarse)
+    found = [minimise(lambda value, sigma=float(s): risk(value, sigma), grid, precision) for s in levels]
+    return TunedTable(
+        denoiser=method.untuned_spec,
+        family=law.spec,
+        parameter=method.tuned,
+        sigma=tuple(float(s) for s in levels),
+        value=tuple(float(f"{value:.4g}") for value, _ in found),
+        mse=tuple(float(f"{mse:.5g}") for _, mse in found),
+        at_edge=tuple(value in (grid[0], grid[-1]) for value, _ in found),
+        split=SPLIT,
+        seed=seed,
+        images=images,
+        method=f"grid of {coarse} values in {list(method.search)}, golden section to {precision:g}",
+        packages=tuple(f"{name} {version}" for name in _PACKAGES if (version := _version(name))),
+    )
+
+
+def minimise(risk: Callable[[float], float], grid: np.ndarray, precision: float) -> tuple[float, float]:
+    """Smallest value of ``risk`` on a grid, refined by a golden section in log value between its neighbours.
+
+    Returns the best (value, risk) of all that were evaluated, so it is never worse than the best of the grid. For a
+    risk with a single minimum between the neighbours, the value is within ``precision`` of it, relatively.
+    """
+    seen = {float(value): risk(float(value)) for value in grid}
+    best = int(np.argmin([seen[float(value)] for value in grid]))
+    low, high = np.log(grid[max(best - 1, 0)]), np.log(grid[min(best + 1, len(grid) - 1)])
+
+    def at(log_value: float) -> float:
+        value = math.exp(log_value)
+        seen[value] = risk(value)
+        return seen[value]
+
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = at(left), at(right)
+    while high - low > precision:
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - _GOLDEN * (high - low)
+            at_left = at(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + _GOLDEN * (high - low)
+            at_right = at(right)
+    return min(seen.items(), key=lambda item: (item[1], item[0]))
+
+
+def save(table: TunedTable, folder: Path | None = None) -> Path:
+    """Keep a table, in the place of an earlier one of the same denoiser and family; return the file.
+
+    ``folder`` is by default the first of `gahb_bench.denoisers.tunable.tuned_folders`.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be written.
+    """
+    place = folder or tuned_folders()[0]
+    name = table.denoiser.partition(":")[0]
+    tables = {**read_tables(place, name), (table.denoiser, table.family): table}
+    content = "# Tuned on the validation split by gahb_bench.tuning.tune; used automatically.\n" + "".join(
+        "\n[[tuned]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in entry.as_dict().items())
+        for _, entry in sorted(tables.items())
+    )
+    path = place / f"{name}.toml"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(content, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}. Set GAHB_BENCH_TUNED to a folder of your own."
+        ) from error
+    return path
+
+
+def tunable_names() -> list[str]:
+    """The denoisers that have a tuned parameter."""
+    return [entry.name for entry in catalog.entries("denoisers") if issubclass(entry.load(), Tunable)]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,204 @@
+"""Tuning: on the validation split only, to the true optimum, kept and used."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+
+import gahb_bench as gb
+from gahb_bench import catalog, rng
+from gahb_bench.denoisers import tunable
+from gahb_bench.denoisers.gaussian_blur import GaussianBlur
+from gahb_bench.denoisers.tunable import Tunable, TunedTable, read_tables
+from gahb_bench.errors import StoreError, UsageError
+from gahb_bench.families.calpha import Calpha
+from gahb_bench.tuning import minimise, save, tunable_names, tune
+
+LAW = "calpha:size=16"
+SHIPPED = Path(__file__).resolve().parents[2] / "datasets" / "tuned"
+
+
+def calpha(size: int = 64, alpha: float = 2.0) -> Calpha:
+    return Calpha.from_parameters({"size": size, "alpha": alpha})
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(tunable.FOLDER_VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+def blur_risk(law: Calpha, sigma: float, width: float) -> float:
+    """Exact risk of a Gaussian blur: ``N^-2 sum_k (1 - G_k)^2 lambda_k + sigma^2 G_k^2``."""
+    omega = 2 * np.pi * np.fft.fftfreq(law.size)
+    gain = np.exp(-(width**2) * (omega[:, None] ** 2 + omega[None, :] ** 2) / 2)
+    return float(((1 - gain) ** 2 * law.spectrum + sigma**2 * gain**2).mean())
+
+
+def test_finds_the_optimum_that_mathematics_gives() -> None:
+    law, sigmas = calpha(size=32), [0.03, 0.3, 1.0]
+    table = tune("gaussian-blur", law, sigmas, images=64)
+    for sigma, value, mse in zip(table.sigma, table.value, table.mse, strict=True):
+        best = minimize_scalar(lambda w, s=sigma: blur_risk(law, s, w), bounds=(0.1, 20), method="bounded").x
+        assert value == pytest.approx(best, rel=0.1)
+        assert blur_risk(law, sigma, value) < 1.005 * blur_risk(law, sigma, best)
+        assert mse == pytest.approx(blur_risk(law, sigma, value), rel=0.15)
+
+
+def test_only_the_validation_split_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str | int, ...]] = []
+
+    def watch(axes: tuple[str | int, ...]) -> int:
+        drawn.append(axes)
+        return key(axes)
+
+    key = rng._key
+    monkeypatch.setattr(rng, "_key", watch)
+    for name in ("gaussian-blur", "tv", "dct"):
+        tune(name, LAW, [0.1], images=2, coarse=3, precision=0.5)
+    assert {axes[0] for axes in drawn} == {"images", "noise"}
+    assert all("val" in axes for axes in drawn)
+    assert not any(split in axes for axes in drawn for split in rng.SPLITS if split != "val")
+
+
+def test_test_images_do_not_change_the_setting() -> None:
+    """What a denoiser uses depends on sigma alone: other images, same value."""
+    for name in tunable_names():
+        denoiser = gb.denoiser(name, "calpha")
+        assert isinstance(denoiser, Tunable)
+        sigma = torch.tensor([0.05, 0.5], dtype=torch.float64)
+        before = denoiser.setting(sigma)
+        denoiser(torch.rand(2, 1, 64, 64), sigma)
+        assert torch.equal(denoiser.setting(sigma), before)
+
+
+def test_golden_section_on_a_known_function() -> None:
+    evaluated: list[float] = []
+
+    def risk(value: float) -> float:
+        evaluated.append(value)
+        return math.log(value / 0.7) ** 2 + 3
+
+    value, least = minimise(risk, np.geomspace(0.01, 100, 9), 0.01)
+    assert value == pytest.approx(0.7, rel=0.01)
+    assert least == pytest.approx(3, abs=1e-4)
+    assert len(evaluated) < 30
+    for edge, slope in ((0.01, 1), (100.0, -1)):  # a minimum at an end of the range stays at that end
+        assert minimise(lambda v, s=slope: s * math.log(v), np.geomspace(0.01, 100, 9), 0.01)[0] == pytest.approx(edge)
+
+
+def test_never_worse_than_the_grid_for_any_function() -> None:
+    grid = np.geomspace(0.1, 10, 11)
+    for seed in range(20):
+        a, b, c = np.random.default_rng(seed).uniform(0.5, 9, 3)
+
+        def wild(v: float, a: float = a, b: float = b, c: float = c) -> float:
+            return math.sin(a * math.log(v)) + math.cos(b * v) + 0.1 * c * v
+
+        assert minimise(wild, grid, 0.05)[1] <= min(wild(float(v)) for v in grid)
+
+
+def test_a_saved_table_is_used_and_a_value_by_hand_wins(own_folder: Path) -> None:
+    law = gb.family(LAW)
+    sigma = torch.tensor([0.1, 0.2, 9.0], dtype=torch.float64)
+    before = gb.denoiser("gaussian-blur", law)
+    assert isinstance(before, GaussianBlur)
+    assert torch.equal(before.setting(sigma), before.rule(sigma))
+    assert before.digest == ""
+    table = tune("gaussian-blur", law, [0.1, 0.4], images=8)
+    assert save(table) == own_folder / "gaussian-blur.toml"
+    assert read_tables(own_folder, "gaussian-blur")["gaussian-blur", law.spec] == table
+
+    after = gb.denoiser("gaussian-blur", law)
+    assert isinstance(after, GaussianBlur)
+    low, high = table.value
+    expected = [
+        low,
+        math.exp((math.log(low) + math.log(high)) / 2),
+        high,
+    ]  # 0.2 is halfway in log sigma; constant outside
+    np.testing.assert_allclose(after.setting(sigma).numpy(), expected, rtol=1e-12)
+    assert after.digest == table.digest
+    assert after.spec == "gaussian-blur"
+    assert "split val" in after.provenance
+
+    by_hand = gb.denoiser("gaussian-blur:width=1.5", law)
+    assert isinstance(by_hand, GaussianBlur)
+    assert by_hand.setting(sigma).tolist() == [1.5] * 3
+    assert by_hand.digest == ""
+    other = gb.denoiser("gaussian-blur", "calpha:size=16,alpha=1")  # another family: the rule
+    assert isinstance(other, GaussianBlur)
+    assert torch.equal(other.setting(sigma), other.rule(sigma))
+
+
+def test_saving_again_replaces_and_keeps_the_others(own_folder: Path) -> None:
+    first = tune("tv", LAW, [0.1], images=2, coarse=3, precision=0.5)
+    second = tune("tv:solver=bregman", LAW, [0.1], images=2, coarse=3, precision=0.5)
+    again = tune("tv", LAW, [0.1, 0.2], images=2, coarse=3, precision=0.5)
+    for table in (first, second, again):
+        save(table)
+    tables = read_tables(own_folder, "tv")
+    assert tables == {("tv", LAW): again, ("tv:solver=bregman", LAW): second}
+
+
+def test_errors_say_what_to_do(own_folder: Path) -> None:
+    with pytest.raises(UsageError, match="gaussian-blur"):
+        tune("identity", LAW, [0.1])
+    (own_folder / "tv.toml").write_text("[[tuned]]\nnonsense = 1\n")
+    with pytest.raises(UsageError, match="tune again"):
+        gb.denoiser("tv", LAW)(torch.rand(1, 1, 16, 16), 0.1)
+    (own_folder / "file").write_text("")
+    with pytest.raises(StoreError, match="GAHB_BENCH_TUNED"):
+        save(tune("gaussian-blur", LAW, [0.1], images=1, coarse=3), own_folder / "file" / "below")
+
+
+def shipped_tables() -> list[TunedTable]:
+    return [table for path in sorted(SHIPPED.glob("*.toml")) for table in read_tables(path.parent, path.stem).values()]
+
+
+def test_every_tunable_denoiser_ships_a_table_for_calpha() -> None:
+    families = {table.denoiser: [] for table in shipped_tables()}
+    for table in shipped_tables():
+        families[table.denoiser].append(table.family)
+    for name in tunable_names():
+        assert {"calpha", "calpha:alpha=1", "calpha:alpha=3"} <= set(families[name])
+
+
+@pytest.mark.parametrize("table", shipped_tables(), ids=lambda table: f"{table.denoiser}-{table.family}")
+def test_shipped_tables_are_what_tuning_finds(table: TunedTable) -> None:
+    """From the validation split, in canonical spelling, reproducible, and better than a value that is well off."""
+    assert table.split == "val"
+    assert catalog.family(table.family).spec == table.family
+    denoiser = catalog.denoiser(table.denoiser, table.family)
+    assert isinstance(denoiser, Tunable)
+    assert denoiser.spec == table.denoiser
+    assert denoiser.tuned == table.parameter
+    assert denoiser.table() == table
+    assert denoiser.search[0] <= min(table.value) <= max(table.value) <= denoiser.search[1]
+    assert len(table.sigma) == len(table.value) == len(table.mse) == len(table.at_edge)
+
+    middle = len(table.sigma) // 2
+    sigma, value = table.sigma[middle], table.value[middle]
+    batch = catalog.family(table.family).sample(range(table.images), seed=table.seed, split="val")
+    y = gb.add_noise(batch, sigma)
+
+    def mse(candidate: Tunable) -> float:
+        return float((candidate(y, sigma).double() - batch.images.double()).square().mean())
+
+    assert mse(denoiser) == pytest.approx(table.mse[middle], rel=1e-3)
+    for factor in (0.4, 2.5):
+        assert mse(denoiser.model_copy(update={denoiser.tuned: factor * value})) > table.mse[middle]
+
+
+def test_tuned_values_serve_the_test_split() -> None:
+    """Tuned on other images, they still beat values twice and half as large on the test images."""
+    for name in ("gaussian-blur", "tv", "curvelet"):
+        tuned = gb.denoiser(name, "calpha")
+        assert isinstance(tuned, Tunable)
+        value = float(tuned.setting(torch.tensor([0.1], dtype=torch.float64)))
+        hand = [f"{name}:{tuned.tuned}={factor * value:.6g}" for factor in (0.5, 2.0)]
+        mse = gb.score("calpha", [tuned, *hand], 0.1, images=32).groupby("denoiser").mse.mean()
+        assert mse[name] == mse.min()

@@ -1,0 +1,96 @@
+"""The Wiener filter of training images against dense linear algebra, its own definition, and the optimum."""
+
+import numpy as np
+import pytest
+import torch
+
+import gahb_bench as gb
+from gahb_bench.denoisers.wiener_data import model
+from gahb_bench.families.calpha import Calpha
+
+
+def calpha(size: int = 64, alpha: float = 2.0) -> Calpha:
+    return Calpha.from_parameters({"size": size, "alpha": alpha})
+
+
+def noisy(size: int = 32, count: int = 3, sigma: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
+    batch = gb.family(f"calpha:size={size},alpha=1").sample(range(count))
+    return batch.images.double(), gb.add_noise(batch, sigma).double()
+
+
+def dense_covariance(law: Calpha, n: int, target: str) -> tuple[np.ndarray, np.ndarray, float]:
+    """Mean, shrunk covariance and weight from their definitions, with dense matrices."""
+    x = law.sample(range(n), split="train").images.double().reshape(n, -1).numpy()
+    mean, pixels = x.mean(axis=0), x.shape[1]
+    centred = x - mean
+    sample = centred.T @ centred / n
+    places = np.arange(law.size)
+    shift = [np.ravel_multi_index(np.meshgrid((places + a) % law.size, (places + b) % law.size, indexing="ij"),
+             (law.size, law.size)).ravel() for a in range(law.size) for b in range(law.size)]  # fmt: skip
+
+    def project(matrix: np.ndarray) -> np.ndarray:
+        if target == "identity":
+            return np.trace(matrix) / pixels * np.eye(pixels)
+        return np.mean([matrix[np.ix_(s, s)] for s in shift], axis=0)
+
+    kept = project(sample)
+    each = [np.outer(c, c) for c in centred]
+    variance = sum((((m - sample) - (project(m) - kept)) ** 2).sum() for m in each) / n**2
+    delta = 0.0 if target == "none" else min(1.0, variance / ((sample - kept) ** 2).sum())
+    return mean, (1 - delta) * sample + delta * kept, delta
+
+
+@pytest.mark.parametrize("target", ["none", "identity", "stationary"])
+@pytest.mark.parametrize("n", [20, 100])
+def test_full_covariance_equals_dense_linear_algebra(n: int, target: str) -> None:
+    """Fewer and more images than the 64 pixels: Woodbury on the images, and on the root of the covariance."""
+    law = calpha(size=8)
+    y = gb.add_noise(law.sample(range(3)), 0.1).double()
+    mean, covariance, delta = dense_covariance(law, n, target)
+    assert target == "none" or 0 < delta <= 1
+    for sigma in (0.03, 0.3):
+        gain = covariance @ np.linalg.inv(covariance + sigma**2 * np.eye(64))
+        expected = mean + (y.reshape(3, -1).numpy() - mean) @ gain.T
+        x_hat = gb.denoiser(f"wiener-data:n={n},stationary=false,shrinkage={target}", law)(y, sigma)
+        np.testing.assert_allclose(x_hat.reshape(3, -1).numpy(), expected, atol=1e-8)
+
+
+def test_stationary_covariance_equals_its_definition() -> None:
+    law, n = calpha(size=8), 12
+    x = law.sample(range(n), split="train").images.double()[:, 0].numpy()
+    mean = x.mean()
+    spectrum = (np.abs(np.fft.fft2(x - mean, norm="ortho")) ** 2).mean(axis=0)
+    spectrum[0, 0] *= n / (n - 1)
+    y = gb.add_noise(law.sample(range(3)), 0.1).double()
+    gain = spectrum / (spectrum + 0.01)
+    expected = mean + np.fft.ifft2(gain * np.fft.fft2(y[:, 0].numpy() - mean)).real
+    x_hat = gb.denoiser(f"wiener-data:n={n}", law)(y, 0.1)
+    np.testing.assert_allclose(x_hat[:, 0].numpy(), expected, atol=1e-12)
+
+
+def test_shrinkage_weight_is_near_the_best_one() -> None:
+    """The estimated weight against the one that minimises the true distance to the covariance, over training sets."""
+    law, n = calpha(size=8), 30
+    kernel = np.fft.ifft2(law.spectrum).real
+    a, b = np.divmod(np.arange(64), 8)
+    truth = kernel[(a[:, None] - a) % 8, (b[:, None] - b) % 8]
+    level = np.trace(truth) / 64 * np.eye(64)
+    estimated, above, below = [], 0.0, 0.0
+    for seed in range(30):
+        x = law.sample(range(n), seed=seed, split="train").images.double().reshape(n, -1).numpy()
+        centred = x - x.mean(axis=0)
+        sample = centred.T @ centred / n
+        kept = np.trace(sample) / 64 * np.eye(64)
+        rest, true_rest = sample - kept, truth - level
+        above, below = above + (rest * (rest - true_rest)).sum(), below + (rest**2).sum()
+        estimated.append(model(gb.family(law.spec), n, "train", seed, False, "identity", "cpu").delta)
+    assert np.mean(estimated) == pytest.approx(above / below, rel=0.2)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 2.0, 3.0])
+def test_wiener_data_is_within_a_tenth_of_a_decibel_of_the_optimum(alpha: float) -> None:
+    law = calpha(alpha=alpha)
+    table = gb.score(law, ["mmse", "wiener-data:n=1000,stationary=true"], [0.003, 0.03, 0.3, 3], images=32)
+    mse = table.groupby(["sigma", "denoiser"]).mse.mean().unstack()
+    loss = 10 * np.log10(mse["wiener-data"] / mse["mmse"])
+    assert loss.max() < 0.1
