@@ -27,8 +27,9 @@ _PACKAGE = "gahb_bench"
 # What a run shows beside the oracles of a family, unless told otherwise.
 DEFAULT_DENOISERS = (
     "identity",
+    "gaussian-blur",
+    "tv",
     "wavelet",
-    "wavelet:rule=sure",
     "wavelet:shifts=all",
     "wavelet:rule=bayes,shifts=all",
     "ideal",

@@ -30,6 +30,7 @@ def tune(
     seed: int = 0,
     coarse: int = 11,
     precision: float = 0.02,
+    progress: Callable[[int, int], object] = lambda *_: None,
 ) -> TunedTable:
     """The best value of a denoiser's tuned parameter at each noise level.
 
@@ -45,6 +46,7 @@ def tune(
         On which images, at which noise levels.
     images, seed : the first ``images`` images of split ``val`` and their noise
     precision : relative precision of the value
+    progress : callable (done, total), told after every noise level
 
     Returns
     -------
@@ -83,7 +85,10 @@ def tune(
         return total / images
 
     grid = np.geomspace(*method.search, coarse)
-    found = [minimise(lambda value, sigma=float(s): risk(value, sigma), grid, precision) for s in levels]
+    found = []
+    for done, s in enumerate(levels, start=1):
+        found.append(minimise(lambda value, sigma=float(s): risk(value, sigma), grid, precision))
+        progress(done, len(levels))
     return TunedTable(
         denoiser=method.untuned_spec,
         family=law.spec,

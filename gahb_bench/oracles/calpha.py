@@ -46,7 +46,7 @@ def reference(family: Calpha, sigmas: FloatArray) -> Reference:
 
 def defaults(family: Calpha) -> list[str]:
     """The oracles a run shows unless told otherwise."""
-    return ["mmse" if family.law == "gaussian" else "wiener"]
+    return ["mmse", "local-mmse"] if family.law == "gaussian" else ["wiener"]
 
 
 def mutual_information(family: Calpha, sigmas: FloatArray) -> FloatArray:
