@@ -167,7 +167,13 @@ def test_every_tunable_denoiser_ships_a_table_for_calpha() -> None:
         assert {"calpha", "calpha:alpha=1", "calpha:alpha=3"} <= set(families[name])
 
 
-@pytest.mark.parametrize("table", shipped_tables(), ids=lambda table: f"{table.denoiser}-{table.family}")
+def _case(table: TunedTable):
+    slow = table.denoiser.partition(":")[0] in ("dct", "nlm")  # seconds each, and a table a family
+    marks = [pytest.mark.slow] if slow else []
+    return pytest.param(table, id=f"{table.denoiser}-{table.family}", marks=marks)
+
+
+@pytest.mark.parametrize("table", [_case(table) for table in shipped_tables()])
 def test_shipped_tables_are_what_tuning_finds(table: TunedTable) -> None:
     """From the validation split, in canonical spelling, reproducible, and better than a value that is well off."""
     assert table.split == "val"
