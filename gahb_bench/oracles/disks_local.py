@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gahb_bench.oracles.disks_intensities import legendre
 from gahb_bench.oracles.disks_manifold import Manifold, smoothstep
 
 RADIUS = 5.0  # of the ball of nodes before it is stretched
@@ -96,42 +95,40 @@ def ball(dimension: int, device: torch.device) -> Ball:
 
 
 def lattice_nodes(model: Manifold, center: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Nodes of the ball, whitened: geometries ``(n, K, 3)`` and log weights ``(n, K)``, the prior's ends ignored.
+    """Nodes for a posterior near N(center, covariance) cut to the prior's box: geometries and log weights.
 
-    ``center`` is ``(n, 3)``; ``covariance`` is that of what varies, ``(n, D, D)``.
+        z = Phi^-1( Phi(a) Phi(-t) + Phi(b) Phi(t) ),   dz = phi(t) (Phi(b) - Phi(a)) / phi(z) dt
+
+    The axes are whitened one after the other (the radius first), each conditioned on those before it; [a, b] is what
+    the prior leaves of an axis. A normal law cut to the box becomes exactly normal in t, where the nodes are the ball.
+
+    Parameters
+    ----------
+    center : (n, 3), may be outside the box
+    covariance : of what varies, (n, D, D)
+
+    Returns
+    -------
+    nodes (n, K, 3) inside the prior, log_weight (n, K)
     """
     points = ball(len(model.axes), model.device)
-    root = torch.linalg.cholesky(covariance)
-    moved = center[:, model.axes][:, None, :] + points.points @ root.mT
-    volume = torch.log(torch.diagonal(root, dim1=1, dim2=2)).sum(1) - math.log(model.volume)
-    return _full(model, center, moved), points.log_volume + volume[:, None]
-
-
-def tensor_nodes(model: Manifold, center: Tensor, covariance: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """A Gauss-Legendre tensor cut to the prior's box: geometries ``(n, count^D, 3)`` and log weights.
-
-    The axes are whitened one after the other (the radius first), each conditioned on those before it, stretched by
-    z = t + 0.04 t^3 and cut to where the prior ends given the others, at most |t| = 5.
-    """
     order = sorted(model.axes, reverse=True)
     position = [model.axes.index(axis) for axis in order]
     root = torch.linalg.cholesky(covariance[:, position][:, :, position])
-    x, w = legendre(count, center.device)
-    white = center.new_zeros(len(center), 1, 0)
-    log_weight = center.new_full((len(center), 1), -math.log(model.volume))
+    white = center.new_zeros(len(center), len(points.points), 0)
+    log_weight = (points.log_volume - math.log(model.volume)).expand(len(center), -1)
     for depth, axis in enumerate(order):
         middle = center[:, axis, None] + (white @ root[:, depth, :depth, None])[:, :, 0]
         scale = root[:, depth, depth, None]
-        low, high = (_unstretch((end - middle) / scale).clamp(-RADIUS, RADIUS) for end in (model.low[axis], model.high[axis]))
-        half = 0.5 * (high - low).clamp(min=1e-12)[:, :, None]
-        t = 0.5 * (low + high)[:, :, None] + half * x
-        step = torch.log(half * w * (1 + 3 * STRETCH * t * t)) + torch.log(scale)[:, :, None]
-        log_weight = (log_weight[:, :, None] + step).flatten(1)
-        white = torch.cat([white.repeat_interleave(count, dim=1), (t + STRETCH * t**3).reshape(len(t), -1, 1)], dim=2)
+        t = points.points[:, depth].expand_as(middle)
+        z, slope = _cut_normal(t, (model.low[axis] - middle) / scale, (model.high[axis] - middle) / scale)
+        log_weight = log_weight + slope + torch.log(scale)
+        white = torch.cat([white, z[:, :, None]], dim=2)
     moved = center[:, order][:, None, :] + white @ root.mT
     moved = torch.minimum(torch.maximum(moved, model.low[order]), model.high[order])
-    back = [order.index(axis) for axis in model.axes]
-    return _full(model, center, moved[:, :, back]), log_weight
+    nodes = center[:, None, :].expand(-1, moved.shape[1], -1).clone()
+    nodes[:, :, order] = moved
+    return nodes, log_weight
 
 
 def tiles(model: Manifold, center: Tensor, nodes: Tensor, budget: int) -> list[Tensor]:
@@ -147,14 +144,18 @@ def tiles(model: Manifold, center: Tensor, nodes: Tensor, budget: int) -> list[T
     return [index[start:stop] for start, stop in zip(cuts, [*cuts[1:], len(order)], strict=True)]
 
 
-def _full(model: Manifold, center: Tensor, moved: Tensor) -> Tensor:
-    """Geometries (row, column, r) from the coordinates that vary."""
-    nodes = center[:, None, :].expand(-1, moved.shape[1], -1).clone()
-    nodes[:, :, model.axes] = moved
-    return nodes
+def _below(z: Tensor) -> Tensor:
+    """Phi(z), to full relative precision far below zero too (``torch.special.ndtr`` returns 0 there)."""
+    return 0.5 * torch.erfc(z * -math.sqrt(0.5))
 
 
-def _unstretch(z: Tensor) -> Tensor:
-    """The t with ``t + 0.04 t^3 = z``."""
-    root = math.sqrt(3 * STRETCH)
-    return 2 / root * torch.sinh(torch.asinh(1.5 * root * z) / 3)
+def _cut_normal(t: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The z in [a, b] at the quantile of t, and log dz/dt; z = t where the ends are far."""
+    a, b = a.clamp(-36, 35), b.clamp(-35, 36)
+    below = _below(a) * _below(-t) + _below(b) * _below(t)
+    above = _below(-a) * _below(-t) + _below(-b) * _below(t)
+    left = below < above
+    z = torch.special.ndtri(torch.where(left, below, above).clamp(min=1e-300))
+    z = torch.where((a < -12) & (b > 12), t, torch.where(left, z, -z))
+    mass = torch.where(a > 0, _below(-a) - _below(-b), _below(b) - _below(a)).clamp(min=1e-300)
+    return z, 0.5 * (z * z - t * t) + torch.log(mass)

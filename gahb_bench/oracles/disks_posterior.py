@@ -2,8 +2,11 @@
 
 Each image is tried with the cheapest rule that can be right, and goes on to dearer ones until its error is small:
 the grid over the whole prior where the posterior spreads over many of its nodes; otherwise a lattice around the
-nearest disk, in whitened coordinates, or a Gauss-Legendre tensor where the prior ends there; then finer grids.
+nearest disk, in coordinates where the posterior is nearly white, with the grid for the rest; then finer grids.
 """
+
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -13,15 +16,15 @@ from gahb_bench.oracles import disks_local as local
 from gahb_bench.oracles.disks_grid import FINEST, Grid, grid
 from gahb_bench.oracles.disks_manifold import Manifold, manifold
 from gahb_bench.oracles.disks_projection import Fit, project
-from gahb_bench.oracles.disks_quadrature import Likelihood, Moments, Request, moments
+from gahb_bench.oracles.disks_quadrature import Likelihood, Moments, Request, mixture, moments
 
 TOLERANCE = 2e-3  # largest accepted relative error of an image's posterior variance
 
 _SPREAD = {0: 0.0, 1: 3.6, 2: 6.5, 3: 12.0}  # nodes a grid's posterior must occupy to be tried first, by dimension
 _LARGEST_SD = 0.9  # of the centre or radius, pixels at N = 64, for a local rule
 _CANDIDATES, _SLACK = 3, 8.0  # disks fitted an image, and how much less likely the others may be
+_BEYOND = 6.0  # standard deviations the normal law may be centred past the prior's end
 _RIM = 7.2  # standard deviations beyond which there must be little mass
-_ORDERS = (10, 8)  # Gauss-Legendre nodes an axis: of the rule, and of the rule that checks it
 _MASKS = 1 << 20  # mask values held at once
 _TILE = 1 << 22  # grid values held at once
 
@@ -80,85 +83,98 @@ class _Tile:
         self.found.improve(image, moments(self.model, fine, here, self.request.at(image)))
 
     def around_one_disk(self, images: Tensor) -> None:
-        """Lattice around the nearest disk; the tensor where the prior cuts it."""
+        """A lattice around the nearest disk, and the coarse grid elsewhere where that matters."""
         if not len(images):
             return
         here = self.likelihood.at(images)
         fit = project(self.coarse, self.y[images], self.sigma[images], here.gain, here.f, here.b, _CANDIDATES, _SLACK)
-        covariance = laplace(self.model, fit, self.sigma[images])
-        sd = torch.sqrt(torch.diagonal(covariance, dim1=1, dim2=2).amax(1))
-        sharp = sd < _LARGEST_SD * self.model.size / 64
-        for nested in (False, True):
-            i = (sharp & ~(self.found.error[images] <= TOLERANCE)).nonzero()[:, 0]
-            if len(i):
-                near = _Around(self.model, fit.theta[i], covariance[i])
-                result = self._near(images[i], near, nested)
-                result.error += near.mass_elsewhere(self.coarse, here.bound[i], result)
-                self.found.improve(images[i], result)
+        near = Neighbourhood.of(self.model, fit, self.y[images], self.sigma[images])
+        i = (near.sd < _LARGEST_SD * self.model.size / 64).nonzero()[:, 0]
+        if not len(i):
+            return
+        images, near, bound = images[i], near.at(i), here.bound[i]
+        result = self._near(images, near)
+        far = near.far(self.coarse, bound, result.log_evidence)
+        elsewhere = near.weight_of(far, bound, result)
+        both = ((elsewhere > 0.1 * TOLERANCE) & (result.error < TOLERANCE)).nonzero()[:, 0]
+        result.error += elsewhere
+        self.found.improve(images, result)
+        if len(both):
+            rest = self.likelihood.at(images[both])
+            rest.bound = torch.where(far[both], rest.bound, -torch.inf)
+            request = self.request.at(images[both])
+            second = moments(self.model, self.coarse, rest, request)
+            result.error -= elsewhere
+            self.found.improve(images[both], mixture(result.at(both), second, request))
 
-    def _near(self, images: Tensor, near: "_Around", nested: bool) -> Moments:
-        """Moments by the lattice or, ``nested``, by the tensor; the error counts the mass that is cut or at the rim."""
-        nodes, log_weight, split = near.tensor() if nested else near.lattice()
+    def _near(self, images: Tensor, near: "Neighbourhood") -> Moments:
+        """Moments by the lattice; the error counts the mass at its rim."""
+        nodes, log_weight = local.lattice_nodes(self.model, near.center, near.covariance)
+        split = local.ball(len(self.model.axes), nodes.device).split
         result = Moments.nothing(self.y[images], self.request)
         for i in local.tiles(self.model, near.center, nodes, _MASKS):
             rule = local.EdgeRule(self.model, near.center[i], nodes[i], log_weight[i], split)
             here = Likelihood.of(self.model, rule, self.y[images[i]], self.sigma[images[i]])
-            outside = near.outside(nodes[i])
-            whole, here.bound = here.bound, torch.where(outside, -torch.inf, here.bound)
-            part = moments(self.model, rule, here, self.request.at(images[i]), nested=nested)
+            part = moments(self.model, rule, here, self.request.at(images[i]))
             rim = near.distance2(nodes[i], i) > _RIM**2
-            part.error += 3 * _mass(whole, outside, part) + _mass(whole, rim & ~outside, part)
+            part.error += _mass(here.bound, rim, part.log_evidence)
             result.improve(i, part)
         return result
 
 
-class _Around:
-    """The neighbourhood of one fitted disk an image: its geometry, and the Laplace covariance of what varies."""
+@dataclass
+class Neighbourhood:
+    """A normal law near each image's posterior: N(center, covariance) of what varies of the geometry.
 
-    def __init__(self, model: Manifold, theta: Tensor, covariance: Tensor) -> None:
-        self.model, self.theta, self.center, self.covariance = model, theta, theta[:, :3], covariance
-        self.precision = torch.linalg.inv(covariance)
+        covariance = (J'J / s^2)^-1,   center = the fitted disk and, past the prior's end, one Newton step more
+    """
 
-    def lattice(self) -> tuple[Tensor, Tensor, int]:
-        nodes, log_weight = local.lattice_nodes(self.model, self.center, self.covariance)
-        return nodes, log_weight, local.ball(len(self.model.axes), nodes.device).split
+    model: Manifold
+    center: Tensor  # (n, 3)
+    covariance: Tensor  # (n, D, D)
+    scale: Tensor  # (n,): squared distance to a disk of this contrast elsewhere, at most
 
-    def tensor(self) -> tuple[Tensor, Tensor, int]:
-        """The rule, and after it the one that checks it."""
-        both = [local.tensor_nodes(self.model, self.center, self.covariance, count) for count in _ORDERS]
-        nodes, log_weight = (torch.cat(parts, dim=1) for parts in zip(*both, strict=True))
-        return nodes, log_weight, both[0][0].shape[1]
+    @classmethod
+    def of(cls, model: Manifold, fit: Fit, y: Tensor, sigma: Tensor) -> Self:
+        J, theta = fit.tangent, fit.theta
+        H = J @ J.mT / sigma[:, None, None] ** 2
+        diagonal = torch.diagonal(H, dim1=1, dim2=2)
+        inverse = torch.linalg.inv(H + torch.diag_embed(1e-9 * diagonal + 1e-6 + (~model.varies).to(H.dtype)))
+        slope = J @ (y - model.render(theta))[:, :, None] / sigma[:, None, None] ** 2
+        step = (inverse @ slope)[:, :, 0] * model.varies
+        sd = torch.sqrt(torch.diagonal(inverse, dim1=1, dim2=2))
+        step = torch.minimum(torch.maximum(step, -_BEYOND * sd), _BEYOND * sd)
+        ended = (theta <= model.low) | (theta >= model.high)
+        center = theta + step * (ended & model.varies).any(1, keepdim=True)
+        contrast = (theta[:, 3] - theta[:, 4]) ** 2
+        scale = 2 * contrast * torch.pi * (theta[:, 2] + model.ramp / 2) ** 2
+        return cls(model, center[:, :3], inverse[:, model.axes][:, :, model.axes], scale)
 
-    def outside(self, nodes: Tensor) -> Tensor:
-        """Whether nodes ``(n, K, 3)`` are outside the prior."""
-        axes = self.model.axes
-        return ((nodes[..., axes] < self.model.low[axes]) | (nodes[..., axes] > self.model.high[axes])).any(2)
+    def at(self, index: Tensor) -> "Neighbourhood":
+        return Neighbourhood(self.model, self.center[index], self.covariance[index], self.scale[index])
+
+    @property
+    def sd(self) -> Tensor:
+        """Largest standard deviation of the geometry, pixels."""
+        return torch.sqrt(torch.diagonal(self.covariance, dim1=1, dim2=2).amax(1))
 
     def distance2(self, nodes: Tensor, image: Tensor) -> Tensor:
         """Squared Mahalanobis distance of nodes ``(n, K, 3)`` of the images ``(n,)``."""
         off = (nodes - self.center[image][:, None, :])[..., self.model.axes]
-        return ((off @ self.precision[image]) * off).sum(2)
+        precision = torch.linalg.inv(self.covariance)[image]
+        return ((off @ precision) * off).sum(2)
 
-    def mass_elsewhere(self, coarse: Grid, bound: Tensor, result: Moments) -> Tensor:
-        """Bound on the relative error from the mass more than 10 standard deviations away, by the coarse grid.
-
-        A disk of contrast f - b elsewhere is at most 2 (f - b)^2 sum m^2 away from this one in squared distance.
-        """
-        image, node = (bound > result.log_evidence[:, None] - 25).nonzero(as_tuple=True)
+    def far(self, coarse: Grid, bound: Tensor, log_evidence: Tensor) -> Tensor:
+        """Nodes of the coarse grid that matter and are out of the lattice's reach, 10 standard deviations."""
+        image, node = (bound > log_evidence[:, None] - 25).nonzero(as_tuple=True)
         off = self.distance2(coarse.nodes[0, node][:, None, :], image)[:, 0]
-        far = torch.where(off > 100.0, torch.exp(bound[image, node] - result.log_evidence[image]), 0.0)
-        mass = bound.new_zeros(len(bound)).index_add_(0, image, far)
-        contrast = (self.theta[:, 3] - self.theta[:, 4]) ** 2
-        size = 2 * contrast * torch.pi * (self.theta[:, 2] + self.model.ramp / 2) ** 2
-        return mass * (1 + size / result.variance)
+        far = torch.zeros_like(bound, dtype=torch.bool)
+        far[image, node] = off > 100.0
+        return far
 
-
-def laplace(model: Manifold, fit: Fit, sigma: Tensor) -> Tensor:
-    """Laplace covariance of the geometry that varies, ``(n, D, D)``: of ``(J'J / s^2)^-1``, slightly regularised."""
-    H = fit.tangent @ fit.tangent.mT / sigma[:, None, None] ** 2
-    diagonal = torch.diagonal(H, dim1=1, dim2=2)
-    H = H + torch.diag_embed(1e-9 * diagonal + 1e-6 + (~model.varies).to(H.dtype))
-    return torch.linalg.inv(H)[:, model.axes][:, :, model.axes]
+    def weight_of(self, far: Tensor, bound: Tensor, result: Moments) -> Tensor:
+        """Bound on the relative change of the variance by the mass of the far nodes."""
+        return _mass(bound, far, result.log_evidence) * (1 + self.scale / result.variance)
 
 
 def _occupied(bound: Tensor) -> Tensor:
@@ -166,7 +182,6 @@ def _occupied(bound: Tensor) -> Tensor:
     return 1 / (torch.softmax(bound, dim=1) ** 2).sum(1)
 
 
-def _mass(bound: Tensor, where: Tensor, result: Moments) -> Tensor:
+def _mass(bound: Tensor, where: Tensor, log_evidence: Tensor) -> Tensor:
     """Bound on the posterior mass of some of the nodes."""
-    held = torch.where(where, bound, -torch.inf)
-    return torch.exp(torch.logsumexp(held, dim=1) - result.log_evidence)
+    return torch.exp(torch.logsumexp(torch.where(where, bound, -torch.inf), dim=1) - log_evidence)

@@ -1,5 +1,6 @@
 """Posterior moments of disk images from weighted geometries, with their error. Part of the oracle of ``disks``."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -72,6 +73,10 @@ class Moments:
             y.new_full((n, wide), torch.nan),
         )
 
+    def at(self, index: Tensor) -> "Moments":
+        """Of some of the images."""
+        return Moments(*(getattr(self, field.name)[index] for field in fields(self)))
+
     def improve(self, where: Tensor, other: "Moments") -> None:
         """Replace those of ``where`` (indices) that ``other`` knows better."""
         better = other.error < self.error[where]
@@ -110,25 +115,20 @@ class Likelihood:
         return Likelihood(self.stats.at(index), *(value[index] for value in rest))
 
 
-def moments(
-    model: Manifold, rule: Rule, likelihood: Likelihood, request: Request, *, nested: bool = False
-) -> Moments:
+def moments(model: Manifold, rule: Rule, likelihood: Likelihood, request: Request) -> Moments:
     """Sum a rule: posterior mean, variance and the rest, with the error its two lattices show.
 
         mean = sum_k w_k (E[b|k] + E[f - b|k] m_k),   E|x|^2 = sum_k w_k E[A f^2 + 2 B f b + C b^2 | k]
 
     The two lattices disagree by delta: half the distance of their means over the posterior standard deviation, or half
-    the relative difference of their variances, whichever is more. Where they interpenetrate, the error of both
-    together is delta^2. Where the second is a ``nested`` lesser rule, it only checks the first: the moments are the
-    first's and the error is that of the second.
+    the relative difference of their variances, whichever is more. The error of both together is about delta^2.
     """
     keep = likelihood.bound > likelihood.bound.amax(1, keepdim=True) - _NEGLIGIBLE
     image, node = keep.nonzero(as_tuple=True)
     stats, n = likelihood.stats.at(keep), len(keep)
     law = intensities.integrate(stats, likelihood.sigma[keep], model.vary_foreground, model.vary_background)
     weight, log_evidence = _normalise(law.log_mass + rule.log_weight.expand_as(keep)[keep], n, image)
-    second = rule.second[node]
-    lattice = second.to(torch.long) * n + image
+    lattice = rule.second[node].to(torch.long) * n + image
 
     def total(value: Tensor) -> Tensor:
         """Sum over the nodes of each lattice: (2, n)."""
@@ -137,21 +137,17 @@ def moments(
     def spread(value: Tensor) -> Tensor:
         return likelihood.bound.new_zeros(keep.shape).masked_scatter_(keep, weight * value)
 
-    share = total(torch.ones_like(weight))
+    out = Moments.nothing(likelihood.bound.new_zeros(n, model.pixels), request)
+    share = total(torch.ones_like(weight)).clamp(min=1e-30)
     means = total(law.b)[:, :, None] + rule.gather(spread(law.f - law.b))
     energy = total(stats.A * law.ff + 2 * stats.B * law.fb + stats.C * law.bb)
-    each = means / share.clamp(min=1e-30)[:, :, None]
-    each_variance = energy / share.clamp(min=1e-30) - (each**2).sum(2)
-    if nested:
-        weight = torch.where(second, 0.0, weight / share[0][image])
-        mean, variance = each[0], each_variance[0]
-    else:
-        mean = means.sum(0)
-        variance = energy.sum(0) - (mean**2).sum(1)
-    out = Moments.nothing(mean, request)
-    out.mean, out.variance = mean, variance
-    out.error = _disagreement(each, each_variance, variance, nested) if model.axes else torch.zeros_like(variance)
-    out.log_evidence = log_evidence + torch.log(share[0]) if nested else log_evidence
+    out.mean = mean = means.sum(0)
+    out.variance = energy.sum(0) - (mean**2).sum(1)
+    each = means / share[:, :, None]
+    off = ((each[0] - each[1]) ** 2).sum(1) / out.variance
+    off_variance = (energy / share - (each**2).sum(2)).diff(dim=0)[0] / out.variance
+    out.error = torch.maximum(off, off_variance**2) / 4 if model.axes else torch.zeros_like(off)
+    out.log_evidence = log_evidence
     points = rule.nodes.expand(n, -1, -1)[keep]
     out.geometry = torch.stack([total(points[:, axis]).sum(0) for axis in range(3)], dim=1)
     if request.along is not None:
@@ -167,11 +163,40 @@ def moments(
     return out
 
 
-def _disagreement(each: Tensor, each_variance: Tensor, variance: Tensor, nested: bool) -> Tensor:
-    """Estimated relative error of the variance, from the means and variances of the two lattices."""
-    off = ((each[0] - each[1]) ** 2).sum(1) / variance
-    off_variance = (each_variance[0] - each_variance[1]).abs() / variance
-    return torch.maximum(off, off_variance) if nested else torch.maximum(off, off_variance**2) / 4
+def mixture(first: Moments, second: Moments, request: Request) -> Moments:
+    """Moments over two disjoint parts of the prior, each weighted by its evidence.
+
+        mean = sum_i p_i mean_i,   variance = sum_i p_i (variance_i + |mean_i - mean|^2)
+
+    The errors add, each in proportion to what its part contributes to the variance.
+    """
+    parts = (first, second)
+    log_evidence = torch.logaddexp(first.log_evidence, second.log_evidence)
+    shares = [torch.exp(part.log_evidence - log_evidence) for part in parts]
+    mean = sum_of(p[:, None] * part.mean for p, part in zip(shares, parts, strict=True))
+    off = [part.mean - mean for part in parts]
+    pieces = [
+        p * (part.variance + (d**2).sum(1)) for p, part, d in zip(shares, parts, off, strict=True)
+    ]
+    variance = pieces[0] + pieces[1]
+    error = sum_of(piece * part.error for piece, part in zip(pieces, parts, strict=True)) / variance
+    geometry = sum_of(p[:, None] * part.geometry for p, part in zip(shares, parts, strict=True))
+    out = Moments(mean, variance, error, log_evidence, geometry, first.along, first.variance_map)
+    if request.along is not None:
+        v = request.along
+        out.along = sum_of(
+            p * (part.along + (v * d).sum(1) ** 2) for p, part, d in zip(shares, parts, off, strict=True)
+        )
+    if request.variance_map:
+        out.variance_map = sum_of(
+            p[:, None] * (part.variance_map + d**2) for p, part, d in zip(shares, parts, off, strict=True)
+        )
+    return out
+
+
+def sum_of(terms: Iterable[Tensor]) -> Tensor:
+    """Sum of at least one tensor."""
+    return torch.stack(list(terms)).sum(0)
 
 
 def _normalise(log_weight: Tensor, n: int, image: Tensor) -> tuple[Tensor, Tensor]:
