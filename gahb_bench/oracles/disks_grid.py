@@ -22,7 +22,7 @@ from gahb_bench.oracles.disks_manifold import Manifold, manifold, smoothstep
 
 _LAYER = 0.354  # radial step over the step of the centre, at N = 64: the radius is known better than the centre
 _LINE = 8  # where the centre is fixed, the radius is sampled this many times more finely
-FINEST = 2  # levels 0, 1, 2: steps of the centre of 1, 1/2 and 1/4 pixel
+FINEST = 4  # at level L the centre has a step of 2^(-L/2) pixels: 1, 0.71, 0.5, 0.35, 0.25
 
 
 class Grid(ABC):
@@ -164,21 +164,36 @@ class StillGrid(Grid):
 
 @lru_cache(maxsize=12)
 def grid(family: Disks, device: torch.device, level: int) -> Grid:
-    """The grid of a family at one level, made once."""
+    """The grid of a family at one level, made once.
+
+    At odd levels the centre's square lattice is turned by 45 degrees, so that its sub-pixel shifts stay few.
+    """
     model = manifold(family, device)
     moves, scales = bool(model.varies[0]), bool(model.varies[2])
-    step = 0.5 ** (level if scales else level + 1)  # the centre alone is cheap: finer from the start
     layers = 2 if moves else 1
     if scales:
-        spacing = _LAYER * 0.5**level * math.sqrt(model.size / 64) / (1 if moves else _LINE)
+        spacing = _LAYER * math.sqrt(0.5**level * model.size / 64) / (1 if moves else _LINE)
         layers = 2 * math.ceil(float(model.high[2] - model.low[2]) / spacing / 2)
     part = (torch.arange(layers, dtype=torch.float64, device=device) + 0.5) / layers
     radii = model.low[2] + part * (model.high[2] - model.low[2])
     odd = torch.arange(layers, device=device) % 2 == 1
     if not moves:
         return StillGrid(model, radii, model.low[:2].expand(layers, 2), odd)
+    first, second = _shifts(level if scales else level + 2, device)  # the centre alone is cheap: finer from the start
+    shifts = torch.where(odd[:, None, None], second, first).reshape(-1, 2)
+    return MovingGrid(model, radii.repeat_interleave(len(first)), shifts, odd.repeat_interleave(len(first)))
+
+
+def _shifts(level: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Sub-pixel shifts ``(S, 2)`` of two square lattices of step 2^(-level/2), each in the holes of the other."""
+    step = 0.5 ** (level // 2)
     phase = torch.arange(round(1 / step), dtype=torch.float64, device=device) * step
-    offset = torch.where(odd, 0.75 * step, 0.25 * step)
-    shifts = (torch.cartesian_prod(phase, phase) + offset[:, None, None]).reshape(-1, 2)
-    repeat = len(phase) ** 2
-    return MovingGrid(model, radii.repeat_interleave(repeat), shifts, odd.repeat_interleave(repeat))
+    square = torch.cartesian_prod(phase, phase)
+    low, high = 0.25 * step, 0.75 * step
+
+    def lattice(*corners: tuple[float, float]) -> Tensor:
+        return (square[:, None, :] + torch.tensor(corners, dtype=torch.float64, device=device)).reshape(-1, 2)
+
+    if level % 2 == 0:
+        return lattice((low, low)), lattice((high, high))
+    return lattice((low, low), (high, high)), lattice((low, high), (high, low))

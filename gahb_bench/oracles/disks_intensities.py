@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 _CLEAR = 6.0  # this many standard deviations inside [0, 1] an intensity is taken as unbounded (1e-9 of its mass)
-_NODES = 16  # Gauss-Legendre nodes for f where both bounds matter
+_NODES = ((2.5, 6), (4.5, 8), (7.0, 10), (9.5, 12), (math.inf, 16))  # widest window in sd, Gauss-Legendre nodes for it
 _WINDOW = 40.0  # the nodes cover the f whose log density is within half of this of its maximum
 _CHUNK = 1 << 14
 
@@ -74,8 +74,9 @@ def integrate(stats: Statistics, sigma: Tensor, vary_f: bool, vary_b: bool) -> I
     out = Intensities(*(torch.empty_like(u) for _ in range(6)))
     for where, rule in ((b_clear, _free_b), (f_clear, _free_f), (~(b_clear | f_clear), _both)):
         index = where.nonzero()[:, 0]
-        for part in index.split(_CHUNK if rule is not _both else _CHUNK // _NODES):
-            out.put(part, rule(stats.at(part), sigma[part]))
+        for part in index.split(_CHUNK if rule is not _both else _CHUNK // 8):
+            if len(part):
+                out.put(part, rule(stats.at(part), sigma[part]))
     return out
 
 
@@ -193,7 +194,7 @@ def _free_f(stats: Statistics, sigma: Tensor) -> Intensities:
 
 
 def _both(stats: Statistics, sigma: Tensor) -> Intensities:
-    """Gauss-Legendre in f, b exact at each node."""
+    """Gauss-Legendre in f on the window that holds its mass, b exact at each node."""
     u, v, A, B, C = (value[:, None] for value in stats)
     s = sigma[:, None]
     schur = A - B * B / C
@@ -202,8 +203,9 @@ def _both(stats: Statistics, sigma: Tensor) -> Intensities:
     off = (f_hat - nearest).abs() / sf
     reach = _WINDOW / (off + torch.sqrt(off * off + _WINDOW)) * sf
     left, right = (nearest - reach).clamp(min=0), (nearest + reach).clamp(max=1)
-    x, w = legendre(_NODES, u.device)
     half = 0.5 * (right - left)
+    width = float((2 * half / sf).max())
+    x, w = legendre(next(count for limit, count in _NODES if width <= limit), u.device)
     f = 0.5 * (right + left) + half * x
     line, b, bb = _line((v - B * f).expand_as(f), C.expand_as(f), s.expand_as(f))
     log_density = line + (2 * u * f - A * f * f) / (2 * s * s) + torch.log(w * half)

@@ -33,7 +33,8 @@ class Manifold:
 
     def mask(self, geometry: Tensor) -> Tensor:
         """``m_p(c, r)`` for geometries ``(..., 3)``: ``(..., N^2)``."""
-        distance = torch.hypot(self.rows - geometry[..., 0:1], self.columns - geometry[..., 1:2])
+        down, right = self.rows - geometry[..., 0:1], self.columns - geometry[..., 1:2]
+        distance = torch.sqrt(down * down + right * right)
         return smoothstep((geometry[..., 2:3] - distance) / self.ramp)
 
     def render(self, theta: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ class Manifold:
             dx/dc = (f - b) S'(t)/W (p - c)/|p - c|,  dx/dr = (f - b) S'(t)/W,  dx/df = m,  dx/db = 1 - m
         """
         down, right = self.rows - theta[:, 0:1], self.columns - theta[:, 1:2]
-        distance = torch.hypot(down, right).clamp_(min=1e-9)
+        distance = torch.sqrt(down * down + right * right).clamp_(min=1e-9)
         u = ((theta[:, 2:3] - distance) / self.ramp + 0.5).clamp_(0, 1)
         m = u * u * u * (10 - 15 * u + 6 * u * u)
         slope = (u * (1 - u)) ** 2 * (30 / self.ramp * (theta[:, 3:4] - theta[:, 4:5]))

@@ -51,6 +51,7 @@ class _Tile:
         self.coarse: Grid = grid(family, y.device, 0)
         self.likelihood = Likelihood.of(self.model, self.coarse, y, sigma)
         self.found = Moments.nothing(y, request)
+        self.coarse_error = torch.full_like(sigma, torch.inf)
 
     def solve(self) -> Moments:
         spread = _occupied(self.likelihood.bound)
@@ -61,17 +62,25 @@ class _Tile:
             self.on_coarse_grid(self.open()[~wide[self.open()]])
             for level in range(1, FINEST + 1):
                 for image in self.open():
-                    self.on_finer_grid(image[None], level)
+                    if level >= self.useful_level(image):
+                        self.on_finer_grid(image[None], level)
         return self.found
 
     def open(self) -> Tensor:
         """Images not yet certified."""
         return (~(self.found.error <= TOLERANCE)).nonzero()[:, 0]
 
+    def useful_level(self, image: Tensor) -> int:
+        """The coarsest level that may do: each squares the error, roughly."""
+        error = float(self.coarse_error[image])
+        return next((level for level in range(1, FINEST) if (4 * error) ** (2**level) < TOLERANCE), FINEST)
+
     def on_coarse_grid(self, images: Tensor) -> None:
         if len(images):
             here = self.likelihood.at(images)
-            self.found.improve(images, moments(self.model, self.coarse, here, self.request.at(images)))
+            result = moments(self.model, self.coarse, here, self.request.at(images))
+            self.coarse_error[images] = result.error
+            self.found.improve(images, result)
 
     def on_finer_grid(self, image: Tensor, level: int) -> None:
         """One image on the layers of a finer grid that can hold its mass."""

@@ -1,5 +1,6 @@
 """Posterior moments of disk images from weighted geometries, with their error. Part of the oracle of ``disks``."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Protocol
@@ -11,7 +12,7 @@ from gahb_bench.oracles import disks_intensities as intensities
 from gahb_bench.oracles.disks_intensities import Statistics
 from gahb_bench.oracles.disks_manifold import Manifold
 
-_NEGLIGIBLE = 25.0  # nodes below exp(-25) of the likeliest are left out
+_NEGLIGIBLE = 1e-6  # share of the mass, judged by its bounds, in the unlikely nodes that are left out
 
 
 class Rule(Protocol):
@@ -123,7 +124,7 @@ def moments(model: Manifold, rule: Rule, likelihood: Likelihood, request: Reques
     The two lattices disagree by delta: half the distance of their means over the posterior standard deviation, or half
     the relative difference of their variances, whichever is more. The error of both together is about delta^2.
     """
-    keep = likelihood.bound > likelihood.bound.amax(1, keepdim=True) - _NEGLIGIBLE
+    keep = _worthwhile(likelihood.bound)
     image, node = keep.nonzero(as_tuple=True)
     stats, n = likelihood.stats.at(keep), len(keep)
     law = intensities.integrate(stats, likelihood.sigma[keep], model.vary_foreground, model.vary_background)
@@ -197,6 +198,17 @@ def mixture(first: Moments, second: Moments, request: Request) -> Moments:
 def sum_of(terms: Iterable[Tensor]) -> Tensor:
     """Sum of at least one tensor."""
     return torch.stack(list(terms)).sum(0)
+
+
+def _worthwhile(bound: Tensor) -> Tensor:
+    """All nodes but the unlikeliest, which hold at most 1e-6 of the mass."""
+    share = torch.softmax(bound, dim=1)
+    limit = torch.zeros_like(bound[:, :1])
+    for exponent in (-24, -20, -17, -14, -11, -8):
+        trial = share.amax(1, keepdim=True) * math.exp(exponent)
+        left_out = torch.where(share < trial, share, 0.0).sum(1, keepdim=True)
+        limit = torch.where(left_out < _NEGLIGIBLE, trial, limit)
+    return (share >= limit) & (share > 0)
 
 
 def _normalise(log_weight: Tensor, n: int, image: Tensor) -> tuple[Tensor, Tensor]:
