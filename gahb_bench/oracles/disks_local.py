@@ -11,7 +11,6 @@ from gahb_bench.oracles.disks_manifold import Manifold, smoothstep
 
 RADIUS = 5.0  # of the ball of nodes before it is stretched
 STRETCH = 0.04  # z -> z (1 + 0.04 |z|^2): the ball reaches 10 standard deviations, since tails are not Gaussian
-_STEPS = {1: 0.9, 2: 1.2, 3: 1.4}  # cubic step of either lattice, by dimension
 
 
 class EdgeRule:
@@ -74,8 +73,7 @@ def reach(model: Manifold, center: Tensor, nodes: Tensor) -> Tensor:
 class Ball:
     """Two interpenetrating cubic lattices in a ball, stretched radially: points and log volumes."""
 
-    def __init__(self, dimension: int, device: torch.device) -> None:
-        step = _STEPS[dimension]
+    def __init__(self, dimension: int, step: float, device: torch.device) -> None:
         count = math.ceil(RADIUS / step) + 1
         cube = np.stack(np.meshgrid(*[np.arange(-count, count + 1)] * dimension, indexing="ij"), -1)
         first = cube.reshape(-1, dimension) * step
@@ -89,12 +87,12 @@ class Ball:
 
 
 @lru_cache(maxsize=16)
-def ball(dimension: int, device: torch.device) -> Ball:
+def ball(dimension: int, step: float, device: torch.device) -> Ball:
     """The ball of nodes in a dimension, made once."""
-    return Ball(dimension, device)
+    return Ball(dimension, step, device)
 
 
-def lattice_nodes(model: Manifold, center: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
+def lattice_nodes(model: Manifold, center: Tensor, covariance: Tensor, points: Ball) -> tuple[Tensor, Tensor]:
     """Nodes for a posterior near N(center, covariance) cut to the prior's box: geometries and log weights.
 
         z = Phi^-1( Phi(a) Phi(-t) + Phi(b) Phi(t) ),   dz = phi(t) (Phi(b) - Phi(a)) / phi(z) dt
@@ -106,12 +104,12 @@ def lattice_nodes(model: Manifold, center: Tensor, covariance: Tensor) -> tuple[
     ----------
     center : (n, 3), may be outside the box
     covariance : of what varies, (n, D, D)
+    points : the nodes, whitened
 
     Returns
     -------
     nodes (n, K, 3) inside the prior, log_weight (n, K)
     """
-    points = ball(len(model.axes), model.device)
     order = sorted(model.axes, reverse=True)
     position = [model.axes.index(axis) for axis in order]
     root = torch.linalg.cholesky(covariance[:, position][:, :, position])

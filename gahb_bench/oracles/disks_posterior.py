@@ -23,6 +23,8 @@ TOLERANCE = 2e-3  # largest accepted relative error of an image's posterior vari
 _SPREAD = {0: 0.0, 1: 3.6, 2: 6.5, 3: 12.0}  # nodes a grid's posterior must occupy to be tried first, by dimension
 _LARGEST_SD = 0.9  # of the centre or radius, pixels at N = 64, for a local rule
 _CANDIDATES, _SLACK = 3, 8.0  # disks fitted an image, and how much less likely the others may be
+_SETTLED = 1e-4  # change of the log-likelihood at which a fit need not go on
+_LATTICES = ((1.4, 1.0), (1.0, 1.7))  # step of the lattice, and how much wider than the normal law it is spread
 _BEYOND = 6.0  # standard deviations the normal law may be centred past the prior's end
 _RIM = 7.2  # standard deviations beyond which there must be little mass
 _MASKS = 1 << 20  # mask values held at once
@@ -96,33 +98,37 @@ class _Tile:
         if not len(images):
             return
         here = self.likelihood.at(images)
-        fit = project(self.coarse, self.y[images], self.sigma[images], here.gain, here.f, here.b, _CANDIDATES, _SLACK)
-        near = Neighbourhood.of(self.model, fit, self.y[images], self.sigma[images])
-        i = (near.sd < _LARGEST_SD * self.model.size / 64).nonzero()[:, 0]
-        if not len(i):
-            return
-        images, near, bound = images[i], near.at(i), here.bound[i]
-        result = self._near(images, near)
+        y, sigma = self.y[images], self.sigma[images]
+        fit = project(self.coarse, y, sigma, here, _CANDIDATES, _SLACK, _SETTLED)
+        near = Neighbourhood.of(self.model, fit, y, sigma)
+        for step, inflation in _LATTICES:
+            todo = (near.sd < _LARGEST_SD * self.model.size / 64) & ~(self.found.error[images] <= TOLERANCE)
+            i = todo.nonzero()[:, 0]
+            if len(i):
+                self._near_and_far(images[i], near.at(i, inflation), here.bound[i], step)
+
+    def _near_and_far(self, images: Tensor, near: "Neighbourhood", bound: Tensor, step: float) -> None:
+        """The lattice, and the coarse grid out of its reach."""
+        result = self._near(images, near, step)
         far = near.far(self.coarse, bound, result.log_evidence)
         elsewhere = near.weight_of(far, bound, result)
         both = ((elsewhere > 0.1 * TOLERANCE) & (result.error < TOLERANCE)).nonzero()[:, 0]
-        result.error += elsewhere
-        self.found.improve(images, result)
         if len(both):
             rest = self.likelihood.at(images[both])
             rest.bound = torch.where(far[both], rest.bound, -torch.inf)
             request = self.request.at(images[both])
             second = moments(self.model, self.coarse, rest, request)
-            result.error -= elsewhere
             self.found.improve(images[both], mixture(result.at(both), second, request))
+        result.error = result.error + elsewhere
+        self.found.improve(images, result)
 
-    def _near(self, images: Tensor, near: "Neighbourhood") -> Moments:
-        """Moments by the lattice; the error counts the mass at its rim."""
-        nodes, log_weight = local.lattice_nodes(self.model, near.center, near.covariance)
-        split = local.ball(len(self.model.axes), nodes.device).split
+    def _near(self, images: Tensor, near: "Neighbourhood", step: float) -> Moments:
+        """Moments by the lattice of one step; the error counts the mass at its rim."""
+        ball = local.ball(len(self.model.axes), step, self.y.device)
+        nodes, log_weight = local.lattice_nodes(self.model, near.center, near.covariance, ball)
         result = Moments.nothing(self.y[images], self.request)
         for i in local.tiles(self.model, near.center, nodes, _MASKS):
-            rule = local.EdgeRule(self.model, near.center[i], nodes[i], log_weight[i], split)
+            rule = local.EdgeRule(self.model, near.center[i], nodes[i], log_weight[i], ball.split)
             here = Likelihood.of(self.model, rule, self.y[images[i]], self.sigma[images[i]])
             part = moments(self.model, rule, here, self.request.at(images[i]))
             rim = near.distance2(nodes[i], i) > _RIM**2
@@ -159,8 +165,9 @@ class Neighbourhood:
         scale = 2 * contrast * torch.pi * (theta[:, 2] + model.ramp / 2) ** 2
         return cls(model, center[:, :3], inverse[:, model.axes][:, :, model.axes], scale)
 
-    def at(self, index: Tensor) -> "Neighbourhood":
-        return Neighbourhood(self.model, self.center[index], self.covariance[index], self.scale[index])
+    def at(self, index: Tensor, inflation: float = 1.0) -> "Neighbourhood":
+        """Of some of the images, standard deviations inflated."""
+        return Neighbourhood(self.model, self.center[index], self.covariance[index] * inflation**2, self.scale[index])
 
     @property
     def sd(self) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gahb_bench.oracles.disks_grid import Grid
 from gahb_bench.oracles.disks_manifold import Manifold
+from gahb_bench.oracles.disks_quadrature import Likelihood
 
 _ITERATIONS = 30
 _TILE = 1 << 18  # pixels handled at once
@@ -29,18 +30,19 @@ class Fit:
 
 
 def project(
-    grid: Grid, y: Tensor, sigma: Tensor, gain: Tensor, f: Tensor, b: Tensor, candidates: int, slack: float
+    grid: Grid, y: Tensor, sigma: Tensor, likelihood: Likelihood, candidates: int, slack: float, settled: float
 ) -> Fit:
     """The disk nearest to each image: ``argmin |y - x(theta)|^2`` over the prior's box.
 
     Parameters
     ----------
     y, sigma : flat images ``(n, N^2)`` and their noise levels ``(n,)``
-    gain, f, b : at every node of the grid ``(n, K)``, the decrease of ``|y - x|^2`` and the intensities reaching it
+    likelihood : of these images at the nodes of the grid
     candidates : at most this many nodes are refined, none within the neighbourhood of a better one
     slack : a node is a candidate if its log-likelihood is within this of the best node's
+    settled : a fit stops when a step changes its log-likelihood by less than this
     """
-    remaining, nodes = gain.clone(), grid.nodes[0]
+    remaining, nodes = likelihood.gain.clone(), grid.nodes[0]
     reach = 0.04 * grid.model.size
     everyone = torch.arange(len(y), device=y.device)
     best: Fit | None = None
@@ -51,8 +53,8 @@ def project(
         if not len(chosen):
             break
         at = index[:, None]
-        start = torch.cat([nodes[index], f.gather(1, at), b.gather(1, at)], dim=1)
-        fit = refine(grid.model, y[chosen], start[chosen])
+        start = torch.cat([nodes[index], likelihood.f.gather(1, at), likelihood.b.gather(1, at)], dim=1)
+        fit = refine(grid.model, y[chosen], start[chosen], 2 * settled * sigma[chosen] ** 2)
         if best is None:
             best = fit
         else:
@@ -65,19 +67,19 @@ def project(
     return best
 
 
-def refine(model: Manifold, y: Tensor, theta: Tensor) -> Fit:
+def refine(model: Manifold, y: Tensor, theta: Tensor, least: Tensor) -> Fit:
     """Levenberg-Marquardt from given parameters, steps projected on the prior's box; never uphill.
 
-    Each image stops by itself, when a step changes its sum of squares by less than 1e-13 of it.
+    Each image stops by itself, when a step lowers its sum of squares by less than ``least`` (or than rounding).
     """
     step = max(1, _TILE // model.pixels)
-    parts = [_refine(model, y[i : i + step], theta[i : i + step]) for i in range(0, len(y), step)]
+    parts = [_refine(model, y[i : i + step], theta[i : i + step], least[i : i + step]) for i in range(0, len(y), step)]
     if not parts:
         return Fit(theta, theta.new_zeros(0), theta.new_zeros(0, 5, model.pixels))
     return Fit(*(torch.cat([getattr(part, name) for part in parts]) for name in ("theta", "rss", "tangent")))
 
 
-def _refine(model: Manifold, y: Tensor, theta: Tensor) -> Fit:
+def _refine(model: Manifold, y: Tensor, theta: Tensor, least: Tensor) -> Fit:
     theta = torch.minimum(torch.maximum(theta, model.low), model.high)
     x, J = model.tangent(theta)
     residual = y - x
@@ -100,7 +102,8 @@ def _refine(model: Manifold, y: Tensor, theta: Tensor) -> Fit:
         fit.theta[kept], fit.rss[kept], fit.tangent[kept] = trial[better], rss[better], J[better]
         residual[kept] = rest[better]
         damping[going] = torch.where(better, damping[going] * 0.1, damping[going] * 8).clamp(1e-9, 1e9)
-        done = torch.where(better, change < 1e-13 * rss, damping[going] > 1e6) | ((trial - t).abs().amax(1) < 1e-13)
+        small = change < least[going] + 1e-14 * rss
+        done = torch.where(better, small, damping[going] > 1e6) | ((trial - t).abs().amax(1) < 1e-13)
         going = going[~done]
         if not len(going):
             break
