@@ -48,11 +48,11 @@ class Request:
 
 @dataclass
 class Moments:
-    """Posterior moments of ``n`` flat images, summed over pixels, and their estimated relative error."""
+    """Posterior moments of ``n`` flat images, summed over pixels, and their estimated error."""
 
     mean: Tensor  # (n, N^2)
     variance: Tensor  # (n,): E|x - mean|^2
-    error: Tensor  # (n,): estimated relative error of the variance
+    error: Tensor  # (n,): estimated relative excess |mean - E[x|y]|^2 / variance
     log_evidence: Tensor  # (n,): log E_prior exp(-(|y - x|^2 - |y|^2) / 2 sigma^2)
     geometry: Tensor  # (n, 3): posterior mean of (row, column, r)
     along: Tensor  # (n,): variance of <v, x>, or NaN
@@ -122,7 +122,8 @@ def moments(model: Manifold, rule: Rule, likelihood: Likelihood, request: Reques
         mean = sum_k w_k (E[b|k] + E[f - b|k] m_k),   E|x|^2 = sum_k w_k E[A f^2 + 2 B f b + C b^2 | k]
 
     The two lattices disagree by delta: half the distance of their means over the posterior standard deviation, or half
-    the relative difference of their variances, whichever is more. The error of both together is about delta^2.
+    the relative difference of their variances, whichever is more. delta^2 is the relative excess of either lattice
+    alone, and is taken as the error: for both together it is a bound, their leading errors being opposite.
     """
     keep = _worthwhile(likelihood.bound)
     image, node = keep.nonzero(as_tuple=True)
@@ -193,6 +194,13 @@ def mixture(first: Moments, second: Moments, request: Request) -> Moments:
             p[:, None] * (part.variance_map + d**2) for p, part, d in zip(shares, parts, off, strict=True)
         )
     return out
+
+
+def change(before: Moments, after: Moments) -> Tensor:
+    """Squared relative change of the mean or of the variance, whichever is more; infinite where nothing was before."""
+    off = ((after.mean - before.mean) ** 2).sum(1) / after.variance
+    off_variance = ((after.variance - before.variance) / after.variance) ** 2
+    return torch.maximum(off, off_variance).nan_to_num(nan=torch.inf)
 
 
 def sum_of(terms: Iterable[Tensor]) -> Tensor:
