@@ -1,7 +1,6 @@
 """Disk images: a low-dimensional manifold of images, curved, with smooth edges."""
 
 from collections.abc import Iterator
-from functools import cached_property
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -76,7 +75,7 @@ class Disks(Family):
         """Intrinsic dimension d of the manifold of images."""
         return len(self.vary) + ("translate" in self.vary)
 
-    @cached_property
+    @property
     def bounds(self) -> NDArray[np.float64]:
         """Ends of the uniform laws of (row, column, r, f, b), ``(5, 2)``; both ends equal where nothing varies."""
         n = self.size

@@ -22,7 +22,6 @@ from gahb_bench.oracles.disks_manifold import Manifold, manifold, smoothstep
 
 _LAYER = 0.354  # radial step over the step of the centre, at N = 64: the radius is known better than the centre
 _LINE = 8  # where the centre is fixed, the radius is sampled this many times more finely
-FINEST = 4  # at level L the centre has a step of 2^(-L/2) pixels: 1, 0.71, 0.5, 0.35, 0.25
 
 
 class Grid(ABC):
@@ -160,6 +159,11 @@ class StillGrid(Grid):
     @property
     def _squares(self) -> Tensor:
         return self._templates**2
+
+
+def finest(family: Disks) -> int:
+    """The finest level; at level L the centre has a step of 2^(-L/2) pixels: 1, 0.71, 0.5, 0.35, 0.25, 0.18, 0.125."""
+    return 6 if family.size <= 32 else 4
 
 
 @lru_cache(maxsize=12)

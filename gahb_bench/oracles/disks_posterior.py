@@ -7,6 +7,7 @@ error of a rule is judged by its two lattices or, where the prior cuts the poste
 half a step, by the change from one grid to the next.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from gahb_bench.families.disks import Disks
 from gahb_bench.oracles import disks_local as local
-from gahb_bench.oracles.disks_grid import FINEST, Grid, grid
+from gahb_bench.oracles.disks_grid import Grid, finest, grid
 from gahb_bench.oracles.disks_manifold import Manifold, manifold
 from gahb_bench.oracles.disks_projection import Fit, project
 from gahb_bench.oracles.disks_quadrature import Likelihood, Moments, Request, change, mixture, moments
@@ -66,7 +67,7 @@ class _Tile:
             self.around_one_disk(self.open())
             self.on_coarse_grid(self.open()[~wide[self.open()]])
             for image in self.open():
-                for level in range(self.useful_level(image), FINEST + 1):
+                for level in range(self.useful_level(image), finest(self.family) + 1):
                     self.on_finer_grid(image[None], level)
                     if self.found.error[image] <= TOLERANCE:
                         break
@@ -79,7 +80,8 @@ class _Tile:
     def useful_level(self, image: Tensor) -> int:
         """The coarsest level that may do: each squares the error of the coarse grid, roughly."""
         error = float(self.on_grid.error[image])
-        return next((level for level in range(1, FINEST) if (4 * error) ** (2**level) < TOLERANCE), FINEST)
+        last = finest(self.family) - 1
+        return next((level for level in range(1, last) if (4 * error) ** (2**level) < TOLERANCE), last)
 
     def on_coarse_grid(self, images: Tensor) -> None:
         if len(images):
@@ -109,7 +111,7 @@ class _Tile:
         fit = project(self.coarse, y, sigma, here, _CANDIDATES, _SLACK, _SETTLED)
         near = Neighbourhood.of(self.model, fit, y, sigma)
         for step, inflation in _LATTICES:
-            todo = (near.sd < _LARGEST_SD * self.model.size / 64) & ~(self.found.error[images] <= TOLERANCE)
+            todo = (near.sd < _LARGEST_SD * math.sqrt(self.model.size / 64)) & ~(self.found.error[images] <= TOLERANCE)
             i = todo.nonzero()[:, 0]
             if len(i):
                 self._near_and_far(images[i], near.at(i, inflation), here.bound[i], step)
