@@ -1,4 +1,4 @@
-"""Makes disks.csv: the mean posterior variance of ``disks`` (d = 5, edge 1), sizes 64, 32, 80, 19 noise levels.
+"""Makes disks.csv: the mean posterior variance of ``disks`` (d = 5, edge 1), sizes 64, 32, 80, 15 noise levels.
 
     OMP_NUM_THREADS=1 python datasets/reference/make_disks.py [disks.csv]
 
@@ -17,7 +17,7 @@ from gahb_bench.families.disks import Disks
 from gahb_bench.oracles.disks_reference import TABLE_IMAGES, compute
 
 SIZES = (64, 32, 80)
-QUARTERS = (*range(-10, 3), 3, 4, -12, -11, 5, 6)  # of a decade: the default levels first, then beyond
+QUARTERS = (range(-10, 3), range(3, 5))  # of a decade: the default levels of a run first, for all sizes, then beyond
 
 
 def main(path: Path) -> None:
@@ -26,8 +26,8 @@ def main(path: Path) -> None:
     if path.exists():
         with path.open(encoding="utf-8", newline="") as file:
             rows = {(int(row["size"]), float(row["sigma"])): row for row in csv.DictReader(file)}
-    for size in SIZES:
-        for sigma in (10 ** (quarter / 4) for quarter in QUARTERS):
+    for quarters in QUARTERS:
+        for size, sigma in ((size, 10 ** (quarter / 4)) for size in SIZES for quarter in quarters):
             if (size, sigma) in rows:
                 continue
             level = compute(Disks(size=size), sigma, TABLE_IMAGES)

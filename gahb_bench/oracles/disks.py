@@ -189,7 +189,7 @@ class Mmse(PosteriorMean):
     def log_evidence(self, y: Images, sigma: float | Tensor) -> PerImage:
         """``log p(y)`` in nats, float64 ``(n,)``.
 
-            log p(y) = log E_prior exp(-|y - x|^2 / 2 s^2) - N^2/2 log(2 pi s^2)
+        log p(y) = log E_prior exp(-|y - x|^2 / 2 s^2) - N^2/2 log(2 pi s^2)
         """
         s, flat = per_image_sigma(sigma, y), y.double().flatten(1)
         found = self._solve(y.double(), s)

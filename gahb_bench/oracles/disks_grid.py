@@ -140,7 +140,7 @@ class StillGrid(Grid):
 
     def __init__(self, model: Manifold, radii: Tensor, shifts: Tensor, odd: Tensor) -> None:
         super().__init__(model, radii, shifts, odd, shifts.new_zeros(1, 2))
-        self._templates = model.mask(self.nodes[:, 0])
+        self._templates = model.mask(self.nodes[0])
         self._sum_up()
 
     def scan(self, images: Tensor) -> Tensor:

@@ -222,5 +222,3 @@ def legendre(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Gauss-Legendre nodes and weights on [-1, 1], float64."""
     x, w = np.polynomial.legendre.leggauss(count)
     return torch.from_numpy(x).to(device), torch.from_numpy(w).to(device)
-
-

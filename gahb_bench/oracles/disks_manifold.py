@@ -44,7 +44,7 @@ class Manifold:
     def tangent(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """The image ``(n, N^2)`` and its derivatives in theta ``(n, 5, N^2)``, zero for what does not vary.
 
-            dx/dc = (f - b) S'(t)/W (p - c)/|p - c|,  dx/dr = (f - b) S'(t)/W,  dx/df = m,  dx/db = 1 - m
+        dx/dc = (f - b) S'(t)/W (p - c)/|p - c|,  dx/dr = (f - b) S'(t)/W,  dx/df = m,  dx/db = 1 - m
         """
         down, right = self.rows - theta[:, 0:1], self.columns - theta[:, 1:2]
         distance = torch.sqrt(down * down + right * right).clamp_(min=1e-9)

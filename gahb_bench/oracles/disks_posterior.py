@@ -150,7 +150,7 @@ class _Tile:
 class Neighbourhood:
     """A normal law near each image's posterior: N(center, covariance) of what varies of the geometry.
 
-        covariance = (J'J / s^2)^-1,   center = the fitted disk and, past the prior's end, one Newton step more
+    covariance = (J'J / s^2)^-1,   center = the fitted disk and, past the prior's end, one Newton step more
     """
 
     model: Manifold

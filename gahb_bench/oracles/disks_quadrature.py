@@ -177,9 +177,7 @@ def mixture(first: Moments, second: Moments, request: Request) -> Moments:
     shares = [torch.exp(part.log_evidence - log_evidence) for part in parts]
     mean = sum_of(p[:, None] * part.mean for p, part in zip(shares, parts, strict=True))
     off = [part.mean - mean for part in parts]
-    pieces = [
-        p * (part.variance + (d**2).sum(1)) for p, part, d in zip(shares, parts, off, strict=True)
-    ]
+    pieces = [p * (part.variance + (d**2).sum(1)) for p, part, d in zip(shares, parts, off, strict=True)]
     variance = pieces[0] + pieces[1]
     error = sum_of(piece * part.error for piece, part in zip(pieces, parts, strict=True)) / variance
     geometry = sum_of(p[:, None] * part.geometry for p, part in zip(shares, parts, strict=True))

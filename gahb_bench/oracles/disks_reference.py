@@ -96,7 +96,7 @@ def table() -> dict[int, tuple[Level, ...]]:
 def prior_variance(family: Disks) -> float:
     """Prior variance per pixel, the MMSE at infinite noise.
 
-        N^-2 sum_p Var(x_p),   E x_p = E b + E(f - b) E m_p,   E x_p^2 = E b^2 + 2 E b(f - b) E m_p + E(f - b)^2 E m_p^2
+    N^-2 sum_p Var(x_p),   E x_p = E b + E(f - b) E m_p,   E x_p^2 = E b^2 + 2 E b(f - b) E m_p + E(f - b)^2 E m_p^2
     """
     rule = grid(family, torch.device("cpu"), 2)
     weights = rule.log_weight.exp()
