@@ -16,13 +16,6 @@ from gahb_bench.types import Batch, Reference, check_sigmas
 class Family(Plugin):
     """A law of images, known exactly. A subclass states its parameters, its `shape`, and how to `draw`."""
 
-    def __eq__(self, other: object) -> bool:
-        """Laws are equal when their specs are (what they have cached does not matter)."""
-        return isinstance(other, Family) and self.spec == other.spec
-
-    def __hash__(self) -> int:
-        return hash(self.spec)
-
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int, int]:
