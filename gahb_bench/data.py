@@ -1,30 +1,28 @@
-"""Where data that travels with the package is found, and where what was computed on demand is kept."""
+"""Where the package's data files are: dataset cards, reference tables, tuned parameters."""
 
-import os
 from pathlib import Path
 
 from gahb_bench.errors import UsageError
 
+_PACKAGE = Path(__file__).parent
+
+
+def data_folder() -> Path:
+    """The folder ``datasets``: inside an installed package, or at the top of a checkout."""
+    installed = _PACKAGE / "datasets"
+    return installed if installed.is_dir() else _PACKAGE.parent / "datasets"
+
 
 def data_file(*parts: str) -> Path:
-    """A file of the top-level folder ``datasets/``: inside the installed package or, in a checkout, beside it.
-
-    >>> data_file("reference", "disks.csv").name
-    'disks.csv'
+    """A file under ``datasets``, by the parts of its path.
 
     Raises
     ------
     UsageError
-        If there is no such file.
+        If there is no such file; the message lists what is there.
     """
-    package = Path(__file__).resolve().parent
-    for folder in (package / "datasets", package.parent / "datasets"):
-        if (found := folder.joinpath(*parts)).is_file():
-            return found
-    raise UsageError(f"there is no data file {'/'.join(parts)!r} in this installation of gahb_bench: reinstall it.")
-
-
-def cache_file(*parts: str) -> Path:
-    """Where something computed on demand is kept: under ``$GAHB_BENCH_CACHE`` or the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("GAHB_BENCH_CACHE") or Path(home) / "gahb_bench").joinpath(*parts)
+    path = data_folder().joinpath(*parts)
+    if not path.is_file():
+        there = sorted(p.name for p in path.parent.glob(f"*{path.suffix}")) if path.parent.is_dir() else []
+        raise UsageError(f"there is no data file {'/'.join(parts)!r}; there are: {', '.join(there) or 'none'}.")
+    return path

@@ -10,6 +10,7 @@ import csv
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ QUARTERS = (range(-10, 3), range(3, 5))  # of a decade: the default levels of a 
 
 def main(path: Path) -> None:
     torch.set_num_threads(1)
-    rows: dict[tuple[int, float], dict[str, object]] = {}
+    rows: dict[tuple[int, float], dict[str, Any]] = {}
     if path.exists():
         with path.open(encoding="utf-8", newline="") as file:
             rows = {(int(row["size"]), float(row["sigma"])): row for row in csv.DictReader(file)}
@@ -30,7 +31,7 @@ def main(path: Path) -> None:
         for size, sigma in ((size, 10 ** (quarter / 4)) for size in SIZES for quarter in quarters):
             if (size, sigma) in rows:
                 continue
-            level = compute(Disks(size=size), sigma, TABLE_IMAGES)
+            level = compute(Disks.from_parameters({"size": size}), sigma, TABLE_IMAGES)
             rows[size, sigma] = {"size": size, **asdict(level)}
             print(size, level, flush=True)
             partial = path.with_suffix(".partial")

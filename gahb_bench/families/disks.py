@@ -1,7 +1,7 @@
 """Disk images: a low-dimensional manifold of images, curved, with smooth edges."""
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,7 @@ class Disks(Family):
         return tuple(name for name in order if name in vary)
 
     @model_validator(mode="after")
-    def _edge_fits(self) -> Self:
+    def _edge_fits(self) -> "Disks":
         if self.edge > self.size / 8:
             raise ValueError(
                 f"edge={self.edge:g} is not allowed with size={self.size}: the smallest disk has radius N/8, "

@@ -78,7 +78,7 @@ def independent_route(family: Disks) -> list[Check]:
     in units of the posterior variance, the tolerance six times what the sampling accounts for, plus the certificate.
     """
     small = family.model_copy(update={"size": 16, "edge": min(family.edge, 2.0)})
-    oracle = Mmse().bind(small)
+    oracle = Mmse.from_parameters({}).bind(small)
     batch = small.sample(range(6), seed=0, split="val")
     checks = []
     for sigma in (0.3, 1.0):

@@ -11,7 +11,6 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from functools import cached_property, lru_cache
-from typing import Self
 
 import scipy.fft
 import torch
@@ -60,15 +59,19 @@ class Grid(ABC):
     @abstractmethod
     def _correlate(self, images: Tensor, templates: Tensor) -> Tensor: ...
 
-    @property
-    @abstractmethod
-    def _squares(self) -> Tensor: ...
+    @cached_property
+    def _squares(self) -> Tensor:
+        """The templates' squares, in the form ``_correlate`` takes."""
+        return self._square()
 
-    def between(self, low: float, high: float) -> Self:
+    @abstractmethod
+    def _square(self) -> Tensor: ...
+
+    def between(self, low: float, high: float) -> "Grid":
         """The same nodes with radii in [low, high] only (at least one layer of each lattice)."""
         keep = (self.radii >= low) & (self.radii <= high)
         part = copy.copy(self)
-        part.__dict__.pop("_squares", None)
+        vars(part).pop("_squares", None)
         for name in ("radii", "shifts", "odd", "_templates"):
             setattr(part, name, getattr(self, name)[keep])
         nodes = keep.repeat_interleave(self.places)
@@ -90,7 +93,7 @@ class MovingGrid(Grid):
         place = torch.arange(self._width, dtype=torch.float64, device=model.device) + self._first
         super().__init__(model, radii, shifts, odd, torch.cartesian_prod(place, place))
         overhang = math.ceil(float(radii.max()) + model.ramp / 2 - float(model.low[0]))
-        self._side = scipy.fft.next_fast_len(model.size + max(0, overhang), real=True)
+        self._side = int(scipy.fft.next_fast_len(model.size + max(0, overhang), real=True) or 0)
         self._templates = torch.fft.rfft2(self._masks())
         self._sum_up()
 
@@ -98,7 +101,8 @@ class MovingGrid(Grid):
         return self._correlate(images, self._templates)
 
     def _correlate(self, images: Tensor, templates: Tensor) -> Tensor:
-        n, m, window = self.model.size, self._side, slice(self._first, self._first + self._width)
+        n, m = self.model.size, self._side
+        window = slice(self._first, self._first + self._width)
         spectrum = torch.fft.rfft2(images.reshape(-1, 1, n, n), s=(m, m))
         maps = torch.fft.irfft2(spectrum * templates.conj(), s=(m, m))
         return maps[:, :, window, window].reshape(len(images), -1)
@@ -130,8 +134,7 @@ class MovingGrid(Grid):
         distance = torch.sqrt((down**2)[:, :, None] + (right**2)[:, None, :])
         return smoothstep((self.radii[:, None, None] - distance) / self.model.ramp)
 
-    @cached_property
-    def _squares(self) -> Tensor:
+    def _square(self) -> Tensor:
         return torch.fft.rfft2(self._masks() ** 2)
 
 
@@ -156,8 +159,7 @@ class StillGrid(Grid):
     def gather_squares(self, weights: Tensor) -> Tensor:
         return weights @ self._squares
 
-    @property
-    def _squares(self) -> Tensor:
+    def _square(self) -> Tensor:
         return self._templates**2
 
 
@@ -166,13 +168,17 @@ def finest(family: Disks) -> int:
     return 6 if family.size <= 32 else 4
 
 
-@lru_cache(maxsize=12)
 def grid(family: Disks, device: torch.device, level: int) -> Grid:
     """The grid of a family at one level, made once.
 
     At odd levels the centre's square lattice is turned by 45 degrees, so that its sub-pixel shifts stay few.
     """
-    model = manifold(family, device)
+    return _grid(tuple(family.parameters.items()), device, level)
+
+
+@lru_cache(maxsize=12)
+def _grid(parameters: tuple[tuple[str, object], ...], device: torch.device, level: int) -> Grid:
+    model = manifold(Disks.from_parameters(dict(parameters)), device)
     moves, scales = bool(model.varies[0]), bool(model.varies[2])
     layers = 2 if moves else 1
     if scales:

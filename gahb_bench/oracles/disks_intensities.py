@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 _CLEAR = 6.0  # this many standard deviations inside [0, 1] an intensity is taken as unbounded (1e-9 of its mass)
-_NODES = ((2.5, 6), (4.5, 8), (7.0, 10), (9.5, 12), (math.inf, 16))  # widest window in sd, Gauss-Legendre nodes for it
+_NODES = ((2.5, 6), (4.5, 8), (7.0, 10), (9.5, 12), (math.inf, 20))  # widest window in sd, Gauss-Legendre nodes for it
 _WINDOW = 40.0  # the nodes cover the f whose log density is within half of this of its maximum
 _CHUNK = 1 << 14
 
@@ -54,7 +54,7 @@ class Intensities:
 
 
 def integrate(stats: Statistics, sigma: Tensor, vary_f: bool, vary_b: bool) -> Intensities:
-    """log Z and moments; f = 1 and b = 0 where they do not vary.
+    """Return log Z and moments; f = 1 and b = 0 where they do not vary.
 
     b is integrated exactly (a truncated normal) and so is f where the bounds of b do not matter, or the converse;
     where both bounds matter f takes Gauss-Legendre nodes on the window that holds its mass.
@@ -69,8 +69,8 @@ def integrate(stats: Statistics, sigma: Tensor, vary_f: bool, vary_b: bool) -> I
     if not vary_f:
         log_mass, b, bb = _line(v - B, C, sigma)
         return Intensities(log_mass + (2 * u - A) / (2 * sigma**2), one, b, one, bb, b)
-    b_clear = _clear(v, B, C, sigma)
-    f_clear = _clear(u, B, A, sigma) & ~b_clear
+    b_clear = _clear(stats, sigma)
+    f_clear = _clear(Statistics(v, u, C, B, A), sigma) & ~b_clear
     out = Intensities(*(torch.empty_like(u) for _ in range(6)))
     for where, rule in ((b_clear, _free_b), (f_clear, _free_f), (~(b_clear | f_clear), _both)):
         index = where.nonzero()[:, 0]
@@ -108,9 +108,9 @@ def best_intensities(stats: Statistics, vary_f: bool, vary_b: bool) -> tuple[Ten
     f = (u * C - v * B) / (A * C - B * B)
     b = (v - B * f) / C
     gain = _gain(stats, f, b)
-    out = ((f < 0) | (f > 1) | (b < 0) | (b > 1)).nonzero(as_tuple=True)
-    if out[0].numel():
-        edge = stats.at(out)  # type: ignore[arg-type]
+    out = (f < 0) | (f > 1) | (b < 0) | (b > 1)
+    if bool(out.any()):
+        edge = stats.at(out)
         best = torch.full_like(edge.u, -math.inf)
         best_f, best_b = torch.zeros_like(best), torch.zeros_like(best)
         for end in (0.0, 1.0):
@@ -145,8 +145,8 @@ def truncated_normal(mean: Tensor, sd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     log_mass = torch.log(mass)
     at_near = torch.exp(-0.5 * near * near) / (math.sqrt(2 * math.pi) * mass)
     at_far = torch.exp(-0.5 * far * far) / (math.sqrt(2 * math.pi) * mass)
-    tail = (near > 5).nonzero(as_tuple=True)
-    if tail[0].numel():
+    tail = near > 5
+    if bool(tail.any()):
         n, f = near[tail], far[tail]
         drop = torch.exp(0.5 * (n - f) * (n + f))
         scaled = torch.special.erfcx(n * root) - drop * torch.special.erfcx(f * root)
@@ -164,20 +164,25 @@ def _gain(stats: Statistics, f: Tensor, b: Tensor) -> Tensor:
 
 
 def _line(w: Tensor, Q: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """log int_0^1 exp((2 w t - Q t^2) / 2 s^2) dt and the moments of t."""
+    """Log of int_0^1 exp((2 w t - Q t^2) / 2 s^2) dt and the moments of t."""
     sd = sigma / torch.sqrt(Q)
     log_mass, first, second = truncated_normal(w / Q, sd)
     return w * w / (2 * Q * sigma**2) + torch.log(math.sqrt(2 * math.pi) * sd) + log_mass, first, second
 
 
-def _clear(w: Tensor, B: Tensor, Q: Tensor, sigma: Tensor) -> Tensor:
-    """Whether the intensity N((w - B other) / Q, s^2 / Q) is far inside [0, 1] for every value of the other."""
-    margin = _CLEAR * sigma / torch.sqrt(Q)
-    return ((w - B) / Q > margin) & (w / Q < 1 - margin)
+def _clear(stats: Statistics, sigma: Tensor) -> Tensor:
+    """Whether b given f, N((v - B f) / C, s^2 / C), is far inside [0, 1] for every f that matters."""
+    u, v, A, B, C = stats
+    schur = A - B * B / C
+    f = (u - v * B / C) / schur
+    reach = _CLEAR * sigma / torch.sqrt(schur)
+    margin = _CLEAR * sigma / torch.sqrt(C)
+    least, most = (v - B * (f + reach).clamp(0, 1)) / C, (v - B * (f - reach).clamp(0, 1)) / C
+    return (least > margin) & (most < 1 - margin)
 
 
 def _free_b(stats: Statistics, sigma: Tensor) -> Intensities:
-    """b unbounded: f is a truncated normal, and b given f is normal with mean (v - B f) / C."""
+    """With b unbounded: f is a truncated normal, and b given f is normal with mean (v - B f) / C."""
     u, v, A, B, C = stats
     log_mass, f, ff = _line(u - v * B / C, A - B * B / C, sigma)
     log_mass = log_mass + v * v / (2 * C * sigma**2) + torch.log(math.sqrt(2 * math.pi) * sigma / torch.sqrt(C))
@@ -187,7 +192,7 @@ def _free_b(stats: Statistics, sigma: Tensor) -> Intensities:
 
 
 def _free_f(stats: Statistics, sigma: Tensor) -> Intensities:
-    """f unbounded: the same with the two intensities exchanged."""
+    """With f unbounded: the same with the two intensities exchanged."""
     u, v, A, B, C = stats
     other = _free_b(Statistics(v, u, C, B, A), sigma)
     return Intensities(other.log_mass, other.b, other.f, other.bb, other.ff, other.fb)

@@ -64,7 +64,11 @@ def smoothstep(t: Tensor) -> Tensor:
     return s.mul_(u).mul_(u).mul_(u)
 
 
-@lru_cache(maxsize=16)
 def manifold(family: Disks, device: torch.device) -> Manifold:
     """The manifold of a family on a device, made once."""
-    return Manifold(family, device)
+    return _manifold(tuple(family.parameters.items()), device)
+
+
+@lru_cache(maxsize=16)
+def _manifold(parameters: tuple[tuple[str, object], ...], device: torch.device) -> Manifold:
+    return Manifold(Disks.from_parameters(dict(parameters)), device)

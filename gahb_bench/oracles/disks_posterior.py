@@ -9,7 +9,6 @@ half a step, by the change from one grid to the next.
 
 import math
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -159,7 +158,7 @@ class Neighbourhood:
     scale: Tensor  # (n,): squared distance to a disk of this contrast elsewhere, at most
 
     @classmethod
-    def of(cls, model: Manifold, fit: Fit, y: Tensor, sigma: Tensor) -> Self:
+    def of(cls, model: Manifold, fit: Fit, y: Tensor, sigma: Tensor) -> "Neighbourhood":
         J, theta = fit.tangent, fit.theta
         H = J @ J.mT / sigma[:, None, None] ** 2
         diagonal = torch.diagonal(H, dim1=1, dim2=2)

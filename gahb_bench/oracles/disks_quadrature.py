@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from gahb_bench.oracles.disks_manifold import Manifold
 _NEGLIGIBLE = 1e-6  # share of the mass, judged by its bounds, in the unlikely nodes that are left out
 
 
+@runtime_checkable
 class Rule(Protocol):
     """Weighted geometries, the same for all images (leading axis 1) or each image's own (n), of two lattices."""
 

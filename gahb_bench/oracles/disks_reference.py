@@ -5,13 +5,13 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from gahb_bench.data import cache_file, data_file
+from gahb_bench.data import data_file
 from gahb_bench.families.disks import Disks
 from gahb_bench.noise import add_noise
 from gahb_bench.oracles.disks_grid import grid
@@ -65,7 +65,8 @@ def compute(family: Disks, sigma: float, images: int) -> Level:
 
 def level(family: Disks, sigma: float) -> Level:
     """From the stored table, or what was computed before, or computed now and kept for the next time."""
-    for stored in table().get(family.size, ()) if family == Disks(size=family.size) else ():
+    tabulated = {**Disks.from_parameters({}).parameters, "size": family.size}
+    for stored in table().get(family.size, ()) if family.parameters == tabulated else ():
         if abs(stored.sigma / sigma - 1) < 1e-9:
             return stored
     kept = _kept(family, sigma)
@@ -92,7 +93,6 @@ def table() -> dict[int, tuple[Level, ...]]:
     return {size: tuple(rows) for size, rows in levels.items()}
 
 
-@lru_cache(maxsize=64)
 def prior_variance(family: Disks) -> float:
     """Prior variance per pixel, the MMSE at infinite noise.
 
@@ -114,9 +114,13 @@ def exponents(sigmas: FloatArray, mse: FloatArray) -> FloatArray:
     distinct, where, back = np.unique(sigmas, return_index=True, return_inverse=True)
     if len(distinct) < 2:
         return np.full(len(sigmas), np.nan)
-    return np.gradient(np.log(mse[where]), np.log(distinct), edge_order=min(2, len(distinct) - 1))[back]
+    edge_order = 1 if len(distinct) == 2 else 2
+    return np.asarray(np.gradient(np.log(mse[where]), np.log(distinct), edge_order=edge_order))[back]
 
 
 def _kept(family: Disks, sigma: float) -> Path:
+    """Where a level computed on demand is kept: under ``$GAHB_BENCH_CACHE``, or the user's cache folder."""
     address = json.dumps(["disks", _RULES, family.spec, repr(float(sigma)), IMAGES])
-    return cache_file("reference", hashlib.sha256(address.encode()).hexdigest()[:24] + ".json")
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(os.environ.get("GAHB_BENCH_CACHE") or Path(home) / "gahb_bench") / "reference"
+    return folder / (hashlib.sha256(address.encode()).hexdigest()[:24] + ".json")
