@@ -22,6 +22,8 @@ from gahb_bench.oracles.disks_projection import project
 from gahb_bench.oracles.disks_quadrature import Likelihood, Moments, Request
 from gahb_bench.types import Check, FloatArray, Images, PerImage, Posterior, Reference, per_image_sigma
 
+_DRAWS = 200_000  # of the importance sampler
+
 
 def reference(family: Disks, sigmas: FloatArray) -> Reference:
     """Mean posterior variance over frozen images, with its standard error; closed forms at both ends as curves.
@@ -83,7 +85,7 @@ def independent_route(family: Disks) -> list[Check]:
     checks = []
     for sigma in (0.3, 1.0):
         y = noise.add_noise(batch, sigma).double()
-        mean, sampling = _importance_sampling(small, y, sigma, draws=400_000)
+        mean, sampling = _importance_sampling(small, y, sigma, draws=_DRAWS)
         found = oracle.certified(y, sigma)
         variance = found.variance * y[0].numel()
         distance = ((mean - found.mean) ** 2).sum((1, 2, 3)) / variance
@@ -92,7 +94,7 @@ def independent_route(family: Disks) -> list[Check]:
                 identity="posterior mean against importance sampling",
                 value=float(distance.mean()),
                 tolerance=float((6 * sampling / variance + found.error).mean()),
-                detail=f"{small.spec}, sigma {sigma:g}, {len(batch)} images, 400,000 draws",
+                detail=f"{small.spec}, sigma {sigma:g}, {len(batch)} images, {_DRAWS:,} draws",
             )
         )
     return checks
@@ -150,7 +152,8 @@ class Mmse(PosteriorMean):
     ----------
     Knows the law. Its MSE is the MMSE up to the quadrature's error: `certified` returns, for each image, a bound on the
     relative excess. Images whose bound exceeds 2e-3 get NaN here, never an estimate that nobody vouches for. The
-    average excess is far less: measured at most 4e-5 of the MMSE at any noise level (N = 64).
+    average excess is far less: measured at most 4e-5 of the MMSE at any noise level (N = 64). The variance of a single
+    image is right within 2 %, mostly within 0.3 %, and their mean within 0.1 %.
 
     References
     ----------
@@ -159,6 +162,7 @@ class Mmse(PosteriorMean):
 
     name: ClassVar = "mmse"
     knows: ClassVar = "law"
+    accuracy: ClassVar[float] = 0.02
     nan_reason: ClassVar[str] = "the quadrature's error bound exceeds what the certificate allows"
 
     def moments(self, y: Images, sigma: Tensor) -> Posterior:
