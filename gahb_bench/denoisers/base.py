@@ -18,6 +18,7 @@ class Denoiser(Plugin):
     """A stateless map ``(y, sigma) -> x_hat``. A subclass states its parameters, what it `knows`, and `estimate`."""
 
     knows: ClassVar[Knows] = "nothing"
+    nan_reason: ClassVar[str] = "the estimate is not finite"  # what it means when an image's estimate is NaN
     _family: Family | None = PrivateAttr(default=None)
 
     @abstractmethod
@@ -37,6 +38,7 @@ class Denoiser(Plugin):
         Returns
         -------
         Tensor, shape (n, c, h, w), dtype and device of ``y``
+            A denoiser that cannot vouch for an image returns NaN for it; ``nan_reason`` says why.
 
         Raises
         ------
