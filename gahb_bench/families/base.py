@@ -16,6 +16,13 @@ from gahb_bench.types import Batch, Reference, check_sigmas
 class Family(Plugin):
     """A law of images, known exactly. A subclass states its parameters, its `shape`, and how to `draw`."""
 
+    def __eq__(self, other: object) -> bool:
+        """The same law: the same class and parameters, whatever either has computed and kept."""
+        return isinstance(other, Family) and type(self) is type(other) and self.parameters == other.parameters
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.spec))
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int, int]:
