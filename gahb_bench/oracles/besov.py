@@ -1,6 +1,5 @@
 """What is best for sparse wavelet images: shrinkage of each wavelet coefficient, exactly."""
 
-from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -142,7 +141,7 @@ class Mmse(PosteriorMean):
     def _coefficients(self, y: Images, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and variance of each coefficient."""
         law = _besov(self.family)
-        pi, t = (value.to(y.device) for value in _coefficient_law(law))
+        pi, t = _coefficient_law(law, y.device)
         return _shrink(law.transform.forward(y.double() - law.mean), pi, t, sigma.reshape(-1, 1, 1, 1))
 
 
@@ -169,7 +168,7 @@ class Genie(InformedOracle):
         law = _besov(self.family)
         law.check_images(y)
         active = self.told(y).latents["active"][:, None]
-        _, t = (value.to(y.device) for value in _coefficient_law(law))
+        _, t = _coefficient_law(law, y.device)
         gain = t**2 / (t**2 + sigma.reshape(-1, 1, 1, 1) ** 2)
         return law.mean + law.transform.inverse(active * gain * law.transform.forward(y.double() - law.mean))
 
@@ -200,7 +199,6 @@ def _normal(w: FloatArray, deviation: float) -> FloatArray:
     return np.exp(-((w / deviation) ** 2) / 2) / (np.sqrt(2 * np.pi) * deviation)
 
 
-@lru_cache(maxsize=8)
-def _coefficient_law(law: Besov) -> tuple[Tensor, Tensor]:
+def _coefficient_law(law: Besov, device: torch.device) -> tuple[Tensor, Tensor]:
     density, deviation = law.coefficient_law
-    return torch.from_numpy(density), torch.from_numpy(deviation)
+    return torch.from_numpy(density).to(device), torch.from_numpy(deviation).to(device)

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from gahb_bench import catalog
 from gahb_bench.errors import UsageError
 from gahb_bench.families.hierarchy import Hierarchy
 from gahb_bench.noise import scale_noise, unit_noise
@@ -38,7 +39,7 @@ def reference(family: Hierarchy, sigmas: FloatArray) -> Reference:
     Where fewer than 100 pixels carry the mean, the error is therefore the distance to the risk of the best denoiser
     that looks at one pixel (`pixelwise_risk`), which is an upper bound on the MMSE, and the exponent is NaN.
     """
-    sampled = mean_posterior_variance(family, sigmas, _pixel_variances(family), _IMAGES)
+    sampled = mean_posterior_variance(family, sigmas, _pixel_variances(family.spec), _IMAGES)
     rare = sampled.effective < _RARE
     upper = np.maximum(pixelwise_risk(family, sigmas) - sampled.mse, 0.0)
     note = "Mean posterior variance of exact belief propagation over fixed images."
@@ -212,12 +213,12 @@ class Mmse(PosteriorMean):
             yield cut, upward(pixel_evidence(y[cut], sigma[cut], _intensities(law, y.device)), rules)
 
     def _rules(self, device: torch.device) -> list[Rules]:
-        return _rules(_hierarchy(self.family), device)
+        return _rules(self.family.spec, device)
 
 
 @lru_cache(maxsize=64)
-def _pixel_variances(family: Hierarchy) -> Callable[[Images, Tensor], Tensor]:
-    oracle = Mmse.from_parameters({}).bind(family)
+def _pixel_variances(spec: str) -> Callable[[Images, Tensor], Tensor]:
+    oracle = Mmse.from_parameters({}).bind(catalog.family(spec))
     return lambda y, sigma: oracle._pixels(y, sigma)[1]
 
 
@@ -232,5 +233,5 @@ def _intensities(law: Hierarchy, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _rules(law: Hierarchy, device: torch.device) -> list[Rules]:
-    return rules_of(law, device)
+def _rules(spec: str, device: torch.device) -> list[Rules]:
+    return rules_of(_hierarchy(catalog.family(spec)), device)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gahb_bench import catalog
 from gahb_bench.data import data_file
 from gahb_bench.families.base import Family
 from gahb_bench.noise import scale_noise, unit_noise
@@ -46,7 +47,7 @@ def mean_posterior_variance(family: Family, sigmas: FloatArray, variances: Varia
     rows = []
     for sigma in sigmas:
         row = stored(family.spec, float(sigma))
-        rows.append(row if row is not None else _measure(family, float(sigma), variances, images))
+        rows.append(row if row is not None else _measure(family.spec, float(sigma), variances, images))
     return Sampled(*np.array(rows, dtype=np.float64).reshape(len(sigmas), 4).T)
 
 
@@ -64,8 +65,8 @@ def _table() -> dict[str, dict[str, list[list[float]]]]:
 
 
 @lru_cache(maxsize=4096)
-def _measure(family: Family, sigma: float, variances: Variances, images: int) -> tuple[float, float, float, float]:
-    batch = family.sample(range(images), seed=SEED, split="val")
+def _measure(spec: str, sigma: float, variances: Variances, images: int) -> tuple[float, float, float, float]:
+    batch = catalog.family(spec).sample(range(images), seed=SEED, split="val")
     x, z = batch.images.double(), unit_noise(batch).double()
 
     def measured(level: float) -> np.ndarray:
