@@ -1,6 +1,6 @@
 """What is best for images written by a tree: belief propagation up and down the tree, exactly."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import ClassVar
 
@@ -24,7 +24,7 @@ from gahb_bench.oracles.hierarchy_messages import (
     rules_of,
     upward,
 )
-from gahb_bench.oracles.sampled import mean_posterior_variance
+from gahb_bench.oracles.sampled import Parts, mean_posterior_variance
 from gahb_bench.types import Check, FloatArray, Images, PerImage, Posterior, Reference, check_sigmas, per_image_sigma
 
 _IMAGES = 32  # of the reference computed on demand
@@ -39,7 +39,7 @@ def reference(family: Hierarchy, sigmas: FloatArray) -> Reference:
     Where fewer than 100 pixels carry the mean, the error is therefore the distance to the risk of the best denoiser
     that looks at one pixel (`pixelwise_risk`), which is an upper bound on the MMSE, and the exponent is NaN.
     """
-    sampled = mean_posterior_variance(family, sigmas, _pixel_variances(family.spec), _IMAGES)
+    sampled = mean_posterior_variance(family, sigmas, parts(family.spec), [_IMAGES] * len(sigmas))
     rare = sampled.effective < _RARE
     upper = np.maximum(pixelwise_risk(family, sigmas) - sampled.mse, 0.0)
     note = "Mean posterior variance of exact belief propagation over fixed images."
@@ -217,9 +217,10 @@ class Mmse(PosteriorMean):
 
 
 @lru_cache(maxsize=64)
-def _pixel_variances(spec: str) -> Callable[[Images, Tensor], Tensor]:
+def parts(spec: str) -> Parts:
+    """The posterior variance of each pixel, to be sampled."""
     oracle = Mmse.from_parameters({}).bind(catalog.family(spec))
-    return lambda y, sigma: oracle._pixels(y, sigma)[1]
+    return Parts(sampled=lambda y, sigma: oracle._pixels(y, sigma)[1], known=lambda _: 0.0)
 
 
 def _hierarchy(family: object) -> Hierarchy:
