@@ -71,8 +71,9 @@ def outside_modes(family: Gmm, images: Images, level: float = 0.99, tolerance: f
 
         min_k  (x - mu_k)' (C_k + tolerance^2 I)^{-1} (x - mu_k)  >  quantile of chi^2(pixels) at `level`
 
-    Apply it to estimates or samples. Images of the law are outside with probability at most ``1 - level``. Textures have directions of tiny variance, along which any method errs:
-    ``tolerance`` forgives white errors of that standard deviation.
+    Apply it to estimates or samples. Images of the law are outside with probability at most ``1 - level``. Textures
+    have directions of tiny variance, along which any method errs: ``tolerance`` forgives white errors of that standard
+    deviation.
 
     References
     ----------
