@@ -20,12 +20,16 @@ References
 J. Pearl, "Probabilistic Reasoning in Intelligent Systems", 1988, section 4.3 (propagation in trees).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gahb_bench.families.hierarchy import Hierarchy
+
+_LEAST_LOG = -300.0  # likelihoods and probabilities below e^-300 count as e^-300:
+_LEAST = math.exp(_LEAST_LOG)  # nothing in double precision, but denormal numbers are ten times slower
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,11 @@ def downward(evidence: Evidence, rules: list[Rules]) -> list[Tensor]:
         parent = marginals[-1].unsqueeze(-1)
         if rule.transitions is not None:
             law = torch.einsum("nhwpa,pab->nhwpb", parent.movedim(-1, -2) / conditional, rule.transitions)
-            law = law * _by_parent(below).exp()
+            law = law * _likelihood(below)
         else:
             assert rule.leaves is not None
             law = ((parent * conditional).flatten(-2) @ rule.leaves.T).unflatten(-1, (4, rule.symbols))
-        marginals.append(_by_child(law))
+        marginals.append(_by_child(law).clamp_(min=_LEAST))
     return marginals
 
 
@@ -112,18 +116,23 @@ def functional_variance(evidence: Evidence, rules: list[Rules], values: Tensor) 
 def _gather(below: Tensor, rule: Rules) -> tuple[Tensor, Tensor]:
     """Log evidence of the parents, and what `Evidence.conditionals` keeps."""
     if rule.transitions is not None:
-        predicted = torch.einsum("nhwpb,pab->nhwpa", _by_parent(below).exp(), rule.transitions)
+        predicted = torch.einsum("nhwpb,pab->nhwpa", _likelihood(below), rule.transitions)
         return predicted.log().sum(dim=-2), predicted
     weights = _tuple_sums(below, rule)
     largest = weights.amax(dim=-1, keepdim=True)
-    weights = weights.sub_(largest).exp_()
+    weights = weights.sub_(largest).clamp_(min=_LEAST_LOG).exp_()
     total = weights.sum(dim=-1, keepdim=True)
     return (largest + total.log()).squeeze(-1), weights.div_(total)
 
 
+def _likelihood(below: Tensor) -> Tensor:
+    """Likelihood of each symbol of the four children of each parent, ``(n, h, w, 4, q)``."""
+    return _by_parent(below).clamp(min=_LEAST_LOG).exp_()
+
+
 def _independent_moments(mean: Tensor, variance: Tensor, below: Tensor, transitions: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of the functional's part below each parent given its symbol, from those of the children."""
-    likelihood, mean, variance = _by_parent(below).exp(), _by_parent(mean), _by_parent(variance)
+    likelihood, mean, variance = _likelihood(below), _by_parent(mean), _by_parent(variance)
     total_mean, total_variance = torch.zeros_like(mean[..., 0, :]), torch.zeros_like(mean[..., 0, :])
     for p, table in enumerate(transitions):
         weights = table * likelihood[..., p, None, :]  # (n, h, w, a, b)
