@@ -17,7 +17,6 @@ from gahb_bench.oracles import gmm as oracle
 from gahb_bench.oracles.gmm_bound import between_bound
 from gahb_bench.oracles.gmm_dense import dense_posterior
 from gahb_bench.oracles.gmm_points import point_risk
-from gahb_bench.oracles.sampled import stored
 
 VARIANTS = ["fields", "points"]
 
@@ -261,17 +260,6 @@ def test_extreme_noise_levels(variant, sigma):
     else:
         centre = torch.from_numpy(np.einsum("k,khw->hw", family.weights, family.means))
         assert (posterior.mean - centre).abs().max() < 0.15
-
-
-def test_stored_rows_are_what_is_computed():
-    family = make(size=32)
-    row = stored(family.spec, 0.1)
-    assert row is not None
-    mse, error, exponent, _ = row
-    within = oracle._within(family, 0.1)
-    assert within <= mse <= within + between_bound(family, np.array([0.1]))[0] + error
-    slope = np.log(oracle._within(family, 0.1 * np.exp(0.05)) / oracle._within(family, 0.1 * np.exp(-0.05))) / 0.1
-    assert exponent == pytest.approx(slope, rel=1e-9)
 
 
 def test_what_is_not_allowed():
