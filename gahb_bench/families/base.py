@@ -16,6 +16,13 @@ from gahb_bench.types import Batch, Reference, check_sigmas
 class Family(Plugin):
     """A law of images, known exactly. A subclass states its parameters, its `shape`, and how to `draw`."""
 
+    def __eq__(self, other: object) -> bool:
+        """Families are equal when their laws are; what they have cached plays no part."""
+        return type(self) is type(other) and self.parameters == other.parameters
+
+    def __hash__(self) -> int:
+        return hash(self.spec)
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int, int]:
