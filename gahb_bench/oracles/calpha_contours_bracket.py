@@ -10,7 +10,7 @@ from torch import Tensor
 from gahb_bench import noise, rng
 from gahb_bench.families.calpha_contours import CalphaContours
 from gahb_bench.oracles.calpha_contours_mcmc import ContourSampler, Draws, State
-from gahb_bench.oracles.calpha_contours_model import contour_model, given_contour
+from gahb_bench.oracles.calpha_contours_model import ContourModel, contour_model, given_contour
 from gahb_bench.types import Batch, FloatArray
 
 SWEEPS = 45  # of which a third separates the two windows of each chain
@@ -88,14 +88,12 @@ def planted_bracket(
 def _bracket_tile(family: CalphaContours, batch: Batch, sigma: float, sweeps: int) -> Bracket:
     n, device = len(batch), batch.images.device
     model = contour_model(family, device)
-    contour = batch.latents["contour"]
     y = batch.images[:, 0].double() - 0.5 + sigma * noise.unit_noise(batch)[:, 0].double()
-    levels = torch.full((n,), sigma, dtype=torch.float64, device=device)
     axes = ("planted bracket", batch.family, batch.seed, batch.split, repr(sigma), sweeps)
     streams = [list(rng.generators(*axes, role, indices=batch.indices)) for role in ("truth", "a", "b")]
-    started = ContourSampler(model, y.repeat(2, 1, 1), levels.repeat(2), Draws(streams[1] + streams[2], device))
+    started = ContourSampler(model, y.repeat(2, 1, 1), sigma, Draws(streams[1] + streams[2], device))
     state = _join(_planted(family, batch), started.from_data())
-    sampler = ContourSampler(model, y.repeat(3, 1, 1), levels.repeat(3), Draws(sum(streams, []), device))
+    sampler = ContourSampler(model, y.repeat(3, 1, 1), sigma, Draws(sum(streams, []), device))
     third = sweeps // 3
     sums = torch.zeros(2, 3 * n, *y.shape[1:], dtype=torch.float64, device=device)
     squares = torch.zeros(2, n, dtype=torch.float64, device=device)
@@ -116,14 +114,12 @@ def _bracket_tile(family: CalphaContours, batch: Batch, sigma: float, sweeps: in
     a, b = (sums[1, n:] / (sweeps - third)).split(n)
     half = (squares[0] / counts[0] + squares[1] / counts[1]) / 2
     middle, estimate = (first + last) / 2, (a + b) / 2
-    mask, _ = model.mask(contour)
-    genie = (given_contour(model, mask, y, levels) - (batch.images[:, 0].double() - 0.5)).square().mean((1, 2))
     return Bracket(
-        lower=(half - _inner(first, last)).numpy(),
-        upper=(half - 2 * _inner(middle, estimate) + _inner(a, b)).numpy(),
-        upper_run=(half - 2 * _inner(middle, estimate) + _inner(estimate, estimate)).numpy(),
-        genie=genie.numpy(),
-        acceptance=acceptance.reshape(3, n).mean(0).numpy(),
+        lower=(half - _inner(first, last)).cpu().numpy(),
+        upper=(half - 2 * _inner(middle, estimate) + _inner(a, b)).cpu().numpy(),
+        upper_run=(half - 2 * _inner(middle, estimate) + _inner(estimate, estimate)).cpu().numpy(),
+        genie=_genie_error(model, batch, y, sigma).cpu().numpy(),
+        acceptance=acceptance.reshape(3, n).mean(0).cpu().numpy(),
     )
 
 
@@ -135,6 +131,15 @@ def _planted(family: CalphaContours, batch: Batch) -> State:
         return State(coefficients)
     f0, f1 = batch.latents["backgrounds"].double().unbind(1)
     return State(coefficients, f0, f1)
+
+
+def _genie_error(model: ContourModel, batch: Batch, y: Tensor, sigma: float) -> Tensor:
+    """Squared error of E[x | y, contour], per pixel; 0 where the contour says all."""
+    if model.spectrum is None:
+        return torch.zeros_like(y[:, 0, 0])
+    mask, _ = model.mask(batch.latents["contour"])
+    estimate = given_contour(model, mask, y, torch.full_like(y[:, 0, 0], sigma))
+    return (estimate - (batch.images[:, 0].double() - 0.5)).square().mean((1, 2))
 
 
 def _join(one: State, two: State) -> State:

@@ -1,5 +1,6 @@
 """Posterior sampling for ``calpha-contours``: reversible Markov chains on the contour and the backgrounds."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,9 +10,9 @@ from torch import Tensor
 
 from gahb_bench.oracles.calpha_contours_model import ContourModel, contour_error, information, solve_mixture
 
-_LEAPS, _STEP = 5, 0.6  # leapfrog steps of one Hamiltonian move, and the longest step in preconditioned units
+_STEP, _PATH = 0.6, 3.0  # longest leapfrog step, and length of a Hamiltonian move, in preconditioned units
 _MOVES = 2  # Hamiltonian moves on either side of the backgrounds
-_ANNEALING = 14  # noise levels from coarse to fine for chains that start from the data
+_COOLING = 1.3  # ratio of the noise levels of the annealing, for chains that start from the data
 _COARSEST = 0.8  # highest noise level of the annealing, in units of the contrast
 
 
@@ -46,10 +47,11 @@ class _Target:
 
     model: ContourModel
     y: Tensor
-    sigma: Tensor
+    sigma: float
     low: Tensor | float
     step: Tensor | float
     scale: Tensor
+    longest: float
 
     def energy(self, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         """Minus the log posterior density, ``(n,)``, and its gradient in units of `scale`."""
@@ -58,23 +60,24 @@ class _Target:
         residual = (self.step * mask).add_(self.low).sub_(self.y)
         variance = self.sigma**2
         energy = residual.square().sum((1, 2)) / (2 * variance)
-        along = slope.mul_(residual).mul_(self.step).sum(1) / variance[:, None]
+        along = slope.mul_(residual).mul_(self.step).sum(1) / variance
         pull = coefficients * model.precision
         return energy + 0.5 * (coefficients * pull).sum(1), (along @ model.basis + pull) * self.scale
 
     def hamiltonian_moves(self, coefficients: Tensor, draws: Draws, moves: int) -> tuple[Tensor, Tensor]:
         """Hamiltonian Monte Carlo with Metropolis acceptance: reversible; also the mean acceptance, ``(n,)``.
 
-        The step length is random, independent of the state, in [0.3, 0.6] times the scales of the posterior.
+        The step length is random, independent of the state, between half the longest and the longest.
         """
+        leaps = math.ceil(_PATH / self.longest)
         energy, gradient = self.energy(coefficients)
         accepted = torch.zeros_like(energy)
         for _ in range(moves):
             momentum = draws.normal(coefficients.shape[1])
-            step = (_STEP * (0.5 + 0.5 * draws.uniform()))[:, None]
+            step = self.longest * (0.5 + 0.5 * draws.uniform())[:, None]
             before = energy + 0.5 * momentum.square().sum(1)
             place, slope, new_energy = coefficients, gradient, energy
-            for _ in range(_LEAPS):
+            for _ in range(leaps):
                 momentum = momentum - 0.5 * step * slope
                 place = place + step * momentum * self.scale
                 new_energy, slope = self.energy(place)
@@ -101,11 +104,15 @@ class ContourSampler:
     G. Papandreou, A. Yuille, "Gaussian sampling by local perturbations", NIPS 2010 (the draw G by perturbation).
     """
 
-    def __init__(self, model: ContourModel, y: Tensor, sigma: Tensor, draws: Draws) -> None:
+    def __init__(self, model: ContourModel, y: Tensor, sigma: float, draws: Draws) -> None:
         self.model, self.y, self.sigma, self.draws = model, y, sigma, draws
-        known = information(model, sigma, contour_error(model, sigma))
-        self.known = known
-        self.scale = 1 / (model.precision + known[:, None]).sqrt()
+        level = torch.tensor([sigma], dtype=torch.float64, device=y.device)
+        error = contour_error(model, level)
+        self.known = information(model, level, error)
+        self.scale = 1 / (model.precision + self.known).sqrt()
+        # where the contour is known worse than its edge is wide, the posterior is rougher than its Gaussian scales say
+        blur = math.hypot(1.0, float(error) / model.edge)
+        self.longest = _STEP * min(1.0, (2 / blur) ** 0.7)
 
     def sweep(self, state: State) -> tuple[State, Tensor]:
         """One reversible sweep, and the acceptance of its Hamiltonian moves ``(n,)``."""
@@ -133,8 +140,9 @@ class ContourSampler:
         white = torch.view_as_complex(self.draws.normal(model.size, model.size, 2))
         prior = torch.fft.ifft2(white * model.white_gain)
         a, b = prior.real, prior.imag
-        noise = self.sigma[:, None, None] * self.draws.normal(model.size, model.size)
-        u, _ = solve_mixture(model, mask, self.y - model.image(mask, a, b) - noise, self.sigma, tolerance=1e-5)
+        noise = self.sigma * self.draws.normal(model.size, model.size)
+        level = torch.full_like(self.y[:, 0, 0], self.sigma)
+        u, _ = solve_mixture(model, mask, self.y - model.image(mask, a, b) - noise, level, tolerance=1e-5)
         inside = mask * u
         return State(coefficients, a + model.covariance(u - inside), b + model.covariance(inside))
 
@@ -142,22 +150,21 @@ class ContourSampler:
         """Starting states that depend on ``y`` alone: a coarse random-walk contour, then annealing in the noise."""
         model = self.model
         coefficients = self._coarse_contour()
-        top = torch.clamp(self.sigma, min=_COARSEST * model.contrast)
-        for i in range(_ANNEALING):
-            level = top * (self.sigma / top) ** (i / (_ANNEALING - 1))
+        top = max(self.sigma, _COARSEST * model.contrast)
+        steps = 1 + math.ceil(math.log(top / self.sigma) / math.log(_COOLING))
+        for i in range(1, steps + 1):
+            level = top * (self.sigma / top) ** (i / steps)
             tempered = ContourSampler(model, self.y, level, self.draws)
             state = State(coefficients) if model.spectrum is None else tempered.draw_backgrounds(coefficients)
             coefficients, _ = tempered._target(state).hamiltonian_moves(coefficients, self.draws, _MOVES)
         return State(coefficients) if model.spectrum is None else self.draw_backgrounds(coefficients)
 
     def _target(self, state: State) -> _Target:
-        model = self.model
-        low, step = -model.contrast / 2, model.contrast
+        low: Tensor | float = -self.model.contrast / 2
+        step: Tensor | float = self.model.contrast
         if state.f0 is not None and state.f1 is not None:
-            return _Target(
-                model, self.y, self.sigma, state.f0 + low, state.f1 - state.f0 + step, self.scale
-            )
-        return _Target(model, self.y, self.sigma, low, step, self.scale)
+            low, step = state.f0 + low, state.f1 - state.f0 + step
+        return _Target(self.model, self.y, self.sigma, low, step, self.scale, self.longest)
 
     def _coarse_contour(self) -> Tensor:
         """A contour drawn on a half-pixel grid under a random-walk prior, smoothed towards the true prior.
@@ -170,7 +177,7 @@ class ContourSampler:
         mask, _ = model.mask(places[:, None].expand(cells, size))
         profiles = model.image(mask[:, :, 0], 0.0, 0.0)
         tau = model.contrast / 4 if model.spectrum is not None else 0.0
-        fit = (self.y.mT @ profiles.T - 0.5 * profiles.square().sum(1)) / (self.sigma**2 + tau**2)[:, None, None]
+        fit = (self.y.mT @ profiles.T - 0.5 * profiles.square().sum(1)) / (self.sigma**2 + tau**2)
         weights = (fit - fit.amax(2, keepdim=True)).exp()
         away = torch.minimum(places, size - places)
         kernel = torch.exp(-0.5 * (away / self._increment()) ** 2)
@@ -189,7 +196,7 @@ class ContourSampler:
         jumps = contour.diff(dim=1)
         contour = torch.cat([contour[:, :1], jumps - size * (jumps / size).round()], dim=1).cumsum(1)
         known = 1 / (1 / self.known + 0.1)
-        return (contour @ model.basis) * known[:, None] / (model.precision + known[:, None])
+        return (contour @ model.basis) * known / (model.precision + known)
 
     def _increment(self) -> float:
         """Standard deviation of the prior's steps from column to column, at least 0.7 pixels."""
