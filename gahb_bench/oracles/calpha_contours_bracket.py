@@ -14,7 +14,7 @@ from gahb_bench.oracles.calpha_contours_model import ContourModel, contour_model
 from gahb_bench.types import Batch, FloatArray
 
 SWEEPS = 45  # of which a third separates the two windows of each chain
-_TILE = 12  # images at once
+_TILE = 4  # images at once: their chains fit in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,9 @@ def planted_bracket(
     the first and last third of its sweeps, <.,.> the inner product per pixel, bars means over a window, and a, b the
     means of the last two thirds of two independent chains started from the data,
 
-        lower = ( mean_A |x|^2 + mean_B |x|^2 ) / 2 - <x_A, x_B>          = mean over s in A, t in B of |x_s - x_t|^2 / 2
-        upper = ( mean_A |x|^2 + mean_B |x|^2 ) / 2 - <(x_A + x_B)/2, a + b> + <a, b>    = mean over t of <a - x_t, b - x_t>
+        v = ( mean_A |x|^2 + mean_B |x|^2 ) / 2
+        lower = v - <x_A, x_B>                                = mean over s in A, t in B of |x_s - x_t|^2 / 2
+        upper = v - <(x_A + x_B)/2, a + b> + <a, b>           = mean over t in A, B of <a - x_t, b - x_t>
 
     E lower = MMSE - Cov(x_s, x_t) given y, and the covariance is not negative because a sweep is a positive
     operator: a lower bound however slowly the chain mixes. Each x_t is a posterior draw independent of a and b given
@@ -93,7 +94,9 @@ def _bracket_tile(family: CalphaContours, batch: Batch, sigma: float, sweeps: in
     streams = [list(rng.generators(*axes, role, indices=batch.indices)) for role in ("truth", "a", "b")]
     started = ContourSampler(model, y.repeat(2, 1, 1), sigma, Draws(streams[1] + streams[2], device))
     state = _join(_planted(family, batch), started.from_data())
-    sampler = ContourSampler(model, y.repeat(3, 1, 1), sigma, Draws(sum(streams, []), device))
+    sampler = ContourSampler(
+        model, y.repeat(3, 1, 1), sigma, Draws([stream for role in streams for stream in role], device)
+    )
     third = sweeps // 3
     sums = torch.zeros(2, 3 * n, *y.shape[1:], dtype=torch.float64, device=device)
     squares = torch.zeros(2, n, dtype=torch.float64, device=device)

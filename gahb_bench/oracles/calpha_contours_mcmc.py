@@ -12,7 +12,7 @@ from gahb_bench.oracles.calpha_contours_model import ContourModel, contour_error
 
 _STEP, _PATH = 0.6, 3.0  # longest leapfrog step, and length of a Hamiltonian move, in preconditioned units
 _MOVES = 2  # Hamiltonian moves on either side of the backgrounds
-_COOLING = 1.3  # ratio of the noise levels of the annealing, for chains that start from the data
+_COOLING = {True: 1.1, False: 1.3}  # ratio of the noise levels of the annealing: Gaussian, constant backgrounds
 _COARSEST = 0.8  # highest noise level of the annealing, in units of the contrast
 
 
@@ -151,12 +151,13 @@ class ContourSampler:
         model = self.model
         coefficients = self._coarse_contour()
         top = max(self.sigma, _COARSEST * model.contrast)
-        steps = 1 + math.ceil(math.log(top / self.sigma) / math.log(_COOLING))
+        cooling = _COOLING[model.spectrum is not None]
+        steps = 1 + math.ceil(math.log(top / self.sigma) / math.log(cooling))
         for i in range(1, steps + 1):
             level = top * (self.sigma / top) ** (i / steps)
             tempered = ContourSampler(model, self.y, level, self.draws)
             state = State(coefficients) if model.spectrum is None else tempered.draw_backgrounds(coefficients)
-            coefficients, _ = tempered._target(state).hamiltonian_moves(coefficients, self.draws, _MOVES)
+            coefficients, _ = tempered._target(state).hamiltonian_moves(coefficients, self.draws, 2 * _MOVES)
         return State(coefficients) if model.spectrum is None else self.draw_backgrounds(coefficients)
 
     def _target(self, state: State) -> _Target:

@@ -15,10 +15,11 @@ from gahb_bench.errors import GahbError
 from gahb_bench.families.calpha_contours import CalphaContours
 from gahb_bench.types import FloatArray
 
+_LOOK = 4  # iterations between looks at the residual
 EDGES = 2  # the stripe has two, and both follow the contour
 
 
-class NotConverged(GahbError, ArithmeticError):
+class NotConvergedError(GahbError, ArithmeticError):
     """Conjugate gradients stopped before the residual was small enough: the numbers would not be a bound."""
 
 
@@ -60,7 +61,7 @@ class ContourModel:
         return torch.fft.irfft2(torch.fft.rfft2(u) * self.spectrum, s=(self.size, self.size))
 
     def image(self, mask: Tensor, f0: Tensor | float, f1: Tensor | float) -> Tensor:
-        """x - 1/2 = (1-m)(-contrast/2 + f0) + m(contrast/2 + f1)."""
+        """The image less 1/2: (1-m)(-contrast/2 + f0) + m(contrast/2 + f1)."""
         return (f1 - f0 + self.contrast) * mask + (f0 - self.contrast / 2)
 
     def step_energy(self) -> float:
@@ -133,7 +134,7 @@ def solve_mixture(
 
     Raises
     ------
-    NotConverged
+    NotConvergedError
         If an image does not reach the tolerance within the iterations.
     """
     assert model.spectrum is not None
@@ -141,40 +142,40 @@ def solve_mixture(
     solution = torch.zeros_like(b)
     goal = tolerance * _norm(b)
     active = torch.arange(len(b), device=b.device)
-    m, s2, bound, u, r = mask, variance, goal, solution, b.clone()
+    m, s2, bound, u, r = mask, variance, goal, torch.zeros_like(b), b.clone()
     inverse = 1 / (model.spectrum + s2)
     z = _filter(r, inverse)
-    p, cp = z, r - s2 * z
-    rz = _dot(r, z)
+    p, cp, rz = z.clone(), torch.addcmul(r, s2, z, value=-1), _dot(r, z)
     used = 0
     while used < iterations:
         used += 1
-        inner = model.covariance(p - m * p)
-        ap = inner + m * (cp - 2 * inner) + s2 * p
+        inner = model.covariance(torch.addcmul(p, m, p, value=-1))
+        ap = torch.addcmul(inner, m, torch.sub(cp, inner, alpha=2)).addcmul_(s2, p)
         step = rz / _dot(p, ap)
-        u = u + step * p
-        r = r - step * ap
-        todo = (_norm(r) > bound).flatten()
-        if int(todo.sum()) <= 0.75 * len(active) or used == iterations:
-            solution[active] = u
+        u.addcmul_(step, p)
+        r.addcmul_(step, ap, value=-1)
+        if used % _LOOK == 0 or used == iterations:
+            todo = (_norm(r) > bound).flatten()
             keep = todo.nonzero().flatten()
-            active, m, s2, bound, inverse = active[keep], m[keep], s2[keep], bound[keep], inverse[keep]
-            u, r, p, cp, rz = u[keep], r[keep], p[keep], cp[keep], rz[keep]
+            if len(keep) <= 0.75 * len(active) or used == iterations:
+                solution[active] = u
+                active, m, s2, bound, inverse = active[keep], m[keep], s2[keep], bound[keep], inverse[keep]
+                u, r, p, cp, rz = u[keep], r[keep], p[keep], cp[keep], rz[keep]
             if not len(keep):
                 break
         z = _filter(r, inverse)
         fresh = _dot(r, z)
         ratio, rz = fresh / rz, fresh
-        p = z + ratio * p
-        cp = r - s2 * z + ratio * cp
+        p.mul_(ratio).add_(z)
+        cp.mul_(ratio).add_(r).addcmul_(s2, z, value=-1)
     inner = model.covariance(solution - mask * solution)
     outer = model.covariance(mask * solution)
     left = _norm(b - inner + mask * (inner - outer) - variance * solution)
     if bool((left > 2 * goal).any()):
         worst = float((left / _norm(b)).max())
-        raise NotConverged(
-            f"conjugate gradients left a relative residual of {worst:.1e} after {used} iterations, above {tolerance:g}: "
-            "the result would not be a bound. Allow more iterations or a larger sigma."
+        raise NotConvergedError(
+            f"conjugate gradients left a relative residual of {worst:.1e} after {used} iterations, "
+            f"above {tolerance:g}: the result would not be a bound. Allow more iterations or a larger sigma."
         )
     return solution, used
 
@@ -208,7 +209,7 @@ def _filter(u: Tensor, gain: Tensor) -> Tensor:
 
 
 def _dot(u: Tensor, v: Tensor) -> Tensor:
-    return (u * v).sum((1, 2), keepdim=True)
+    return torch.linalg.vecdot(u.flatten(1), v.flatten(1))[:, None, None]
 
 
 def _norm(u: Tensor) -> Tensor:

@@ -160,7 +160,7 @@ class _SlopeMoves(_Moves):
         return b.amax((1, 2), keepdim=True)
 
     def _shift(self, a: Tensor, sign: int) -> Tensor:
-        """``out[v, p] = a[v, p - sign * slope(v)]``, zero where that is off the grid: a sheared view of a padded copy."""
+        """``out[v, p] = a[v, p - sign * slope(v)]``, zero off the grid: a sheared view of a padded copy."""
         n, count, positions = a.shape
         slopes = self.chain.slopes
         width = positions + 2 * slopes

@@ -8,6 +8,7 @@ environment variable ``GAHB_BENCH_REFERENCE`` names, and come first.
 import csv
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -50,10 +51,8 @@ def add_row(path: Path, row: Row) -> None:
 def find_rows(table: str, family: str) -> list[Row]:
     """The stored rows of one law, by increasing level: one's own table if it has any, else the packaged one."""
     places = [Path(os.environ[OWN_TABLES]) / table] if os.environ.get(OWN_TABLES) else []
-    try:
+    with suppress(StoreError):
         places.append(data_file("reference", table))
-    except StoreError:
-        pass
     for path in places:
         rows = [row for row in read_rows(path) if row["family"] == family] if path.exists() else []
         if rows:
