@@ -93,7 +93,7 @@ def _bracket_tile(family: CalphaContours, batch: Batch, sigma: float, sweeps: in
     axes = ("planted bracket", batch.family, batch.seed, batch.split, repr(sigma), sweeps)
     streams = [list(rng.generators(*axes, role, indices=batch.indices)) for role in ("truth", "a", "b")]
     started = ContourSampler(model, y.repeat(2, 1, 1), sigma, Draws(streams[1] + streams[2], device))
-    state = _join(_planted(family, batch), started.from_data())
+    state = _join(_planted(model, batch), started.from_data())
     sampler = ContourSampler(
         model, y.repeat(3, 1, 1), sigma, Draws([stream for role in streams for stream in role], device)
     )
@@ -126,11 +126,10 @@ def _bracket_tile(family: CalphaContours, batch: Batch, sigma: float, sweeps: in
     )
 
 
-def _planted(family: CalphaContours, batch: Batch) -> State:
+def _planted(model: ContourModel, batch: Batch) -> State:
     """The true latents as a state: an exact draw from the posterior."""
-    model = contour_model(family, batch.images.device)
     coefficients = batch.latents["contour"] @ model.basis
-    if family.background == "constant":
+    if model.spectrum is None:
         return State(coefficients)
     f0, f1 = batch.latents["backgrounds"].double().unbind(1)
     return State(coefficients, f0, f1)

@@ -160,6 +160,25 @@ class ContourSampler:
             coefficients, _ = tempered._target(state).hamiltonian_moves(coefficients, self.draws, 2 * _MOVES)
         return State(coefficients) if model.spectrum is None else self.draw_backgrounds(coefficients)
 
+    def average(self, sweeps: int, chains: int) -> tuple[Tensor, Tensor]:
+        """Mean image less 1/2 ``(n, N, N)`` and posterior variance per pixel ``(n,)`` of chains started from the data.
+
+        Here the sampler's ``y`` has one image where its draws have ``chains`` chains; the first third of the sweeps
+        is not used.
+        """
+        sampler = ContourSampler(self.model, self.y.repeat_interleave(chains, dim=0), self.sigma, self.draws)
+        state = sampler.from_data()
+        total, squares = torch.zeros_like(sampler.y), torch.zeros_like(sampler.y[:, 0, 0])
+        for sweep in range(sweeps):
+            state, _ = sampler.sweep(state)
+            if sweep >= sweeps // 3:
+                x = sampler.image(state)
+                total, squares = total + x, squares + x.square().mean((1, 2))
+        used = sweeps - sweeps // 3
+        mean = total.unflatten(0, (len(self.y), chains)).mean(1) / used
+        energy = squares.unflatten(0, (len(self.y), chains)).mean(1) / used
+        return mean, energy - mean.square().mean((1, 2))
+
     def _target(self, state: State) -> _Target:
         low: Tensor | float = -self.model.contrast / 2
         step: Tensor | float = self.model.contrast

@@ -5,7 +5,6 @@ Images here are ``(n, N, N)`` float64 with the mean intensity 1/2 taken away; co
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -69,7 +68,6 @@ class ContourModel:
         return self.contrast**2 * (1 + (2 / 16 if self.spectrum is not None else 0))
 
 
-@lru_cache(maxsize=8)
 def contour_model(family: CalphaContours, device: torch.device) -> ContourModel:
     """The model of a family on a device."""
     size = family.size
