@@ -24,7 +24,7 @@ from gahb_bench.types import Images, Posterior, per_image_sigma
 
 __all__ = ["ContourPosteriorMean", "Genie", "Straightened", "asymptotic_exponent", "defaults", "reference"]
 
-_CHAINS = 8  # chains sampled at once
+_TILE = 8  # images solved at once
 
 
 def defaults(family: CalphaContours) -> list[str]:
@@ -68,7 +68,7 @@ class Genie(InformedOracle):
         model = contour_model(_contours(self.family, self.name), y.device)
         mask, _ = model.mask(batch.latents["contour"])
         parts = [
-            given_contour(model, mask[i : i + _CHAINS], centred, sigma[i : i + _CHAINS], self.iterations)
+            given_contour(model, mask[i : i + _TILE], centred, sigma[i : i + _TILE], self.iterations)
             for i, centred in _tiles(y)
         ]
         return 0.5 + torch.cat(parts)[:, None] if parts else y
@@ -95,8 +95,8 @@ class ContourPosteriorMean(Denoiser):
     knows: ClassVar = "law"
     source: ClassVar = "Neal 2011, arXiv:1206.1901"
 
-    sweeps: int = Field(45, ge=3, description="sweeps of each chain; the first third is not used")
-    chains: int = Field(2, ge=1, description="independent chains an image")
+    sweeps: int = Field(30, ge=3, description="sweeps of each chain; the first third is not used")
+    chains: int = Field(4, ge=1, description="independent chains an image")
 
     def bind(self, family: Family) -> Self:
         bound = super().bind(family)
@@ -116,19 +116,17 @@ class ContourPosteriorMean(Denoiser):
         family.check_images(y)
         mean = torch.empty(y.shape, dtype=torch.float64, device=y.device)
         variance = torch.empty(len(y), dtype=torch.float64, device=y.device)
-        for level in sigma.unique():
-            chosen = (sigma == level).nonzero().flatten()
-            for part in chosen.split(max(1, _CHAINS // self.chains)):
-                centred = y[part, 0].double() - 0.5
-                draws = Draws([stream for image in centred for stream in self._streams(image, level)], y.device)
-                sampler = ContourSampler(contour_model(family, y.device), centred, float(level), draws)
-                mean[part, 0], variance[part] = sampler.average(self.sweeps, self.chains)
+        model = contour_model(family, y.device)
+        for i, level in enumerate(sigma.tolist()):  # one image at a time: its neighbours cannot change its last bits
+            centred = y[i].double() - 0.5
+            sampler = ContourSampler(model, centred, level, Draws(self._streams(centred, level), y.device))
+            mean[i], variance[i : i + 1] = sampler.average(self.sweeps, self.chains)
         return Posterior(0.5 + mean, variance)
 
-    def _streams(self, image: Tensor, sigma: Tensor) -> Iterator[np.random.Generator]:
+    def _streams(self, image: Tensor, sigma: float) -> Iterator[np.random.Generator]:
         """The generators of the chains of one image, keyed by what the denoiser sees."""
         seen = hashlib.sha256(image.cpu().numpy().tobytes()).hexdigest()
-        return rng.generators("posterior-mean", self.family.spec, repr(float(sigma)), seen, indices=range(self.chains))
+        return rng.generators("posterior-mean", self.family.spec, repr(sigma), seen, indices=range(self.chains))
 
 
 class Straightened(InformedOracle):
@@ -193,4 +191,4 @@ def _contours(family: Family, oracle: str) -> CalphaContours:
 
 
 def _tiles(y: Images) -> list[tuple[int, Tensor]]:
-    return [(i, y[i : i + _CHAINS, 0].double() - 0.5) for i in range(0, len(y), _CHAINS)]
+    return [(i, y[i : i + _TILE, 0].double() - 0.5) for i in range(0, len(y), _TILE)]

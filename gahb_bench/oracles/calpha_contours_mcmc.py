@@ -1,7 +1,7 @@
 """Posterior sampling for ``calpha-contours``: reversible Markov chains on the contour and the backgrounds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,14 +12,15 @@ from gahb_bench.oracles.calpha_contours_model import ContourModel, contour_error
 
 _STEP, _PATH = 0.6, 3.0  # longest leapfrog step, and length of a Hamiltonian move, in preconditioned units
 _MOVES = 2  # Hamiltonian moves on either side of the backgrounds
-_COOLING = {True: 1.1, False: 1.3}  # ratio of the noise levels of the annealing: Gaussian, constant backgrounds
-_COARSEST = 0.8  # highest noise level of the annealing, in units of the contrast
+_COOLING = 1.3  # ratio of the noise levels of the annealing, for chains that start from the data
+_COARSEST = 0.3  # highest noise level of the annealing, in units of the contrast
+_DOUBT = 0.1  # least noise level, in units of the contrast, at which columns are trusted to be independent
 
 
 class Draws:
     """Random numbers for many chains, each from its own generator: a chain does not depend on its neighbours."""
 
-    def __init__(self, streams: Sequence[np.random.Generator], device: torch.device) -> None:
+    def __init__(self, streams: Iterable[np.random.Generator], device: torch.device) -> None:
         self.streams = list(streams)
         self.device = device
 
@@ -151,8 +152,7 @@ class ContourSampler:
         model = self.model
         coefficients = self._coarse_contour()
         top = max(self.sigma, _COARSEST * model.contrast)
-        cooling = _COOLING[model.spectrum is not None]
-        steps = 1 + math.ceil(math.log(top / self.sigma) / math.log(cooling))
+        steps = 1 + math.ceil(math.log(top / self.sigma) / math.log(_COOLING))
         for i in range(1, steps + 1):
             level = top * (self.sigma / top) ** (i / steps)
             tempered = ContourSampler(model, self.y, level, self.draws)
@@ -189,15 +189,12 @@ class ContourSampler:
     def _coarse_contour(self) -> Tensor:
         """A contour drawn on a half-pixel grid under a random-walk prior, smoothed towards the true prior.
 
-        Forward filtering and backward sampling; backgrounds count as noise of their standard deviation.
+        Forward filtering and backward sampling, as if the backgrounds of different columns were independent.
         """
-        model, size = self.model, self.model.size
+        size = self.model.size
         cells = 2 * size
         places = torch.arange(cells, dtype=torch.float64, device=self.y.device) / 2
-        mask, _ = model.mask(places[:, None].expand(cells, size))
-        profiles = model.image(mask[:, :, 0], 0.0, 0.0)
-        tau = model.contrast / 4 if model.spectrum is not None else 0.0
-        fit = (self.y.mT @ profiles.T - 0.5 * profiles.square().sum(1)) / (self.sigma**2 + tau**2)
+        fit = self._column_fit()
         weights = (fit - fit.amax(2, keepdim=True)).exp()
         away = torch.minimum(places, size - places)
         kernel = torch.exp(-0.5 * (away / self._increment()) ** 2)
@@ -216,7 +213,30 @@ class ContourSampler:
         jumps = contour.diff(dim=1)
         contour = torch.cat([contour[:, :1], jumps - size * (jumps / size).round()], dim=1).cumsum(1)
         known = 1 / (1 / self.known + 0.1)
-        return (contour @ model.basis) * known / (model.precision + known)
+        return (contour @ self.model.basis) * known / (self.model.precision + known)
+
+    def _column_fit(self) -> Tensor:
+        """Log-likelihood of each column alone for contours at 0, 1/2, 1, ... pixels, ``(n, N, 2N)``.
+
+        A column is Gaussian with mean k and covariance (1-m) C (1-m) + m C m + sigma^2, C that of one column of a
+        background; contours a pixel apart see the column shifted by a pixel.
+        """
+        model, size = self.model, self.model.size
+        rows = torch.arange(size, device=self.y.device)
+        shifted = self.y.mT[..., (rows[:, None] + rows) % size]  # (n, column, shift, row)
+        fits = []
+        for part in (0.0, 0.5):
+            mask, _ = model.mask(torch.full((1, size), part, dtype=torch.float64, device=self.y.device))
+            m = mask[0, :, 0]
+            noise = max(self.sigma, _DOUBT * model.contrast) ** 2
+            covariance = noise * torch.eye(size, dtype=m.dtype, device=m.device)
+            if model.spectrum is not None and model.white_gain is not None:
+                column = torch.fft.ifft(model.white_gain.square().mean(1) / size**2).real[(rows[:, None] - rows) % size]
+                covariance = covariance + column * (m[:, None] * m + (1 - m[:, None]) * (1 - m))
+            whiten = torch.linalg.inv(torch.linalg.cholesky(covariance))
+            residual = shifted - model.image(m, 0.0, 0.0)
+            fits.append(-0.5 * (residual @ whiten.T).square().sum(3))
+        return torch.stack(fits, dim=3).flatten(2)
 
     def _increment(self) -> float:
         """Standard deviation of the prior's steps from column to column, at least 0.7 pixels."""

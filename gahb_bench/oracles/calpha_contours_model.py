@@ -44,15 +44,9 @@ class ContourModel:
 
         d = ((row - c + N/4) mod N) - N/4,   m = Phi(d/w) - Phi((d - N/2)/w)
         """
-        size, w = self.size, self.edge
-        d = torch.arange(size, dtype=contour.dtype, device=contour.device)[:, None] - contour[:, None, :]
-        d.sub_(((d + size / 4) * (1 / size)).floor_().mul_(size))
-        upper = d.mul_(math.sqrt(0.5) / w)
-        lower = upper - (size / 2) * math.sqrt(0.5) / w
-        m = torch.erf(upper).sub_(torch.erf(lower)).mul_(0.5)
-        # far from an edge the exponent is cut: exp is slow where it underflows
-        slope = lower.square_().neg_().clamp_(min=-100).exp_().sub_(upper.square_().neg_().clamp_(min=-100).exp_())
-        return m, slope.mul_(1 / (w * math.sqrt(2 * math.pi)))
+        if self.size % 2:
+            return _two_edges(contour, self.size, self.edge)
+        return _one_edge(contour, self.size, self.edge)
 
     def covariance(self, u: Tensor) -> Tensor:
         """Covariance of a background applied to images."""
@@ -140,6 +134,7 @@ def solve_mixture(
     solution = torch.zeros_like(b)
     goal = tolerance * _norm(b)
     active = torch.arange(len(b), device=b.device)
+    open_ = torch.ones_like(active, dtype=torch.bool)
     m, s2, bound, u, r = mask, variance, goal, torch.zeros_like(b), b.clone()
     inverse = 1 / (model.spectrum + s2)
     z = _filter(r, inverse)
@@ -153,14 +148,16 @@ def solve_mixture(
         u.addcmul_(step, p)
         r.addcmul_(step, ap, value=-1)
         if used % _LOOK == 0 or used == iterations:
-            todo = (_norm(r) > bound).flatten()
+            todo = (_norm(r) > bound).flatten() & open_
+            solved = (open_ & ~todo).nonzero().flatten() if used < iterations else open_.nonzero().flatten()
+            solution[active[solved]] = u[solved]
+            open_ = todo
             keep = todo.nonzero().flatten()
-            if len(keep) <= 0.75 * len(active) or used == iterations:
-                solution[active] = u
-                active, m, s2, bound, inverse = active[keep], m[keep], s2[keep], bound[keep], inverse[keep]
-                u, r, p, cp, rz = u[keep], r[keep], p[keep], cp[keep], rz[keep]
             if not len(keep):
                 break
+            if len(keep) <= 0.75 * len(active):
+                active, m, s2, bound, inverse = active[keep], m[keep], s2[keep], bound[keep], inverse[keep]
+                u, r, p, cp, rz, open_ = u[keep], r[keep], p[keep], cp[keep], rz[keep], open_[keep]
         z = _filter(r, inverse)
         fresh = _dot(r, z)
         ratio, rz = fresh / rz, fresh
@@ -186,6 +183,38 @@ def given_contour(model: ContourModel, mask: Tensor, y: Tensor, sigma: Tensor, i
     u, _ = solve_mixture(model, mask, y - base, sigma, iterations=iterations)
     inner, outer = model.covariance(u - mask * u), model.covariance(mask * u)
     return base + inner + mask * (outer - inner)
+
+
+def _two_edges(contour: Tensor, size: int, w: float) -> tuple[Tensor, Tensor]:
+    """The mask and its derivative, each edge from its own error function."""
+    d = torch.arange(size, dtype=contour.dtype, device=contour.device)[:, None] - contour[:, None, :]
+    d.sub_(((d + size / 4) * (1 / size)).floor_().mul_(size))
+    upper = d.mul_(math.sqrt(0.5) / w)
+    lower = upper - (size / 2) * math.sqrt(0.5) / w
+    m = torch.erf(upper).sub_(torch.erf(lower)).mul_(0.5)
+    slope = _bell(lower.square_()).sub_(_bell(upper.square_()))
+    return m, slope.mul_(1 / (w * math.sqrt(2 * math.pi)))
+
+
+def _one_edge(contour: Tensor, size: int, w: float) -> tuple[Tensor, Tensor]:
+    """The same for an even side: N/2 rows further on a row sees the other edge at the same distance, so m is 1 - m.
+
+    Each row sees the nearer edge only; the other is N/4 or more away, which is less than 2e-8 (edge <= N/22).
+    """
+    half = size // 2
+    turns = torch.arange(half, dtype=contour.dtype, device=contour.device)[:, None] - contour[:, None, :]
+    turns.add_(size / 4).mul_(1 / half)
+    whole = turns.floor()
+    distance = turns.sub_(whole).sub_(0.5).mul_(half * math.sqrt(0.5) / w)
+    sign = whole.mul_(0.5).sub_(whole.floor()).mul_(-4).add_(1)
+    rise = torch.erf(distance).mul_(sign).mul_(0.5)
+    slope = _bell(distance.square_()).mul_(sign).mul_(1 / (w * math.sqrt(2 * math.pi)))
+    return torch.cat([0.5 + rise, 0.5 - rise], dim=1), torch.cat([-slope, slope], dim=1)
+
+
+def _bell(square: Tensor) -> Tensor:
+    """exp(-square), in place; cut far out, because exp is slow where it underflows."""
+    return square.neg_().clamp_(min=-100).exp_()
 
 
 def _fourier_basis(size: int) -> tuple[FloatArray, np.ndarray]:
