@@ -138,7 +138,7 @@ class MarkovContours(Family):
     @cached_property
     def profiles(self) -> NDArray[np.float64]:
         """A column of m for each position of the contour, ``(positions, N)``."""
-        return ndtr((np.arange(self.size) - self.chain.pixels[:, None]) / self.edge)
+        return column_profiles(self.chain, self.size, self.edge)
 
     def draw(
         self, streams: Iterator[np.random.Generator], count: int
@@ -148,3 +148,8 @@ class MarkovContours(Family):
         mask = self.profiles.astype(np.float32)[chosen].transpose(0, 2, 1)[:, None]
         images = np.float32(0.5 - self.contrast / 2) + np.float32(self.contrast) * mask
         return images, {"contour": self.chain.pixels[chosen], "mask": mask}
+
+
+def column_profiles(chain: ContourChain, rows: int, edge: float) -> NDArray[np.float64]:
+    """M = Phi((row - c)/edge) for each position c of the chain, ``(positions, rows)``."""
+    return ndtr((np.arange(rows) - chain.pixels[:, None]) / edge)

@@ -15,14 +15,23 @@ from gahb_bench.errors import UsageError
 from gahb_bench.families.base import Family
 from gahb_bench.families.calpha_contours import CalphaContours
 from gahb_bench.oracles.base import InformedOracle
+from gahb_bench.oracles.calpha_contours_checks import genie_checks
 from gahb_bench.oracles.calpha_contours_mcmc import ContourSampler, Draws
 from gahb_bench.oracles.calpha_contours_model import contour_model, given_contour
 from gahb_bench.oracles.calpha_contours_reference import asymptotic_exponent, reference
 from gahb_bench.transforms.straightening import Straightening
 from gahb_bench.transforms.wavelets import WaveletTransform
-from gahb_bench.types import Images, Posterior, per_image_sigma
+from gahb_bench.types import Check, Images, Posterior, per_image_sigma
 
-__all__ = ["ContourPosteriorMean", "Genie", "Straightened", "asymptotic_exponent", "defaults", "reference"]
+__all__ = [
+    "ContourPosteriorMean",
+    "Genie",
+    "Straightened",
+    "asymptotic_exponent",
+    "defaults",
+    "independent_route",
+    "reference",
+]
 
 _TILE = 8  # images solved at once
 
@@ -32,6 +41,11 @@ def defaults(family: CalphaContours) -> list[str]:
     if family.law == "paper":
         return []
     return ["genie", "straightened"] if family.background == "gaussian" else ["straightened"]
+
+
+def independent_route(family: CalphaContours) -> list[Check]:
+    """The genie against dense linear algebra on tiny images (the bracket's route is the planted simulation itself)."""
+    return genie_checks(family) if family.law == "gaussian" else []
 
 
 class Genie(InformedOracle):

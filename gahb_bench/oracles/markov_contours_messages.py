@@ -30,9 +30,10 @@ def forward_backward(chain: ContourChain, profiles: Tensor, y: Tensor, sigma: Te
 
         log-likelihood of column j at position p:   (<y_j, t_p> - |t_p|^2 / 2) / sigma^2
         P(c_j = p | y)  proportional to  sum_v F_j(v, p) B_j(v, p)
-        mean_j = sum_p P(c_j = p | y) t_p,   variance = N^-2 sum_j ( sum_p P(c_j = p | y) |t_p|^2 - |mean_j|^2 )
+        mean_j = sum_p P(c_j = p | y) t_p
+        variance = N^-2 sum_j ( sum_p P(c_j = p | y) |t_p - t_q|^2 - |mean_j - t_q|^2 ),   q the likeliest position
 
-    Messages are float64 and rescaled at every column.
+    Messages are float64 and rescaled at every column; variances are taken about t_q so that nothing cancels.
     """
     moves = _moves(chain, y.device)
     parts = [
@@ -40,8 +41,10 @@ def forward_backward(chain: ContourChain, profiles: Tensor, y: Tensor, sigma: Te
     ]
     marginals = torch.cat(parts) if parts else y.new_empty(0, chain.columns, chain.positions)
     mean = marginals @ profiles
-    energy = marginals @ profiles.square().sum(1)
-    variance = (energy - mean.square().sum(2)).sum(1) / profiles.shape[1] / chain.columns
+    likeliest = marginals.argmax(2)
+    spread = (marginals * _squared_distances(profiles)[likeliest]).sum(2)
+    offset = (mean - profiles[likeliest]).square().sum(2)
+    variance = (spread - offset).sum(1) / profiles.shape[1] / chain.columns
     return ContourPosterior(mean.mT, variance, marginals)
 
 
@@ -73,6 +76,11 @@ def functional_variance(
             zeroth, first, second = zeroth / total, first / total, second / total
         out[tile] = (moves.total(second) - moves.total(first).square()).flatten()
     return out
+
+
+def _squared_distances(profiles: Tensor) -> Tensor:
+    """|t_p - t_q|^2, ``(positions, positions)``."""
+    return torch.stack([(profiles - one).square().sum(1) for one in profiles])
 
 
 def _likelihood(profiles: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
