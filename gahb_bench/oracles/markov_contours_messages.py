@@ -80,7 +80,9 @@ def functional_variance(
 
 def _squared_distances(profiles: Tensor) -> Tensor:
     """|t_p - t_q|^2, ``(positions, positions)``."""
-    return torch.stack([(profiles - one).square().sum(1) for one in profiles])
+    centred = profiles - profiles.mean(0)
+    energy = centred.square().sum(1)
+    return (energy[:, None] + energy - 2 * centred @ centred.T).clamp_(min=0).fill_diagonal_(0)
 
 
 def _likelihood(profiles: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
