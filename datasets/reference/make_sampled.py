@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import torch
-from gahb_bench.running.plan import DEFAULT_SIGMAS
 
 from gahb_bench import catalog
 from gahb_bench.oracles.sampled import measure
+from gahb_bench.running.plan import DEFAULT_SIGMAS
 
 TABLE = Path(__file__).with_name("sampled.json")
 IMAGES = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 import scipy.fft
@@ -60,7 +60,7 @@ class CalphaContours(Family):
     law: Literal["gaussian", "paper"] = Field("gaussian", description="this law, or the paper's (no known optimum)")
 
     @model_validator(mode="after")
-    def _edges_apart(self) -> Self:
+    def _edges_apart(self) -> "CalphaContours":
         if self.edge > self.size / 22:
             raise ValueError(
                 f"edge={self.edge:g} is too wide for size={self.size}: the edges of a stripe of height size/2 must "

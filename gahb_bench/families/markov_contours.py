@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +110,7 @@ class MarkovContours(Family):
         return alpha
 
     @model_validator(mode="after")
-    def _edge_inside(self) -> Self:
+    def _edge_inside(self) -> "MarkovContours":
         if self.edge > self.size / 16:
             raise ValueError(f"edge={self.edge:g} is too wide for size={self.size}: edge <= size/16")
         return self

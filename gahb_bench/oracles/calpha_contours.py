@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gahb_bench import rng
-from gahb_bench.denoisers.base import Denoiser
+from gahb_bench.denoisers.base import D, Denoiser
 from gahb_bench.errors import UsageError
 from gahb_bench.families.base import Family
 from gahb_bench.families.calpha_contours import CalphaContours
@@ -72,7 +72,7 @@ class Genie(InformedOracle):
 
     iterations: int = Field(2000, gt=0, description="most conjugate-gradient iterations, about 150 are used")
 
-    def bind(self, family: Family) -> Self:
+    def bind(self: D, family: Family) -> D:
         bound = super().bind(family)
         _contours(family, self.name)
         return bound
@@ -112,7 +112,7 @@ class ContourPosteriorMean(Denoiser):
     sweeps: int = Field(30, ge=3, description="sweeps of each chain; the first third is not used")
     chains: int = Field(4, ge=1, description="independent chains an image")
 
-    def bind(self, family: Family) -> Self:
+    def bind(self: D, family: Family) -> D:
         bound = super().bind(family)
         _contours(family, self.name)
         return bound
@@ -174,7 +174,7 @@ class Straightened(InformedOracle):
     def needs_family(self) -> bool:
         return True
 
-    def bind(self, family: Family) -> Self:
+    def bind(self: D, family: Family) -> D:
         bound = super().bind(family)
         side = _contours(family, self.name).size
         WaveletTransform(self.wavelet, self.levels, side, side)

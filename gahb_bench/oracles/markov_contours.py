@@ -1,6 +1,6 @@
 """What is best for ``markov-contours``: forward-backward, exact for this law."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -106,7 +106,7 @@ class Mmse(PosteriorMean):
     knows: ClassVar = "law"
     source: ClassVar = "Rabiner 1989, doi:10.1109/5.18626"
 
-    def bind(self, family: Family) -> Self:
+    def bind(self, family: Family) -> "Mmse":
         if not isinstance(family, MarkovContours):
             raise UsageError(f"{self.name} here is the oracle of 'markov-contours', not of {family.spec!r}.")
         return super().bind(family)

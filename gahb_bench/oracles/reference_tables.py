@@ -15,7 +15,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline, PchipInterpolator
 
 from gahb_bench.data import data_file
-from gahb_bench.errors import StoreError
+from gahb_bench.errors import UsageError
 from gahb_bench.types import FloatArray
 
 OWN_TABLES = "GAHB_BENCH_REFERENCE"
@@ -51,7 +51,7 @@ def add_row(path: Path, row: Row) -> None:
 def find_rows(table: str, family: str) -> list[Row]:
     """The stored rows of one law, by increasing level: one's own table if it has any, else the packaged one."""
     places = [Path(os.environ[OWN_TABLES]) / table] if os.environ.get(OWN_TABLES) else []
-    with suppress(StoreError):
+    with suppress(UsageError):
         places.append(data_file("reference", table))
     for path in places:
         rows = [row for row in read_rows(path) if row["family"] == family] if path.exists() else []

@@ -106,7 +106,8 @@ def tweedie(oracle: PosteriorMean, batch: Batch, sigma: float) -> Check:
     left = sigma**2 * (v * slope).sum(dim=(1, 2, 3))
     right = oracle.variance_along(y, torch.full((len(y),), sigma, dtype=torch.float64), v)
     error = float(((left - right).abs() / right.abs()).max())
-    return Check(f"2  sigma^2 v'Jv = Var(<v,x>|y), sigma={sigma:g}", error, 1e-3, "largest relative difference")
+    name = f"2  sigma^2 v'Jv = Var(<v,x>|y), sigma={sigma:g}"
+    return Check(name, error, oracle.accuracy, "largest relative difference")
 
 
 def information(law: Family, low: float, high: float) -> Check:

@@ -52,7 +52,7 @@ def test_contract(family, name):
     assert torch.equal(denoiser(y, 0.2), x_hat), "a denoiser is stateless and deterministic"
 
     scale = max(x_hat.abs().max().item(), 1.0)
-    each = torch.full((3,), 0.2)
+    each = torch.full((3,), 0.2, dtype=torch.float64)
     assert (denoiser(y, each) - x_hat).abs().max() < 1e-5 * scale, "sigma as a tensor"
     one_by_one = torch.cat([gb.denoiser(name, law).given(batch.select([i]))(y[i : i + 1], 0.2) for i in range(3)])
     assert (one_by_one - x_hat).abs().max() < 1e-4 * scale, "an estimate does not depend on its neighbours"

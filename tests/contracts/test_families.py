@@ -79,14 +79,15 @@ def test_the_spec_gives_the_same_family_again(family):
 
 
 def test_the_reference_is_consistent(family):
-    reference = family.reference([0.1, 0.3])
+    reference = family.reference([0.1, 10**-0.5])
     assert reference.kind in ("exact", "bracket", "approximate", "linear", "none")
     if reference.kind == "none":
         assert reference.note
         return
     assert reference.note
-    assert (reference.lower <= reference.mse).all()
-    assert (reference.mse <= reference.upper).all()
+    if reference.kind != "approximate":
+        assert (reference.lower <= reference.mse).all()
+        assert (reference.mse <= reference.upper).all()
     assert (reference.mse <= reference.sigma**2).all(), "an optimum cannot lose to the identity"
     assert (np.diff(reference.mse) > 0).all(), "more noise cannot help"
 

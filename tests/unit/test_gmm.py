@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from gahb_bench.scoring.identities import z_score
 
 import gahb_bench as gb
 from gahb_bench import rng
@@ -17,6 +16,7 @@ from gahb_bench.oracles import gmm as oracle
 from gahb_bench.oracles.gmm_bound import between_bound
 from gahb_bench.oracles.gmm_dense import dense_posterior
 from gahb_bench.oracles.gmm_points import point_risk
+from gahb_bench.scoring.identities import z_score
 
 VARIANTS = ["fields", "points"]
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from gahb_bench.scoring.identities import z_score
 from scipy.integrate import quad
 from scipy.special import expit
 
@@ -14,6 +13,7 @@ from gahb_bench.families.hierarchy import Hierarchy, alias_tables
 from gahb_bench.noise import scale_noise, unit_noise
 from gahb_bench.oracles import hierarchy as oracle
 from gahb_bench.oracles.hierarchy_enumeration import enumerate_posterior
+from gahb_bench.scoring.identities import z_score
 
 RULES = ["independent", "grammar"]
 

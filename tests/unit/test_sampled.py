@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from gahb_bench.scoring.identities import z_score
 
 from gahb_bench import catalog
 from gahb_bench.data import data_file
 from gahb_bench.noise import scale_noise, unit_noise
 from gahb_bench.oracles import sampled
+from gahb_bench.scoring.identities import z_score
 
 TABLE = json.loads(data_file("reference", "sampled.json").read_text(encoding="utf-8"))
 

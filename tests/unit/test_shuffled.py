@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from gahb_bench.scoring.identities import z_score
 
 import gahb_bench as gb
 from gahb_bench import rng
@@ -12,6 +11,7 @@ from gahb_bench.families.shuffled import Shuffled
 from gahb_bench.noise import scale_noise, unit_noise
 from gahb_bench.oracles import shuffled as oracle
 from gahb_bench.oracles.base import PosteriorMean
+from gahb_bench.scoring.identities import z_score
 
 INNER = [
     "calpha:alpha=1,size=16",
