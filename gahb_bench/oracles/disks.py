@@ -30,8 +30,8 @@ def reference(family: Disks, sigmas: FloatArray) -> Reference:
 
         mmse(s) = E Var(x|y) / N^2 -> d s^2 / N^2 (s -> 0),  -> prior variance (s -> infinity)
 
-    Stored for sizes 32, 64 and 80 (d = 5, edge 1, 2,048 images a level); other parameters and other noise levels are
-    computed on demand from 256 images a level and kept in the user's cache.
+    Stored for sizes 32, 64 and 80 (d = 5, edge 1, 2,048 images a level, a spline between the levels); other parameters
+    and noise levels beyond are computed on demand from 256 images a level and kept in the user's cache.
     """
     levels = [disks_reference.level(family, float(sigma)) for sigma in sigmas]
     mse = np.array([level.mse for level in levels])

@@ -4,12 +4,13 @@ import csv
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.interpolate import CubicSpline
 
 from gahb_bench.data import data_file
 from gahb_bench.families.disks import Disks
@@ -64,11 +65,11 @@ def compute(family: Disks, sigma: float, images: int) -> Level:
 
 
 def level(family: Disks, sigma: float) -> Level:
-    """From the stored table, or what was computed before, or computed now and kept for the next time."""
+    """From the stored table, between its levels by a spline; else what was computed before; else computed and kept."""
     tabulated = {**Disks.from_parameters({}).parameters, "size": family.size}
-    for stored in table().get(family.size, ()) if family.parameters == tabulated else ():
-        if abs(stored.sigma / sigma - 1) < 1e-9:
-            return stored
+    stored = table().get(family.size, ()) if family.parameters == tabulated else ()
+    if stored and stored[0].sigma * (1 - 1e-9) <= sigma <= stored[-1].sigma * (1 + 1e-9):
+        return between(stored, sigma)
     kept = _kept(family, sigma)
     if kept.is_file():
         return Level(**json.loads(kept.read_text(encoding="utf-8")))
@@ -78,6 +79,25 @@ def level(family: Disks, sigma: float) -> Level:
     partial.write_text(json.dumps(asdict(made)), encoding="utf-8")
     partial.replace(kept)
     return made
+
+
+def between(stored: tuple[Level, ...], sigma: float) -> Level:
+    """A level by the cubic spline of log(mse / sigma^2) in log sigma; a stored level itself where there is one.
+
+    The spline's error is taken as 1/15 of its distance to the spline through every other level (it falls with the
+    fourth power of the spacing), and is added in quadrature to the standard error of the nearest level.
+    """
+    places = np.log([level.sigma for level in stored])
+    nearest = stored[int(np.abs(places - np.log(sigma)).argmin())]
+    if abs(nearest.sigma / sigma - 1) < 1e-9:
+        return nearest
+    values = np.log([level.mse / level.sigma**2 for level in stored])
+    every_other = sorted({*range(0, len(stored), 2), len(stored) - 1})
+    fine = float(CubicSpline(places, values)(np.log(sigma)))
+    coarse = float(CubicSpline(places[every_other], values[every_other])(np.log(sigma)))
+    relative = np.hypot(nearest.standard_error / nearest.mse, (fine - coarse) / 15)
+    mse = float(np.exp(fine) * sigma**2)
+    return replace(nearest, sigma=sigma, mse=mse, standard_error=float(mse * relative))
 
 
 @cache
@@ -90,7 +110,7 @@ def table() -> dict[int, tuple[Level, ...]]:
             whole = {"images", "uncertified"}
             values = {key: int(value) if key in whole else float(value) for key, value in row.items()}
             levels.setdefault(size, []).append(Level(**values))  # type: ignore[arg-type]
-    return {size: tuple(rows) for size, rows in levels.items()}
+    return {size: tuple(sorted(rows, key=lambda level: level.sigma)) for size, rows in levels.items()}
 
 
 def prior_variance(family: Disks) -> float:
