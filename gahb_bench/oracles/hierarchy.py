@@ -29,6 +29,7 @@ from gahb_bench.types import Check, FloatArray, Images, PerImage, Posterior, Ref
 
 _IMAGES = 32  # of the reference computed on demand
 _RARE = 100.0  # below this effective number of pixels the sampled mean is not to be trusted
+_FLOOR = 1e-100  # below, what is left is the least likelihood that the messages count
 _TILE = 2**27  # bytes of the largest intermediate array
 
 
@@ -40,7 +41,7 @@ def reference(family: Hierarchy, sigmas: FloatArray) -> Reference:
     that looks at one pixel (`pixelwise_risk`), which is an upper bound on the MMSE, and the exponent is NaN.
     """
     sampled = mean_posterior_variance(family, sigmas, parts(family.spec), [_IMAGES] * len(sigmas))
-    rare = sampled.effective < _RARE
+    rare = (sampled.effective < _RARE) | (sampled.mse < _FLOOR)
     upper = np.maximum(pixelwise_risk(family, sigmas) - sampled.mse, 0.0)
     note = "Mean posterior variance of exact belief propagation over fixed images."
     if rare.any():

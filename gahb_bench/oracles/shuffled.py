@@ -26,11 +26,11 @@ def reference(family: Shuffled, sigmas: FloatArray) -> Reference:
 
 
 def defaults(family: Shuffled) -> list[str]:
-    """The inner family's default oracles that know the law, conjugated."""
+    """The inner family's `mmse`, conjugated; where there is none, its default oracles that know the law."""
     module = catalog.oracle_module(family.inner.name)
     specs = module.defaults(family.inner) if module else []
     known = [spec for spec in specs if catalog.denoiser(spec, family.inner).knows == "law"]
-    return [spec if spec == "mmse" else Inner.from_parameters({"oracle": spec}).spec for spec in known]
+    return ["mmse"] if "mmse" in known else [Inner.from_parameters({"oracle": spec}).spec for spec in known]
 
 
 def independent_route(family: Shuffled) -> list[Check]:

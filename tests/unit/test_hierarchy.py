@@ -184,14 +184,23 @@ def test_reference_agrees_with_the_squared_error(rules):
     assert (reference.mse < oracle.pixelwise_risk(family, sigmas)).all()
 
 
-def test_rare_errors_are_declared():
-    family = make("independent", depth=3)
+@pytest.mark.parametrize("rules", RULES)
+def test_rare_errors_are_declared(rules):
+    family = make(rules, depth=3)
     reference = family.reference([0.004, 0.1])
     assert np.isnan(reference.exponent[0])
     assert "too rare" in reference.note
     bound = oracle.pixelwise_risk(family, np.array([0.004]))[0]
     assert reference.mse[0] + reference.standard_error[0] == pytest.approx(bound, rel=1e-9)
     assert np.isfinite(reference.exponent[1])
+
+
+def test_rare_errors_are_declared_in_stored_rows():
+    for spec in ("hierarchy", "hierarchy:rules=grammar", "hierarchy:depth=5,rules=grammar"):
+        reference = gb.family(spec).reference([10**-2.5, 10**-2.25, 0.1])
+        assert np.isnan(reference.exponent[:2]).all()
+        assert (reference.standard_error[:2] > 1e3 * reference.mse[:2]).all()
+        assert reference.standard_error[2] < 0.01 * reference.mse[2]
 
 
 def test_pixelwise_risk_is_the_optimum_where_pixels_are_independent():

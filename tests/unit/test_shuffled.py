@@ -135,7 +135,7 @@ def test_locality_is_worth_something():
 def test_oracles_that_are_not_the_mmse():
     """Where only the best linear denoiser is known, so it is here."""
     family = make("calpha:law=uniform,size=16")
-    assert oracle.defaults(family) == ["inner:oracle=wiener"]
+    assert "inner:oracle=wiener" in oracle.defaults(family)
     assert oracle.defaults(make("calpha:size=16")) == ["mmse"]
     assert oracle.defaults(make("besov:size=16")) == ["mmse"]  # the genie knows latents
     y = family.sample(range(3)).images.double()
