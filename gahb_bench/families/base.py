@@ -18,7 +18,7 @@ class Family(Plugin):
 
     def __eq__(self, other: object) -> bool:
         """Families are equal when their laws are; what they have cached plays no part."""
-        return type(self) is type(other) and self.parameters == other.parameters
+        return isinstance(other, Family) and type(self) is type(other) and self.parameters == other.parameters
 
     def __hash__(self) -> int:
         return hash(self.spec)

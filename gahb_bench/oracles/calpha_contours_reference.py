@@ -117,8 +117,9 @@ def _exponents_in_words(family: CalphaContours) -> str:
     if family.background == "constant":
         return (
             f"With constant backgrounds only the contour is unknown and the exponent tends to {contour}, not to "
-            "2 alpha/(alpha+1), while the error of the contour is below the width of its edge; compare a finite image "
-            "with the local exponent of this reference."
+            "2 alpha/(alpha+1), while the error of the contour is below the width of its edge; it rises to 2 where the "
+            "noise is so small that every mode of the contour is seen. Compare a finite image with the local exponent "
+            "of this reference."
         )
     return (
         f"The backgrounds contribute the exponent 2 beta/(beta+1) = {2 * beta / (beta + 1):.3g} and the contour "
