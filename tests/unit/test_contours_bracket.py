@@ -10,6 +10,7 @@ from gahb_bench.families.calpha_contours import CalphaContours
 from gahb_bench.oracles.calpha_contours_bracket import planted_bracket
 from gahb_bench.oracles.calpha_contours_checks import CyclicWalkContours, cyclic_walk_variances
 from gahb_bench.oracles.calpha_contours_model import contour_law
+from gahb_bench.oracles.calpha_contours_reference import fitted_exponents
 from gahb_bench.oracles.calpha_contours_tables import TABLE, unit_contrast
 from gahb_bench.oracles.reference_tables import find_rows
 
@@ -124,15 +125,20 @@ def test_law_of_small_noise(alpha: float) -> None:
 
 @pytest.mark.parametrize("alpha", [1.0, 2.0, 3.0])
 def test_exponent_is_the_contours_not_the_backgrounds(alpha: float) -> None:
-    """Constant backgrounds: 4 alpha/(2 alpha + 1), not 2 alpha/(alpha + 1), and the finite-size law's most closely."""
+    """Constant backgrounds: the finite-size law's exponent, near 4 alpha/(2 alpha + 1), not 2 alpha/(alpha + 1)."""
     family = law(alpha=alpha, background="constant")
-    reference = family.reference(np.geomspace(0.005, 0.05, 9))
-    fitted = np.polyfit(np.log(reference.sigma), np.log(reference.mse), 1)[0]
-    finite = np.polyfit(np.log(reference.sigma), np.log(reference.curves["law"]), 1)[0]
-    assert reference.asymptotic_exponent == pytest.approx(4 * alpha / (2 * alpha + 1))
-    assert fitted == pytest.approx(finite, abs=0.03)
+    sigmas = np.geomspace(0.005, 0.05, 9)
+    reference, found = family.reference(sigmas), fitted_exponents(family, sigmas)
+    fitted = found["bracket"]
+    assert fitted == pytest.approx(np.polyfit(np.log(sigmas), np.log(reference.mse), 1)[0])
+    assert found["contour, 4 alpha/(2 alpha+1)"] == pytest.approx(4 * alpha / (2 * alpha + 1))
+    assert reference.asymptotic_exponent == found["contour, 4 alpha/(2 alpha+1)"]
+    assert fitted == pytest.approx(found["law at this size"], abs=0.03)
     assert float(reference.exponent.mean()) == pytest.approx(fitted, abs=0.05)
-    assert abs(fitted - 4 * alpha / (2 * alpha + 1)) < abs(fitted - 2 * alpha / (alpha + 1))
+    if alpha == 1:  # at 64 pixels every mode of so rough a contour is seen: an asymptotic rate alone would mislead
+        assert fitted > 1.9
+    else:
+        assert abs(fitted - 4 * alpha / (2 * alpha + 1)) < 0.06 < abs(fitted - 2 * alpha / (alpha + 1))
 
 
 @pytest.mark.parametrize("background", ["constant", "gaussian"])
@@ -150,7 +156,7 @@ def test_reference_serves_every_contrast(background: str) -> None:
     assert (half.mse <= half.upper).all()
     assert np.isfinite(half.mse).all()
     assert np.isnan(law(background=background).reference([0.001, 5.0]).mse).all()
-    assert "not to 2 alpha/(alpha+1)" in unit.note or background == "gaussian"
+    assert "not 2 alpha/(alpha+1)" in unit.note or background == "gaussian"
 
 
 def test_reference_where_nothing_is_stored_says_how_to_compute_it() -> None:
