@@ -17,8 +17,8 @@ LEVELS = [2 * 10 ** (-2.5 + i / 4) for i in range(13)]
 # levels at which the MMSE was also measured by other programs
 MORE = [0.05, 0.1, 0.3, 1.0, 3.0, 8.0]
 PLAN = [
-    (MarkovContours(alpha=0.5, contrast=1.0), sorted(LEVELS + MORE), 512),
-    (MarkovContours(alpha=1.5, contrast=1.0), LEVELS, 128),
+    (MarkovContours.from_parameters({"contrast": 1.0}), sorted(LEVELS + MORE), 512),
+    (MarkovContours.from_parameters({"alpha": 1.5, "contrast": 1.0}), LEVELS, 128),
 ]
 
 if __name__ == "__main__":

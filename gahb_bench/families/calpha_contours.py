@@ -119,13 +119,13 @@ class CalphaContours(Family):
 
     def _contour(self, stream: np.random.Generator) -> NDArray[np.float64]:
         c0 = self.size * stream.random()
-        white = scipy.fft.rfft(stream.standard_normal(self.size))
-        return c0 + scipy.fft.irfft(white * self._contour_gain, n=self.size)
+        white = np.asarray(scipy.fft.rfft(stream.standard_normal(self.size)))
+        return c0 + np.asarray(scipy.fft.irfft(white * self._contour_gain, n=self.size))
 
     def _backgrounds(self, stream: np.random.Generator) -> NDArray[np.float32]:
         """Two independent fields: the real and imaginary parts of one complex field with a real, even gain."""
         white = stream.standard_normal((self.size, 2 * self.size), dtype=np.float32).view(np.complex64)
-        field = scipy.fft.ifft2(white * self._background_gain, overwrite_x=True)
+        field: NDArray[np.complex64] = np.asarray(scipy.fft.ifft2(white * self._background_gain, overwrite_x=True))
         return np.stack([field.real, field.imag])
 
     @cached_property

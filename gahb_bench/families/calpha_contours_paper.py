@@ -23,7 +23,7 @@ def draw_paper_image(
     ----------
     Z. Kadkhodaie, F. Guth, E. P. Simoncelli, S. Mallat, ICLR 2024, arXiv:2310.02557, and its published code.
     """
-    filtered = scipy.fft.irfft(scipy.fft.rfft(_uniform(stream, (size,))) * _gain(size, alpha, 1), n=size)
+    filtered = _filtered(_uniform(stream, (size,)), _gain(size, alpha, 1))
     contour = np.clip(np.round(filtered * size) + size // 2, 0, size)
     indicator = (np.arange(size)[:, None] >= contour).astype(np.float32)
     padded = np.pad(indicator, ((1, 0), (1, 0)), mode="reflect")
@@ -32,9 +32,7 @@ def draw_paper_image(
         backgrounds = stream.random((2, 1, 1))
     else:
         gain = _gain(size, beta, 2)
-        fields = [
-            scipy.fft.irfft2(scipy.fft.rfft2(_uniform(stream, (size, size))) * gain, s=(size, size)) for _ in range(2)
-        ]
+        fields = [_filtered(_uniform(stream, (size, size)), gain) for _ in range(2)]
         brighter = int(stream.integers(2))
         low, high = stream.random(2)
         ranges = [(low, 1.0), (0.0, high)]
@@ -45,6 +43,10 @@ def draw_paper_image(
 
 def _uniform(stream: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
     return 2 * stream.random(shape, dtype=np.float32) - 1
+
+
+def _filtered(noise: NDArray[np.float32], gain: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(scipy.fft.irfftn(np.asarray(scipy.fft.rfftn(noise)) * gain, s=noise.shape))
 
 
 def _stretch(field: NDArray, low: float, high: float) -> NDArray:

@@ -18,7 +18,7 @@ from gahb_bench.oracles.base import InformedOracle
 from gahb_bench.oracles.calpha_contours_checks import genie_checks
 from gahb_bench.oracles.calpha_contours_mcmc import ContourSampler, Draws
 from gahb_bench.oracles.calpha_contours_model import contour_model, given_contour
-from gahb_bench.oracles.calpha_contours_reference import asymptotic_exponent, reference
+from gahb_bench.oracles.calpha_contours_reference import asymptotic_exponent, fitted_exponents, reference
 from gahb_bench.transforms.straightening import Straightening
 from gahb_bench.transforms.wavelets import WaveletTransform
 from gahb_bench.types import Check, Images, Posterior, per_image_sigma
@@ -29,6 +29,7 @@ __all__ = [
     "Straightened",
     "asymptotic_exponent",
     "defaults",
+    "fitted_exponents",
     "independent_route",
     "reference",
 ]

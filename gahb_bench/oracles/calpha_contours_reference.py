@@ -1,8 +1,11 @@
 """What is known of the MMSE of ``calpha-contours``: the stored bracket, small-noise theory, exponents."""
 
+import math
+
 import numpy as np
 import torch
 
+from gahb_bench.errors import UsageError
 from gahb_bench.families.calpha_contours import CalphaContours
 from gahb_bench.noise import unit_noise
 from gahb_bench.oracles.calpha_contours_model import contour_law, contour_model, given_contour
@@ -52,9 +55,9 @@ def reference(family: CalphaContours, sigmas: FloatArray) -> Reference:
         exponent=(low_slope + high_slope) / 2,
         asymptotic_exponent=asymptotic_exponent(family),
         note=(
-            f"Bracket by simulation on {int(table['images'].min())} or more images a level, for sigma/contrast from "
-            f"{first:.3g} to {last:.3g}: the lower end is a bound because a chain started at the truth is stationary, "
-            "the upper end is the risk of a denoiser that sees only y. Each end has the stated standard error, and "
+            f"Bracket of the MMSE by simulation on {int(table['images'].min())} or more images a level, for "
+            f"sigma/contrast from {first:.3g} to {last:.3g}: the lower end is a bound because a chain started at the "
+            "truth is stationary, the upper end is the risk of a denoiser that sees only y. Each end has the stated standard error, and "
             "where the two agree within it they are sorted. The law is small-noise theory, not a bound; the genie "
             "knows the contour, so its risk is a lower bound. " + _exponents_in_words(family)
         ),
@@ -72,6 +75,31 @@ def asymptotic_exponent(family: CalphaContours) -> float:
     return contour if family.background == "constant" else min(contour, 2 * beta / (beta + 1))
 
 
+def fitted_exponents(family: CalphaContours, sigmas: FloatArray) -> dict[str, float]:
+    """Exponents over these noise levels, beside what theory says of them.
+
+    Slopes of log mse against log sigma, by least squares: of the bracket's middle (NaN where none is stored) and of
+    the law at this image size; then the asymptotic exponents of the contour and of the backgrounds.
+
+    Raises
+    ------
+    UsageError
+        For fewer than two noise levels.
+    """
+    if len(sigmas) < 2:
+        raise UsageError("an exponent is the slope between noise levels: give at least two.")
+    known = reference(family, sigmas)
+    x, beta = np.log(sigmas), family.background_regularity
+    middle = np.log(known.mse) if known.kind == "bracket" else np.full(len(sigmas), np.nan)
+    inside = np.isfinite(middle)
+    return {
+        "bracket": float(np.polyfit(x[inside], middle[inside], 1)[0]) if inside.sum() > 1 else math.nan,
+        "law at this size": float(np.polyfit(x, np.log(known.curves["law"]), 1)[0]),
+        "contour, 4 alpha/(2 alpha+1)": 4 * family.alpha / (2 * family.alpha + 1),
+        "backgrounds, 2 beta/(beta+1)": 2 * beta / (beta + 1) if family.background == "gaussian" else math.nan,
+    }
+
+
 def _approximate(family: CalphaContours, sigmas: FloatArray) -> Reference:
     """Small-noise theory, where no bracket is stored."""
     law = contour_law(family, sigmas)
@@ -84,7 +112,7 @@ def _approximate(family: CalphaContours, sigmas: FloatArray) -> Reference:
         kind="approximate",
         sigma=sigmas,
         mse=law,
-        lower=curves.get("genie", nan),
+        lower=nan,
         upper=nan,
         standard_error=nan,
         exponent=nan,
@@ -116,12 +144,13 @@ def _exponents_in_words(family: CalphaContours) -> str:
     beta = family.background_regularity
     if family.background == "constant":
         return (
-            f"With constant backgrounds only the contour is unknown and the exponent tends to {contour}, not to "
-            "2 alpha/(alpha+1), while the error of the contour is below the width of its edge; compare a finite image "
-            "with the local exponent of this reference."
+            f"With constant backgrounds only the contour is unknown: for small noise on large images the exponent is "
+            f"{contour}, not 2 alpha/(alpha+1) = {2 * family.alpha / (family.alpha + 1):.3g}, because the error of the "
+            "contour is below the width of its edge; it rises to 2 where the noise is so small that every mode of the "
+            "contour is seen. Compare a curve with the local exponent of this reference."
         )
     return (
-        f"The backgrounds contribute the exponent 2 beta/(beta+1) = {2 * beta / (beta + 1):.3g} and the contour "
-        f"{contour}: the smaller governs small noise on large images; compare a finite image with the local exponent "
-        "of this reference."
+        f"For small noise on large images the backgrounds contribute the exponent 2 beta/(beta+1) = "
+        f"{2 * beta / (beta + 1):.3g} and the contour {contour}; the smaller governs, and it rises to 2 where the "
+        "noise is so small that every mode is seen. Compare a curve with the local exponent of this reference."
     )

@@ -53,8 +53,9 @@ def reference(family: MarkovContours, sigmas: FloatArray) -> Reference:
         asymptotic_exponent=asymptotic,
         note=(
             f"Exact for this discretised law: the posterior variance by forward-backward, averaged over {images} "
-            f"images. The exponent 4 alpha/(2 alpha+1) = {asymptotic:.3g} is that of a contour known better than its "
-            "edge is wide and worse than the grid is fine."
+            f"images. The exponent 4 alpha/(2 alpha+1) = {asymptotic:.3g} is that of ever finer images; on this one it "
+            "rises to 2 where the noise is so small that every column finds its contour alone, and beyond where it "
+            "finds the grid. Compare with the local exponent of this reference."
         ),
     )
 

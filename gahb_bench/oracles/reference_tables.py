@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from scipy.interpolate import CubicSpline, PchipInterpolator
+from scipy.interpolate import CubicSpline, PchipInterpolator, UnivariateSpline
 
 from gahb_bench.data import data_file
 from gahb_bench.errors import UsageError
@@ -66,7 +66,8 @@ def between_levels(
     """A stored curve at other noise levels: values, standard errors, and local exponents; NaN outside the table.
 
     Cubic spline of log value against log level. Between levels the error adds, in quadrature, the distance of that
-    spline from the monotone cubic one, which bounds what the choice of interpolation matters.
+    spline from the monotone cubic one, which tells how much the choice of interpolation matters. Exponents are those
+    of a smoothing spline that misses the values by half a standard error, since neighbouring levels may be close.
     """
     x, y = np.log(levels), np.log(values)
     spline, monotone = CubicSpline(x, y, extrapolate=False), PchipInterpolator(x, y, extrapolate=False)
@@ -75,4 +76,6 @@ def between_levels(
     value = np.exp(spline(u))
     relative = np.where(inside, np.interp(u, x, errors / values), np.nan)
     choice = np.expm1(np.abs(spline(u) - monotone(u)))
-    return value, value * np.hypot(relative, choice), spline(u, 1)
+    smooth = UnivariateSpline(x, y, w=values / errors, k=3, s=len(x) / 4)
+    exponent = np.where(inside, smooth(np.where(inside, u, x[0]), 1), np.nan)
+    return value, value * np.hypot(relative, choice), exponent
