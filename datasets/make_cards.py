@@ -9,6 +9,18 @@ SETS = {
     f"calpha-{alpha}-{size}": (f"C^{alpha} images, {size} x {size}", f"calpha:alpha={alpha},size={size}")
     for alpha in (1, 2, 3)
     for size in (64, 128)
+} | {
+    "besov-64": ("Sparse wavelet images, 64 x 64", "besov"),
+    "besov-dense-64": ("Wavelet images that are not sparse, 64 x 64", "besov:gamma=0"),
+    "gmm-64": ("Mixture of 16 textures, 64 x 64", "gmm"),
+    "gmm-points": ("Mixture of 16 points in the plane", "gmm:variant=points"),
+    "hierarchy-64": ("Trees with independent children, 64 x 64", "hierarchy"),
+    "hierarchy-grammar-64": ("Trees of the random hierarchy model, 64 x 64", "hierarchy:rules=grammar"),
+    "shuffled-calpha-2-64": ("C^2 images with shuffled pixels, 64 x 64", "shuffled"),
+    "disks-64": ("Disks in five dimensions, 64 x 64", "disks"),
+    "contours-64": ("C^2 images with C^2 contours, 64 x 64", "calpha-contours"),
+    "contours-constant-64": ("C^2 contours on constant grounds, 64 x 64", "calpha-contours:background=constant"),
+    "markov-contours-64": ("Random-walk contours, 64 x 64", "markov-contours"),
 }
 
 

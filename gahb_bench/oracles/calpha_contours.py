@@ -175,11 +175,10 @@ class Straightened(InformedOracle):
     def needs_family(self) -> bool:
         return True
 
-    def bind(self: D, family: Family) -> D:
-        bound = super().bind(family)
+    def bind(self, family: Family) -> "Straightened":
         side = _contours(family, self.name).size
         WaveletTransform(self.wavelet, self.levels, side, side)
-        return bound
+        return super().bind(family)
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         batch = self.told(y)

@@ -20,6 +20,7 @@ from gahb_bench.types import Batch, Check, Images
 SIGMAS = (0.01, 0.1, 0.3, 1.0)
 _Z = 3.5
 _TWEEDIE_IMAGES = 4
+_RARE = 1e-3  # differences below this part of the optimum may come from events too rare for the sample
 _SMALL, _LARGE = 1e-4, 1e4  # noise levels standing for the limits, relative to the family's standard deviation
 
 
@@ -81,7 +82,7 @@ def _risk(
     if reference.kind == "exact":
         error = float(reference.standard_error[0])
         for name, values in (("risk", squared), ("posterior variance", variance)):
-            score = z_score(values - reference.mse[0], error, floor=1e-6 * float(reference.mse[0]))
+            score = z_score(values - reference.mse[0], error, floor=_RARE * float(reference.mse[0]))
             yield Check(
                 f"1  {name} = reference curve, {at}", score, _Z, f"ratio {values.mean() / reference.mse[0]:.4f}"
             )
@@ -105,7 +106,7 @@ def tweedie(oracle: PosteriorMean, batch: Batch, sigma: float) -> Check:
     slope = (oracle(y + step * v, sigma) - oracle(y - step * v, sigma)) / (2 * step)
     left = sigma**2 * (v * slope).sum(dim=(1, 2, 3))
     right = oracle.variance_along(y, torch.full((len(y),), sigma, dtype=torch.float64), v)
-    error = float(((left - right).abs() / right.abs()).max())
+    error = float(((left - right).abs() / right.clamp(min=1e-9 * sigma**2)).max())
     name = f"2  sigma^2 v'Jv = Var(<v,x>|y), sigma={sigma:g}"
     return Check(name, error, oracle.accuracy, "largest relative difference")
 
