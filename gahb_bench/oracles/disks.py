@@ -187,8 +187,11 @@ class Mmse(PosteriorMean):
         return found.variance_map.reshape(y.shape).to(y.dtype)
 
     def outline(self, y: Images, sigma: float | Tensor) -> Tensor:
-        """The disk to draw over a noisy image: posterior mean of (row, column, radius) in pixels, ``(n, 3)``."""
-        return self._solve(y.double(), per_image_sigma(sigma, y)).geometry.to(y.dtype)
+        """The circle to draw over a noisy image, ``(n, 65, 2)`` in (row, column): posterior mean centre and radius."""
+        found = self._solve(y.double(), per_image_sigma(sigma, y)).geometry
+        angle = torch.linspace(0, 2 * torch.pi, 65, dtype=found.dtype, device=found.device)
+        around = torch.stack([angle.sin(), angle.cos()], dim=-1)
+        return (found[:, None, :2] + found[:, None, 2:3] * around).to(y.dtype)
 
     def log_evidence(self, y: Images, sigma: float | Tensor) -> PerImage:
         """``log p(y)`` in nats, float64 ``(n,)``.

@@ -11,11 +11,13 @@ from typing import Any
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from gahb_bench import catalog
 from gahb_bench.noise import add_noise
 from gahb_bench.reporting.content import Content, Section, spread
 from gahb_bench.running import store
+from gahb_bench.types import Batch
 
 Array = NDArray[np.floating]
 
@@ -24,6 +26,7 @@ ERROR_SCALE = 3.0  # full colour of an error image, in root mean square errors o
 _MOST_IMAGES = 4
 _BASE64 = 4 / 3
 _BYTES_A_PIXEL = 1.6  # of an estimate and its error, compressed: what noise needs
+_OUTLINE_PIXELS, _OUTLINE_COLOUR = 128, (230, 60, 40)
 _ERROR_STEPS = 33  # an odd number, so that zero has a colour of its own
 
 
@@ -31,8 +34,9 @@ _ERROR_STEPS = 33  # an odd number, so that zero has a colour of its own
 class Gallery:
     """Pictures of one family: ``levels`` noise levels of ``images`` images.
 
-    ``clean`` is a picture an image; ``cells[level][image]`` holds the ``noisy`` picture, the ``error_scale``, and
-    ``methods``: for each denoiser of the section its ``estimate`` and ``error`` pictures and its ``psnr_db``, or None.
+    ``clean`` is a picture an image; ``cells[level][image]`` holds the ``noisy`` picture, the ``error_scale``, what the
+    optimum ``inferred`` (or None), and ``methods``: for each denoiser of the section its ``estimate`` and ``error``
+    pictures and its ``psnr_db``, or None.
     """
 
     levels: list[float]
@@ -73,8 +77,42 @@ def _gallery(
         noisy = add_noise(batch, sigma).numpy()
         shown = [mine.get((method.spec, sigma)) for method in section.methods]
         estimates = [[None if e is None else e[i] for e in shown] for i in range(images)]
-        cells.append([_cell(clean[i], noisy[i], estimates[i], windows[i]) for i in range(images)])
+        row = [_cell(clean[i], noisy[i], estimates[i], windows[i]) for i in range(images)]
+        for cell, inferred in zip(row, _inferred(section, batch, sigma, windows), strict=True):
+            cell["inferred"] = inferred
+        cells.append(row)
     return Gallery(levels, windows, [picture(x, w) for x, w in zip(clean, windows, strict=True)], cells)
+
+
+def _inferred(
+    section: Section, batch: Batch, sigma: float, windows: list[tuple[float, float]]
+) -> list[dict[str, Any] | None]:
+    """What the optimum infers of each image, where it says so: its outline on the noisy one, and where it is unsure."""
+    oracle = None if section.attaining is None else catalog.denoiser(section.attaining.spec, section.family)
+    if not (hasattr(oracle, "outline") and hasattr(oracle, "variance_map")):
+        return [None] * len(batch)
+    y = add_noise(batch, sigma)
+    outlines, spreads = oracle.outline(y, sigma), oracle.variance_map(y, sigma).clamp(min=0).sqrt().numpy()
+    return [
+        {
+            "outline": outlined(noisy.numpy(), outline.numpy(), window),
+            "unsure": picture(unsure, (0.0, float(unsure.max()) or 1.0)),
+            "most": float(f"{unsure.max():.2g}"),
+        }
+        for noisy, outline, unsure, window in zip(y, outlines, spreads, windows, strict=True)
+    ]
+
+
+def outlined(x: Array, outline: Array, window: tuple[float, float]) -> str:
+    """A grey image ``(1, h, w)`` with a curve ``(points, 2)`` in (row, column) drawn on it, as a data URI."""
+    low, high = window
+    grey = np.round(255 * np.clip((x[0].astype(np.float64) - low) / max(high - low, np.finfo(float).tiny), 0, 1))
+    image = Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    scale = max(1, _OUTLINE_PIXELS // max(image.size))
+    image = image.resize((scale * image.width, scale * image.height), Image.Resampling.NEAREST)
+    points = [(scale * (column + 0.5), scale * (row + 0.5)) for row, column in outline]
+    ImageDraw.Draw(image).line(points, fill=_OUTLINE_COLOUR, width=2)
+    return _data_uri(image.quantize(64))
 
 
 def _cell(x: Array, y: Array, estimates: list[Array | None], window: tuple[float, float]) -> dict[str, Any]:

@@ -21,6 +21,11 @@ function connectGallery(section, data) {
     section.querySelector(".white").textContent = white;
     section.querySelector('[data-picture="noisy"]').src = cell.noisy;
     section.querySelector('[data-picture="clean"]').src = data.clean[image];
+    if (cell.inferred) {
+      section.querySelector('[data-picture="outline"]').src = cell.inferred.outline;
+      section.querySelector('[data-picture="unsure"]').src = cell.inferred.unsure;
+      section.querySelector(".most").textContent = cell.inferred.most;
+    }
     for (const figure of section.querySelectorAll(".gallery [data-method]")) showMethod(figure, cell.methods[Number(figure.dataset.method)]);
   };
   for (const input of [slider, ...images]) input.addEventListener("input", show);
