@@ -234,8 +234,8 @@ def verify(
     from gahb_bench.scoring import identities
 
     law = catalog.family(family)
-    if images < 8:
-        raise UsageError(f"images={images} is not allowed: the statistical identities need at least 8.")
+    if images < 64:
+        raise UsageError(f"images={images} is not allowed: the statistical identities need at least 64.")
     typer.echo(f"{law.spec}: identities of its exact posterior mean ({images} images, seed {seed}, split val)\n")
     typer.echo(f"{'identity':<58} {'value':>10} {'tolerance':>10}  verdict")
     violated = 0

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from gahb_bench import catalog
 from gahb_bench.denoisers.base import Denoiser
 from gahb_bench.errors import UsageError
 from gahb_bench.families.base import Family
@@ -41,17 +42,19 @@ def assert_near_optimal(
     --------
     >>> assert_near_optimal("mmse", "calpha:size=16", [0.1], images=8)
     """
-    table = score(family, [denoiser] if denoiser == "mmse" else [denoiser, "mmse"], sigmas, images=images, seed=seed)
+    mine = catalog.denoiser(denoiser, family)
+    methods = [mine] if mine.spec == "mmse" else [mine, "mmse"]
+    table = score(family, methods, sigmas, images=images, seed=seed)
     name = str(table["denoiser"].iloc[0])
     rows = curves(table)
     if (rows["reference_kind"] != "exact").any():
         raise UsageError(f"no exact optimum is known for {rows['family'].iloc[0]}: choose a family with one.")
-    mine = rows[rows["denoiser"] == name]
-    bad = mine[~(mine["regret_db"] <= max_regret_db)]
+    curve = rows[rows["denoiser"] == name]
+    bad = curve[~(curve["regret_db"] <= max_regret_db)]
     if len(bad):
         reasons = table[(table["denoiser"] == name) & (table["status"] != "ok")]["reason"].unique()
         where = ", ".join(f"{row.regret_db:.2f} dB at sigma={row.sigma:.4g}" for row in bad.itertuples())
         detail = f" It failed: {reasons[0]}" if len(reasons) else ""
         raise AssertionError(
-            f"{name} is not within {max_regret_db:g} dB of the optimum on {mine['family'].iloc[0]}: {where}.{detail}"
+            f"{name} is not within {max_regret_db:g} dB of the optimum on {curve['family'].iloc[0]}: {where}.{detail}"
         )

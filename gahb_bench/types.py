@@ -18,6 +18,9 @@ FloatArray = NDArray[np.floating]
 Knows = Literal["law", "latents", "image", "training set", "nothing"]
 ReferenceKind = Literal["exact", "bracket", "approximate", "linear", "none"]
 
+LEAST_SCORED_SIGMA = 1e-6  # noise below it is lost in the rounding of float32 images
+_MOST_SIGMA = 1e9
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -132,11 +135,22 @@ def check_sigmas(sigmas: object) -> FloatArray:
     values = np.atleast_1d(np.asarray(sigmas, dtype=np.float64))
     if values.ndim != 1 or values.size == 0:
         raise UsageError("no noise levels given: give at least one sigma > 0.")
-    bad = values[~(np.isfinite(values) & (values > 0))]
+    bad = values[~(np.isfinite(values) & (values > 0) & (values <= _MOST_SIGMA))]
     if bad.size:
         raise UsageError(
-            f"sigma={bad[0]:g} is not allowed: a noise level is the noise's standard deviation in image units, "
-            "finite and > 0 (images lie nominally in [0, 1])."
+            f"sigma={bad[0]:g} is not allowed: a noise level is the noise's standard deviation in image units, > 0 and "
+            f"at most {_MOST_SIGMA:g} (images lie nominally in [0, 1])."
+        )
+    return values
+
+
+def check_scored_sigmas(sigmas: object) -> FloatArray:
+    """`check_sigmas`, and refuse noise that float32 images cannot hold."""
+    values = check_sigmas(sigmas)
+    if values.min() < LEAST_SCORED_SIGMA:
+        raise UsageError(
+            f"sigma={values.min():g} is not allowed: noise below {LEAST_SCORED_SIGMA:g} is lost in the rounding of "
+            "float32 images; score at larger noise levels."
         )
     return values
 

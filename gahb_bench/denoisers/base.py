@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from typing import ClassVar, TypeVar
 
+import torch
 from pydantic import PrivateAttr
 from torch import Tensor
 
@@ -45,13 +46,19 @@ class Denoiser(Plugin):
         UsageError
             For images or noise levels of the wrong kind or shape, or a denoiser that lacks what it must know.
         """
+        if not isinstance(y, Tensor):
+            raise UsageError(f"{self.name} takes a torch tensor of images (n, c, h, w), not {type(y).__name__}.")
         if y.ndim != 4 or not y.is_floating_point():
             raise UsageError(f"{self.name} takes floating-point images (n, c, h, w), not {y.dtype} {tuple(y.shape)}.")
         if self.needs_family and self._family is None:
             raise UsageError(
                 f"{self.name} knows the {self.knows}: name its family, gb.denoiser({self.name!r}, family=...)."
             )
-        return self.estimate(y, per_image_sigma(sigma, y)).to(y.dtype)
+        levels = per_image_sigma(sigma, y)
+        if y.shape[0] == 0:
+            return y.clone()
+        work = y.float() if y.dtype in (torch.float16, torch.bfloat16) else y
+        return self.estimate(work, levels).to(y.dtype)
 
     @property
     def needs_family(self) -> bool:

@@ -7,11 +7,10 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import pad
 
 from gahb_bench.denoisers.base import Denoiser
 from gahb_bench.errors import UsageError
-from gahb_bench.transforms.wavelets import WaveletTransform
+from gahb_bench.transforms.wavelets import WaveletTransform, extend
 from gahb_bench.types import Images
 
 _COARSEST = 4  # the automatic number of levels leaves a coarse block of at least this side
@@ -31,7 +30,8 @@ class Wavelet(Denoiser):
 
     A block is the details of one level and orientation. Coarse coefficients are kept. ``shifts=n`` averages the
     estimates over the n x n cyclic shifts by 0 .. n-1 pixels; ``shifts=all`` is the exact average over every shift.
-    Sides that are not divisible by ``2 ** levels`` are padded by reflection.
+    Sides that are not divisible by ``2 ** levels`` are extended by
+    blended reflections (`gahb_bench.transforms.wavelets.extend`).
 
     References
     ----------
@@ -61,13 +61,12 @@ class Wavelet(Denoiser):
         h, w = y.shape[-2:]
         levels = self.levels or automatic_levels(h, w)
         step = 2**levels
-        padding = (0, -w % step, 0, -h % step)
-        if padding[1] >= w or padding[3] >= h:
+        if -h % step >= h or -w % step >= w:
             raise UsageError(
                 f"wavelet: levels={levels} is too many for images of {h}x{w}: 2^levels must not exceed a side."
             )
         scale = sigma.to(y.dtype).reshape(-1, 1, 1, 1)
-        padded = pad(y / scale, padding, mode="reflect") if any(padding) else y / scale
+        padded = extend(y / scale, step) if levels else y / scale
         transform = WaveletTransform(self.wavelet, levels, *padded.shape[-2:])
         return scale * self._shrink(padded, transform, pixels=h * w)[..., :h, :w]
 

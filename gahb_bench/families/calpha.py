@@ -38,10 +38,10 @@ class Calpha(Family):
     name: ClassVar = "calpha"
     source: ClassVar = "Kadkhodaie et al. 2024, arXiv:2310.02557"
 
-    alpha: float = Field(2.0, gt=0, description="Hoelder regularity")
-    size: int = Field(64, ge=8, description="image side N, pixels, even or odd")
-    std: float = Field(0.25, gt=0, description="standard deviation of a pixel without the mean mode")
-    mean: float = Field(0.5, description="mean intensity")
+    alpha: float = Field(2.0, gt=0, le=100, description="Hoelder regularity")
+    size: int = Field(64, ge=8, le=4096, description="image side N, pixels, even or odd")
+    std: float = Field(0.25, ge=1e-3, le=1e3, description="standard deviation of a pixel without the mean mode")
+    mean: float = Field(0.5, ge=-1e3, le=1e3, description="mean intensity")
     law: Literal["gaussian", "uniform"] = Field("gaussian", description="law of the white noise that is filtered")
 
     @property

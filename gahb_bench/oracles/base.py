@@ -34,7 +34,10 @@ class PosteriorMean(Denoiser):
     def posterior(self, y: Images, sigma: float | Tensor) -> Posterior:
         """Posterior mean ``(n, c, h, w)`` and per-pixel posterior variance ``(n,)``, in the dtype of ``y``."""
         self.family.check_images(y)
-        exact = self.moments(y.double(), per_image_sigma(sigma, y))
+        levels = per_image_sigma(sigma, y)
+        if y.shape[0] == 0:
+            return Posterior(y.clone(), y.new_zeros(0))
+        exact = self.moments(y.double(), levels)
         return Posterior(exact.mean.to(y.dtype), exact.variance.to(y.dtype))
 
 

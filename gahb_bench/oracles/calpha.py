@@ -251,7 +251,7 @@ def independent_route(family: Calpha) -> list[Check]:
     covariance = np.asarray(covariance) / 64
     y = tiny.sample(range(4), split="val").images.double()
     checks = []
-    for sigma in (0.01, 0.3):
+    for sigma in (0.04 * tiny.std, 1.2 * tiny.std):
         gain = covariance @ np.linalg.inv(covariance + sigma**2 * np.eye(64))
         dense = tiny.mean + (y.reshape(4, 64).numpy() - tiny.mean) @ gain.T
         variance = np.trace(covariance - gain @ covariance) / 64

@@ -12,7 +12,7 @@ from gahb_bench.denoisers.wavelet import automatic_levels
 from gahb_bench.oracles.base import InformedOracle
 from gahb_bench.transforms.curvelets import CurveletFrame, multiple, package
 from gahb_bench.transforms.dct import dct2, idct2
-from gahb_bench.transforms.wavelets import WaveletTransform
+from gahb_bench.transforms.wavelets import WaveletTransform, extend
 from gahb_bench.types import Images
 
 Analysis = Callable[[Tensor], list[Tensor]]
@@ -27,7 +27,8 @@ class Ideal(InformedOracle):
         projector   a_m = 1 if |(B x)_m|^2 > sigma_m^2 else 0             risk  sum min(|(B x)_m|^2, sigma_m^2)
         wiener      a_m = |(B x)_m|^2 / (|(B x)_m|^2 + sigma_m^2)          risk  sum sigma_m^2 a_m
 
-    In the orthonormal bases sigma_m = sigma. ``best`` takes for each image the one of fourier, wavelet and dct with
+    In the orthonormal bases sigma_m = sigma; for wavelets, sides that are not divisible by 2^levels are extended as in
+    `wavelet`. ``best`` takes for each image the one of fourier, wavelet and dct with
     the least ideal risk. ``curvelet`` is a tight frame, not a basis: B^-1 is its adjoint, sigma_m the noise level of
     m's band, and the stated risk only an upper bound.
 
@@ -91,8 +92,9 @@ class Ideal(InformedOracle):
             return lambda x: [torch.fft.fft2(x, norm="ortho")], lambda c: torch.fft.ifft2(c[0], norm="ortho").real
         if name == "dct":
             return lambda x: [dct2(x)], lambda c: idct2(c[0])
-        transform = WaveletTransform(self.wavelet, _divisible_levels(h, w), h, w)
-        return lambda x: [transform.forward(x)], lambda c: transform.inverse(c[0])
+        step = 2 ** automatic_levels(h, w)
+        transform = WaveletTransform(self.wavelet, automatic_levels(h, w), h + -h % step, w + -w % step)
+        return lambda x: [transform.forward(extend(x, step))], lambda c: transform.inverse(c[0])[..., :h, :w]
 
 
 def _frame(height: int, width: int) -> CurveletFrame:
@@ -101,11 +103,3 @@ def _frame(height: int, width: int) -> CurveletFrame:
     while scales > 2 and (height % multiple(scales, 3) or width % multiple(scales, 3)):
         scales -= 1
     return CurveletFrame(height, width, scales)
-
-
-def _divisible_levels(height: int, width: int) -> int:
-    """The most wavelet levels an orthonormal transform of this size has (none if a side is odd)."""
-    levels = automatic_levels(height, width)
-    while height % 2**levels or width % 2**levels:
-        levels -= 1
-    return levels

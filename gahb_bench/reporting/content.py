@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from gahb_bench import catalog
 from gahb_bench.errors import GahbError, UsageError
@@ -19,6 +20,7 @@ from gahb_bench.types import FloatArray, Reference
 
 FIT_RANGE = (0.01, 1.0)  # noise levels over which exponents are fitted
 SHOWN_LEVELS = 5  # noise levels with a column of their own in tables
+FEWEST_IMAGES = 16  # below, no verdict on the reference
 _REFERENCE_POINTS = 48  # at least so many points on the reference curve
 
 
@@ -93,9 +95,21 @@ class OracleCheck:
     denoiser: str
     rows: pd.DataFrame
 
+    images: int
+
     @property
     def largest_z(self) -> float:
         return float(self.rows["z"].abs().max())
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether all levels are within chance of the reference (1 in 1,000, Bonferroni over levels, Student's t).
+
+        None with too few images for the standard error of a skewed mean to mean anything.
+        """
+        if self.images < FEWEST_IMAGES or not np.isfinite(self.largest_z):
+            return None
+        return bool(self.largest_z <= stats.t.isf(0.0005 / len(self.rows), self.images - 1))
 
 
 @dataclass(frozen=True)
@@ -127,9 +141,18 @@ class Section:
     def troubles(self) -> tuple[Trouble, ...]:
         return tuple(trouble for method in self.methods for trouble in method.troubles)
 
+    @property
+    def impossible(self) -> tuple[Method, ...]:
+        """Methods said to see only y whose regret is below 0 with their whole interval, where that cannot be."""
+        if self.reference.kind != "exact":
+            return ()
+        blind = [m for m in self.methods if m.knows in ("nothing", "training set")]
+        return tuple(m for m in blind if (m.curve["regret_db_high"] < 0).any() or (m.curve["mse"] == 0).any())
+
     def closest(self) -> Method | None:
         """The method with the least mean regret of those that know neither the law nor the image."""
         honest = [m for m in self.methods if m.knows in ("nothing", "training set") and np.isfinite(m.mean_regret)]
+        honest = [m for m in honest if m not in self.impossible]
         whole = [m for m in honest if not m.troubles]
         return min(whole or honest, key=lambda method: method.mean_regret, default=None)
 
@@ -190,7 +213,9 @@ def _section(run: RunData, plan: PlannedFamily, anchor: str, looks: dict[str, St
         reference = _stored_reference(curves)
     planned = sorted(plan.denoisers, key=lambda denoiser: rank(denoiser.knows))
     methods = tuple(_method(run, plan.spec, denoiser, curves, scores, looks[denoiser.spec]) for denoiser in planned)
-    attaining = next((m for m in methods if m.spec == ATTAINS.get(reference.kind) and len(m.curve)), None)
+    attaining = next(
+        (m for m in methods if m.spec in ATTAINS.get(reference.kind, ()) and m.knows == "law" and len(m.curve)), None
+    )
     check = None if family is None or attaining is None else _oracle_check(family, attaining, scores)
     return Section(plan, anchor, family, reference, methods, attaining, check, rebuilt)
 
@@ -266,4 +291,4 @@ def _oracle_check(family: Family, method: Method, scores: pd.DataFrame) -> Oracl
     measured = method.curve["mse"].to_numpy(dtype=np.float64)
     z = (measured - truth.mse) / np.hypot(error, truth.standard_error)
     rows = {"sigma": sigma, "measured": measured, "reference": truth.mse, "ratio": measured / truth.mse, "z": z}
-    return OracleCheck(method.label, pd.DataFrame(rows))
+    return OracleCheck(method.label, pd.DataFrame(rows), int(images.count().min()))

@@ -80,7 +80,8 @@ def _regret(axes: Axes, section: Section) -> None:
         _line(axes, method, ("regret_db", "regret_db_low", "regret_db_high"))
     most = _most_regret(section.methods)
     if most is not None:
-        lowest = min(0.0, *(float(method.curve["regret_db"].min()) for method in section.methods if len(method.curve)))
+        regrets = [value for method in section.methods for value in method.curve["regret_db"] if np.isfinite(value)]
+        lowest = max(min(0.0, *regrets), -3 * most)
         axes.set_ylim(lowest - 0.05 * most, most)
         axes.set_title(f"cut at {most:.1f} dB", loc="right", fontsize=8.5, color="#555c66")
     ratios = axes.secondary_yaxis("right")

@@ -43,6 +43,11 @@ def _section(section: Section, content: Content) -> str:
         f"## {code(section.spec)}",
         f"The optimum here is **{title}**. {sentence} {words.how_sure(section.reference)}".rstrip(),
         words.sentence(section.reference.note),
+        *(
+            f"**{code(method.label)} is below the optimum, which nothing that sees only the noisy image can be.** Most "
+            "likely it has seen the clean image, or its label is wrong."
+            for method in section.impossible
+        ),
         _checked(section),
         _results(section, content),
         _exponents(section),

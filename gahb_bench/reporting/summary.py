@@ -23,4 +23,7 @@ def _family(family: str, rows: pd.DataFrame) -> str:
         values = curve.set_index("sigma")[column].reindex(chosen)
         cells = "".join(f"{'failed' if np.isnan(value) else f'{value:.3g}':>10}" for value in values)
         lines.append(f"{name!s:<36} {curve['knows'].iloc[0]:<12}{cells}")
+    blind = rows["knows"].isin(["nothing", "training set"]) & (rows["reference_kind"] == "exact")
+    for name in rows[blind & (rows["regret_db_high"] < 0)]["denoiser"].unique():
+        lines.append(f"warning: {name} is below the optimum, which nothing that sees only y can be: has it seen x?")
     return "\n".join(lines) + "\n"

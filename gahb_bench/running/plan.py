@@ -13,7 +13,7 @@ from gahb_bench import spec as specs
 from gahb_bench.errors import UsageError
 from gahb_bench.families.base import Family
 from gahb_bench.scoring.score import check_images, refuse_duplicates
-from gahb_bench.types import FloatArray, check_sigmas
+from gahb_bench.types import FloatArray, check_scored_sigmas, check_sigmas
 
 # Raised whenever a change makes any stored number differ, so that old parts are not mixed with new ones.
 RESULTS_VERSION = 1
@@ -111,7 +111,7 @@ def make_plan(
     """
     if not families:
         raise UsageError("no family given: name at least one, for example --family calpha.")
-    levels = np.unique(check_sigmas(DEFAULT_SIGMAS if sigmas is None else sigmas))
+    levels = np.unique(check_scored_sigmas(DEFAULT_SIGMAS if sigmas is None else sigmas))
     check_images(images)
     rng.check_seed(seed)
     rng.check_split(split)

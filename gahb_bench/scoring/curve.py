@@ -5,6 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gahb_bench import catalog
+from gahb_bench.errors import UsageError
 from gahb_bench.scoring.intervals import mean_interval, ratio_interval
 from gahb_bench.types import Reference
 
@@ -29,7 +30,7 @@ COLUMNS = [
     "status",
 ]
 # The denoiser whose risk the reference states, by kind: on the same images it gives the paired regret.
-ATTAINS = {"exact": "mmse", "linear": "wiener"}
+ATTAINS = {"exact": ("mmse", "wiener"), "linear": ("wiener",)}
 
 
 def curves(table: pd.DataFrame) -> pd.DataFrame:
@@ -49,13 +50,23 @@ def curves(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : pandas.DataFrame
-        The columns of scores.parquet.
+        The columns of scores.parquet, of one seed and split.
+
+    Raises
+    ------
+    UsageError
+        If one denoiser has two scores for one image at one noise level.
 
     Returns
     -------
     pandas.DataFrame
         The columns of curves.csv.
     """
+    if table.duplicated(["family", "denoiser", "sigma", "image"]).any():
+        raise UsageError(
+            "the table holds two scores of one denoiser on one image at one noise level: make the curves of each run "
+            "(seed, split) apart, or drop the duplicates."
+        )
     parts = [_family_curves(str(family), rows) for family, rows in table.groupby("family", sort=False)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
@@ -65,7 +76,8 @@ def _family_curves(family: str, table: pd.DataFrame) -> pd.DataFrame:
     reference = catalog.family(family).reference(sigmas)
     grids = {str(name): _grid(rows, sigmas) for name, rows in table.groupby("denoiser", sort=False)}
     knows = table.drop_duplicates("denoiser").set_index("denoiser")["knows"]
-    attained = grids.get(ATTAINS.get(reference.kind, ""))
+    best = [name for name in ATTAINS.get(reference.kind, ()) if name in grids and knows[name] == "law"]
+    attained = grids[best[0]] if best else None
     rows = []
     for name, grid in grids.items():
         scored = table[table["denoiser"] == name]["sigma"].unique()
@@ -79,6 +91,7 @@ def _family_curves(family: str, table: pd.DataFrame) -> pd.DataFrame:
 
 def _grid(rows: pd.DataFrame, sigmas: NDArray) -> pd.DataFrame:
     """Images by noise levels (rows sorted by noise level); NaN where an image failed or was not scored."""
+    rows = rows.assign(mse=rows["mse"].where(rows["status"] == "ok"))
     return rows.pivot_table(index="sigma", columns="image", values="mse", dropna=False).reindex(sigmas)
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 
 from gahb_bench import catalog
+from gahb_bench.denoisers.base import Denoiser
 from gahb_bench.errors import UsageError
+from gahb_bench.families.base import Family
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ class Fit:
     asymptotic: float | None
 
 
-def exponent(table: pd.DataFrame, family: str, denoiser: str, low: float = 0.01, high: float = 1.0) -> Fit:
+def exponent(
+    table: pd.DataFrame, family: str | Family, denoiser: str | Denoiser, low: float = 0.01, high: float = 1.0
+) -> Fit:
     """Fit the exponent of one denoiser on one family over ``low <= sigma <= high``.
 
     The images are the same at every noise level, so errors at different levels are correlated: the standard error is
@@ -38,8 +42,8 @@ def exponent(table: pd.DataFrame, family: str, denoiser: str, low: float = 0.01,
     ----------
     table : pandas.DataFrame
         Per-image scores.
-    family, denoiser : str
-        Canonical specs, as in the table.
+    family, denoiser
+        As in the table: canonical specs, or the things themselves.
     low, high : float
         Range of noise levels, both ends included (to within rounding).
 
@@ -48,7 +52,8 @@ def exponent(table: pd.DataFrame, family: str, denoiser: str, low: float = 0.01,
     UsageError
         If the range holds fewer than two scored noise levels, or some image failed there.
     """
-    rows = table[(table["family"] == family) & (table["denoiser"] == denoiser)]
+    family = str(family)
+    rows = table[(table["family"] == family) & (table["denoiser"] == str(denoiser))]
     rows = rows[rows["sigma"].between(low * (1 - 1e-9), high * (1 + 1e-9))]
     grid = rows.pivot_table(index="sigma", columns="image", values="mse", dropna=False)
     values = grid.to_numpy(dtype=np.float64)

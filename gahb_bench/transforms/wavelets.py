@@ -133,6 +133,24 @@ class WaveletTransform:
         )
 
 
+def extend(x: Tensor, step: int) -> Tensor:
+    """Images with sides extended to multiples of ``step``, as continuously as can be for a periodic transform.
+
+    What is added blends, linearly, the reflection at the far end into the reflection at the near end.
+    """
+    for axis in (-2, -1):
+        side = x.shape[axis]
+        added = -side % step
+        if added:
+            weight = torch.arange(1, added + 1, dtype=x.dtype, device=x.device) / (added + 1)
+            weight = weight if axis == -1 else weight[:, None]
+            index = torch.arange(added, device=x.device)
+            far = x.index_select(axis, side - 2 - index)
+            near = x.index_select(axis, added - index)
+            x = torch.cat([x, (1 - weight) * far + weight * near], dim=axis)
+    return x
+
+
 def _put(array: Tensor, block: Tensor) -> Tensor:
     """``array`` with its top left corner replaced (out of place, so that gradients flow)."""
     h, w = block.shape[-2:]

@@ -89,7 +89,7 @@ def test_a_failing_denoiser_exits_1_and_the_rest_is_kept(run, tmp_path, monkeypa
         (("generate", "--out", "x.npz"), "give --family SPEC or --card FILE"),
         (("generate", "--out", "x.txt", "--family", "calpha"), ".npz"),
         (("verify", "--family", "calpha:law=uniform"), "wiener"),
-        (("verify", "--family", "calpha", "--images", "2"), "at least 8"),
+        (("verify", "--family", "calpha", "--images", "2"), "at least 64"),
     ],
 )
 def test_wrong_usage_exits_2_with_one_paragraph(run, arguments, message, tmp_path, monkeypatch):
