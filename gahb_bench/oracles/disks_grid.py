@@ -164,8 +164,12 @@ class StillGrid(Grid):
 
 
 def finest(family: Disks) -> int:
-    """The finest level; at level L the centre has a step of 2^(-L/2) pixels: 1, 0.71, 0.5, 0.35, 0.25, 0.18, 0.125."""
-    return 6 if family.size <= 32 else 4
+    """The finest level; at level L the centre has a step of 2^(-L/2) pixels: 1, 0.71, 0.5, 0.35, 0.25, 0.18, 0.125.
+
+    Larger disks are known less well when they are just detected, so that larger images need fewer levels; it also
+    bounds the memory of a grid, about 300 MB at most up to N = 128.
+    """
+    return 6 if family.size <= 32 else 4 if family.size <= 96 else 3
 
 
 def grid(family: Disks, device: torch.device, level: int) -> Grid:
@@ -176,7 +180,7 @@ def grid(family: Disks, device: torch.device, level: int) -> Grid:
     return _grid(tuple(family.parameters.items()), device, level)
 
 
-@lru_cache(maxsize=12)
+@lru_cache(maxsize=8)
 def _grid(parameters: tuple[tuple[str, object], ...], device: torch.device, level: int) -> Grid:
     model = manifold(Disks.from_parameters(dict(parameters)), device)
     moves, scales = bool(model.varies[0]), bool(model.varies[2])
