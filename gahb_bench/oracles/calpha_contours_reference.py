@@ -58,9 +58,8 @@ def reference(family: CalphaContours, sigmas: FloatArray) -> Reference:
             f"Bracket of the MMSE by simulation on {int(table['images'].min())} or more images a level, for "
             f"sigma/contrast from {first:.3g} to {last:.3g}: the lower end is a bound because a chain started at the "
             "truth is stationary, the upper end is the risk of a denoiser that sees only y. Each end has the stated "
-            "standard error, and where the two agree within it they are sorted. The law is small-noise "
-            "theory, not a bound; the genie knows the contour, so its risk is a lower bound. "
-            + _exponents_in_words(family)
+            "standard error, and where the two agree within it they are sorted. The law is small-noise theory, not a "
+            "bound; the genie knows the contour, so its risk is a lower bound. " + _exponents_in_words(family)
         ),
         curves=curves,
     )
