@@ -3,18 +3,30 @@
 import sys
 
 from gahb_bench.cli import app
-from gahb_bench.errors import GahbError, MissingPackageError, StoreError, UsageError
+from gahb_bench.errors import GahbError, MissingPackageError, StoreError, UsageError, printable, reason_of
+
+_PARAGRAPH = 4000  # longest error message, in characters
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 a check failed, 2 wrong usage."""
+    """Run the command line. Exit codes: 0 done, 1 a check failed or the unexpected happened, 2 wrong usage."""
+    debug = "--debug" in sys.argv[1:]
+    sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
     try:
         app()
+    except KeyboardInterrupt:
+        print("interrupted.", file=sys.stderr)
+        sys.exit(1)
     except GahbError as error:
-        if "--debug" in sys.argv:
+        if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error, _PARAGRAPH)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError | StoreError | MissingPackageError) else 1)
+    except Exception as error:
+        if debug:
+            raise
+        print(f"error: unexpected {reason_of(error)} (run with --debug for the traceback)", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Card(BaseModel):
         now = fingerprint(self.spec, self.split, self.seed, self.images)
         for name in ("mean", "variance", "pixels", "noise"):
             given, made = np.asarray(getattr(self.fingerprint, name)), np.asarray(getattr(now, name))
-            if given.shape != made.shape or np.abs(given - made).max() > _TOLERANCE:
+            if given.shape != made.shape or not (np.abs(given - made).max() <= _TOLERANCE):  # NaN differs
                 raise UsageError(
                     f"the card {self.title!r} does not describe the images this version makes: its {name} is "
                     f"{given.tolist()}, here it is {made.tolist()}. "
@@ -72,7 +72,7 @@ def fingerprint(spec: str, split: str, seed: int, images: int) -> Fingerprint:
 
 
 def load_card(path: str | Path) -> Card:
-    """Read a card: a path to a TOML file, or the name of one that comes with the package.
+    """Read a card: a path to a TOML file, or the bare name of one that comes with the package.
 
     Raises
     ------
@@ -81,13 +81,15 @@ def load_card(path: str | Path) -> Card:
     """
     file = Path(path)
     if not file.is_file():
-        shipped = data_folder() / f"{Path(path).name.removesuffix('.toml')}.toml"
-        if not shipped.is_file():
+        shipped = data_folder() / f"{file.name.removesuffix('.toml')}.toml"
+        if str(path) != file.name or not shipped.is_file():
             known = ", ".join(sorted(p.stem for p in data_folder().glob("*.toml")))
             raise UsageError(f"there is no card {str(path)!r}: give a TOML file, or one of {known or 'none'}.")
         file = shipped
     try:
         return Card(**tomllib.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UsageError(f"the card {file} cannot be read: {error.strerror or error}. Give one that can.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is not a card: {error}.") from None
     except ValidationError as error:

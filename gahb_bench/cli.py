@@ -3,9 +3,10 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from gahb_bench.errors import UsageError
 
@@ -14,8 +15,21 @@ if TYPE_CHECKING:
     from gahb_bench.running.engine import Outcome
     from gahb_bench.running.plan import Plan
 
+
+class _Commands(TyperGroup):
+    """The commands; Ctrl-C ends any of them with one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("interrupted.", err=True)
+            raise typer.Exit(1) from None
+
+
 app = typer.Typer(
     name="gahb_bench",
+    cls=_Commands,
     help="How far is a denoiser from the best that is mathematically possible?",
     no_args_is_help=True,
     add_completion=False,
@@ -84,14 +98,20 @@ def run(
         plan = make_plan(
             split_specs(family) or [], chosen, levels, 128 if images is None else images, 0 if seed is None else seed
         )
-    folder = out or Path("reports/runs") / f"{'-'.join(part.name for part in plan.families)[:40]}-{plan.key[:8]}"
+    default = Path("reports/runs") / f"{'-'.join(part.name for part in plan.families)[:40]}-{plan.key[:8]}"
+    folder = (out or default).absolute()  # a denoiser is foreign code and may change the working folder
     engine.check_device(device)
     if dry_run:
         _print_plan(plan, folder, device)
         return
-    with _Progress("denoising") as progress:
-        outcome = engine.run(plan, folder, device=device, resume=resume, command=_command(), progress=progress)
-    _write_report(outcome)
+    try:
+        with _Progress("denoising") as progress:
+            outcome = engine.run(plan, folder, device=device, resume=resume, command=_command(), progress=progress)
+        _write_report(outcome)
+    except KeyboardInterrupt:
+        kept = sum((folder / "parts" / f"{cell.key}.npz").exists() for cell in plan.cells())
+        typer.echo(f"interrupted: {kept} finished cells are kept; the same command goes on from them.", err=True)
+        raise typer.Exit(1) from None
     _print_outcome(outcome)
     if outcome.failures:
         raise typer.Exit(1)

@@ -24,6 +24,36 @@ class StoreError(GahbError, OSError):
     """A run folder cannot be used: unwritable, locked, or holding another plan's run."""
 
 
+def printable(value: object, limit: int = 500) -> str:
+    r"""Any value as text on one line in which nothing is invisible: what cannot be printed is written as escapes.
+
+    Foreign code decides what its errors say, so the text may be endless, move the cursor, or fail to be made.
+
+    >>> print(printable("a\nb\x1b[31m"))
+    a\nb\x1b[31m
+    >>> printable("x" * 10**6, limit=5)
+    'xxxx…'
+    """
+    try:
+        text = str(value)[: limit + 1]
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        text = f"(no text: making it raised {type(error).__name__})"
+    shown = "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def reason_of(error: BaseException) -> str:
+    """What went wrong, on one line: our own errors explain themselves, others are named by their type.
+
+    >>> reason_of(ValueError("boom")), reason_of(SystemExit(0))
+    ('ValueError: boom', 'SystemExit: 0')
+    """
+    text = printable(error)
+    return text if isinstance(error, GahbError) else printable(f"{type(error).__name__}: {text}")
+
+
 def unknown(what: str, given: str, known: Iterable[str]) -> UsageError:
     """The error for an unknown name: lists the known ones and the nearest.
 

@@ -6,7 +6,7 @@ from gahb_bench.reporting import figures, html, markdown
 from gahb_bench.reporting.content import content
 from gahb_bench.reporting.folder import read
 from gahb_bench.reporting.gallery import galleries
-from gahb_bench.running.store import write_atomically
+from gahb_bench.running.store import explained, write_atomically
 
 
 def write_report(folder: Path) -> None:
@@ -24,7 +24,7 @@ def write_report(folder: Path) -> None:
     Raises
     ------
     StoreError
-        If the folder holds no run, or a file of it cannot be read.
+        If the folder holds no run, a file of it cannot be read, or the folder cannot be written.
     """
     run = read(folder)
     worked_out = content(run)
@@ -34,4 +34,5 @@ def write_report(folder: Path) -> None:
         "curves.png": figures.png(worked_out),
     }
     for name, data in made.items():
-        write_atomically(folder / name, lambda file, data=data: file.write(data))
+        with explained(folder):
+            write_atomically(folder / name, lambda file, data=data: file.write(data))

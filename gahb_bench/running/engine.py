@@ -90,7 +90,10 @@ def run(
             "started": started.isoformat(timespec="seconds"),
             "environment": environment(device),
         }
-        store.write_manifest({**manifest, "status": "partial", "finished": None, "seconds": None, "failures": []})
+        # Where nothing is left to compute, the record of when and where it was computed stays as it is.
+        finished_before = len(found) == len(cells) and store.is_complete()
+        if not finished_before:
+            store.write_manifest({**manifest, "status": "partial", "finished": None, "seconds": None, "failures": []})
         resumed, done = len(found), len(found)
         progress(done, len(cells))
         for cell, evaluation in executor(
@@ -107,9 +110,10 @@ def run(
         seconds = round(time.perf_counter() - clock, 3)
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         status = "partial" if failures else "complete"
-        store.write_manifest(
-            {**manifest, "status": status, "finished": finished, "seconds": seconds, "failures": failures}
-        )
+        if not finished_before:
+            store.write_manifest(
+                {**manifest, "status": status, "finished": finished, "seconds": seconds, "failures": failures}
+            )
     return Outcome(folder, scores, table, resumed, tuple(store.damaged), failures)
 
 

@@ -11,12 +11,10 @@ Every file is written under a temporary name, flushed to disk and renamed, so th
 import io
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, get_args
 
 import filelock
 import numpy as np
@@ -24,7 +22,8 @@ import pandas as pd
 
 from gahb_bench.errors import StoreError
 from gahb_bench.running.plan import Cell, Plan
-from gahb_bench.scoring.score import Evaluation
+from gahb_bench.scoring.score import SHOWN, Evaluation
+from gahb_bench.types import Knows
 
 SCHEMA = 1
 _ROW_COLUMNS = ("image", "mse", "seconds")
@@ -47,8 +46,8 @@ class RunFolder:
     @contextmanager
     def held(self) -> Iterator["RunFolder"]:
         """The folder, made if need be and locked against other processes."""
-        with _explained(self.path):
-            self._parts.mkdir(parents=True, exist_ok=True)
+        with explained(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(self.path / ".lock")
             try:
                 lock.acquire(timeout=0)
@@ -58,6 +57,8 @@ class RunFolder:
                 ) from None
         try:
             self._refuse_another_plan()
+            with explained(self.path):
+                self._parts.mkdir(exist_ok=True)
             yield self
         finally:
             lock.release()
@@ -74,12 +75,15 @@ class RunFolder:
         self._write(self._part(cell), content.getvalue())
 
     def load_part(self, cell: Cell) -> Evaluation | None:
-        """A finished cell, or None if there is none; a part that cannot be read counts as none, and is noted."""
-        part = _read_part(self._part(cell))
+        """A finished cell, or None if there is none; a damaged part counts as none: it is noted and removed."""
+        path = self._part(cell)
+        part = _read_part(path, cell.images)
         if part is None:
             return None
-        if not {"knows", "shown", *_ROW_COLUMNS} <= set(part):
-            self.damaged.append(self._part(cell))
+        if not part:
+            self.damaged.append(path)
+            with explained(self.path):
+                path.unlink()
             return None
         columns = {name: part[name] for name in _ROW_COLUMNS}
         addresses = {"family": cell.family, "denoiser": cell.denoiser, "knows": str(part["knows"]), "sigma": cell.sigma}
@@ -90,9 +94,14 @@ class RunFolder:
 
     def forget(self) -> None:
         """Remove this plan's finished parts (``--no-resume``)."""
-        with _explained(self.path):
+        with explained(self.path):
             for cell in self.plan.cells():
                 self._part(cell).unlink(missing_ok=True)
+
+    def is_complete(self) -> bool:
+        """Whether run.json says that this plan was once done to its end."""
+        path = self.path / "run.json"
+        return path.exists() and json.loads(path.read_text(encoding="utf-8")).get("status") == "complete"
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Write run.json."""
@@ -100,17 +109,22 @@ class RunFolder:
         self._write(self.path / "run.json", (json.dumps(content, indent=2) + "\n").encode())
 
     def write_tables(self, scores: pd.DataFrame, curves: pd.DataFrame) -> None:
-        """Write scores.parquet and curves.csv."""
+        """Write scores.parquet and curves.csv, unless they are there already with just this content."""
         content = io.BytesIO()
         scores.to_parquet(content, index=False)
-        self._write(self.path / "scores.parquet", content.getvalue())
-        self._write(self.path / "curves.csv", curves.to_csv(index=False).encode())
+        tables = {"scores.parquet": content.getvalue(), "curves.csv": curves.to_csv(index=False).encode()}
+        for name, table in tables.items():
+            path = self.path / name
+            with explained(self.path):
+                same = path.is_file() and path.read_bytes() == table
+            if not same:
+                self._write(path, table)
 
     def _part(self, cell: Cell) -> Path:
         return self._parts / f"{cell.key}.npz"
 
     def _write(self, path: Path, content: bytes) -> None:
-        with _explained(self.path):
+        with explained(self.path):
             write_atomically(path, lambda file: file.write(content))
 
     def _refuse_another_plan(self) -> None:
@@ -119,7 +133,7 @@ class RunFolder:
             return
         try:
             key = json.loads(path.read_text(encoding="utf-8"))["plan_key"]
-        except (ValueError, KeyError, TypeError):
+        except Exception:  # a folder, unreadable, not JSON, not a manifest: whatever it is, it is not ours
             raise StoreError(
                 f"{path} cannot be read: it is not a run's manifest. Give --out another folder, or remove it."
             ) from None
@@ -155,25 +169,41 @@ def estimates(folder: Path) -> dict[tuple[str, str, float], np.ndarray]:
             names = family["spec"], denoiser["spec"]
             for sigma in plan["sigmas"]:
                 cell = Cell(*names, denoiser["digest"], sigma, plan["images"], plan["seed"], plan["split"])
-                part = _read_part(folder / "parts" / f"{cell.key}.npz")
+                part = _read_part(folder / "parts" / f"{cell.key}.npz", cell.images)
                 if part:
                     found[*names, sigma] = part["shown"]
     return found
 
 
-def _read_part(path: Path) -> dict[str, np.ndarray] | None:
-    """The arrays of a part; empty if it cannot be read, None if it is not there."""
+def _read_part(path: Path, images: int) -> dict[str, np.ndarray] | None:
+    """The arrays of a part; empty if it is damaged in any way, None if it is not there."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as part:
-            return {name: part[name] for name in part.files}
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
+            part = {name: content[name] for name in content.files}
+        return part if _is_whole(part, images) else {}
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
+    except Exception:  # a damaged file can make its readers raise anything
         return {}
 
 
+def _is_whole(part: dict[str, np.ndarray], images: int) -> bool:
+    """Whether a part holds what `RunFolder.save_part` writes: each image's finite error, and first estimates."""
+    shown = part["shown"]
+    return bool(
+        str(part["knows"]) in get_args(Knows)
+        and all(part[name].shape == (images,) for name in _ROW_COLUMNS)
+        and np.array_equal(part["image"], np.arange(images))
+        and all(part[name].dtype == np.float64 and np.isfinite(part[name]).all() for name in ("mse", "seconds"))
+        and (part["mse"] >= 0).all()
+        and shown.ndim == 4
+        and shown.dtype == np.float32
+        and len(shown) == min(SHOWN, images)
+    )
+
+
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Operating-system errors as a sentence that says what to do."""
     try:
         yield

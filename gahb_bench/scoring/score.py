@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gahb_bench import catalog
 from gahb_bench.denoisers.base import Denoiser
-from gahb_bench.errors import DenoiserError, GahbError, UsageError
+from gahb_bench.errors import DenoiserError, UsageError, reason_of
 from gahb_bench.families.base import Family
 from gahb_bench.noise import scale_noise, unit_noise
 from gahb_bench.types import Batch, Images, check_sigmas
@@ -90,19 +90,19 @@ def evaluate(denoiser: Denoiser, batch: Batch, z: Images, sigma: float) -> Evalu
         began = time.perf_counter()
         try:
             with torch.no_grad():
-                x_hat = check_estimate(denoiser.given(part)(y, sigma), y, denoiser.spec)
-                error = (x_hat.double() - part.images.double()).square().mean(dim=(1, 2, 3))
-        except (KeyboardInterrupt, SystemExit):
+                x_hat = check_estimate(denoiser.given(part)(y, sigma), y, denoiser.spec).detach()
+                error = (x_hat.double() - part.images.double()).square().mean(dim=(1, 2, 3)).cpu().numpy()
+                kept = x_hat[: max(SHOWN - start, 0)].float().cpu().numpy()
+        except KeyboardInterrupt:
             raise
-        except Exception as problem:  # a denoiser is foreign code: whatever it raises is a result to record
-            reason = str(problem) if isinstance(problem, GahbError) else f"{type(problem).__name__}: {problem}"
-            reasons[start : chosen.stop] = [reason] * len(chosen)
+        except BaseException as problem:  # a denoiser is foreign code: whatever it raises is a result to record
+            reasons[start : chosen.stop] = [reason_of(problem)] * len(chosen)
             continue
-        mse[start : chosen.stop] = error.cpu().numpy()
+        mse[start : chosen.stop] = error
         seconds[start : chosen.stop] = (time.perf_counter() - began) / len(chosen)
-        for position in np.flatnonzero(~np.isfinite(mse[start : chosen.stop])) + start:
-            reasons[position], mse[position] = f"{denoiser.spec} returned NaN or infinity.", np.nan
-        shown.extend(x_hat[: max(SHOWN - start, 0)].float().cpu().numpy())
+        for position in np.flatnonzero(~np.isfinite(error)) + start:
+            reasons[position], mse[position] = _why_not_finite(denoiser), np.nan
+        shown.extend(kept)
     rows = pd.DataFrame(
         {
             "family": batch.family,
@@ -121,11 +121,20 @@ def evaluate(denoiser: Denoiser, batch: Batch, z: Images, sigma: float) -> Evalu
 
 
 def check_estimate(x_hat: Any, y: Tensor, name: str) -> Tensor:
-    """Refuse an estimate that is not a tensor of the shape of ``y``."""
+    """Refuse an estimate that is not a floating-point tensor of the shape of ``y``."""
     if not isinstance(x_hat, Tensor) or x_hat.shape != y.shape:
         got = tuple(x_hat.shape) if isinstance(x_hat, Tensor) else type(x_hat).__name__
         raise DenoiserError(f"{name} returned {got}, but an estimate has the shape of its input, {tuple(y.shape)}.")
+    if not x_hat.is_floating_point():
+        raise DenoiserError(f"{name} returned {x_hat.dtype}, but an estimate is floating point, like its input.")
     return x_hat
+
+
+def _why_not_finite(denoiser: Denoiser) -> str:
+    """The reason of an image whose estimate is not finite: the denoiser's own, where it states one."""
+    if denoiser.nan_reason == Denoiser.nan_reason:
+        return f"{denoiser.spec} returned NaN or infinity."
+    return f"{denoiser.spec}: {denoiser.nan_reason}."
 
 
 def check_images(images: int) -> None:

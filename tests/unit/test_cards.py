@@ -44,3 +44,19 @@ def test_what_is_not_a_card_is_refused(tmp_path, text, message):
 def test_an_unknown_card_lists_the_shipped_ones():
     with pytest.raises(UsageError, match="calpha-1-64"):
         load_card("calpha-9-64")
+
+
+def test_a_path_that_is_not_there_is_not_the_shipped_card(tmp_path):
+    for path in ("/no/such/path/calpha-2-64.toml", tmp_path / "calpha-2-64.toml", "./calpha-2-64"):
+        with pytest.raises(UsageError, match="there is no card"):
+            load_card(path)
+    assert load_card("calpha-2-64.toml") == load_card("calpha-2-64")
+
+
+@pytest.mark.parametrize("field", ["mean", "pixels"])
+def test_nan_in_a_fingerprint_fails(field):
+    card = load_card("calpha-2-64")
+    value = [(0, 0, 0, float("nan")), *card.fingerprint.pixels[1:]] if field == "pixels" else float("nan")
+    spoilt = card.model_copy(update={"fingerprint": card.fingerprint.model_copy(update={field: value})})
+    with pytest.raises(UsageError, match=field):
+        spoilt.check()

@@ -32,7 +32,7 @@ SMALL = ("run", "--family", "calpha:size=16", "--images", "6", "--sigmas", "0.1,
 
 def test_run_writes_its_folder(run, tmp_path):
     code, out, err = run(*SMALL, "--denoisers", "mmse,wavelet:rule=soft,shifts=all", "--out", tmp_path / "r")
-    assert code == 0
+    assert code == 0, err
     assert "wavelet:rule=soft,shifts=all" in out
     assert err == ""
     names = {path.name for path in (tmp_path / "r").iterdir()}
@@ -107,6 +107,57 @@ def test_debug_shows_the_traceback(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gahb_bench", "--debug", "run", "--family", "calfa"])
     with pytest.raises(ValueError, match="calfa"):
         entry.main()
+
+
+@pytest.mark.parametrize("position", [0, 1, 3])
+def test_debug_may_stand_anywhere(monkeypatch, position):
+    words = ["run", "--family", "calfa"]
+    monkeypatch.setattr(sys, "argv", ["gahb_bench", *words[:position], "--debug", *words[position:]])
+    with pytest.raises(ValueError, match="calfa"):
+        entry.main()
+
+
+@pytest.mark.parametrize("error", [MemoryError("16 GiB\nmore"), ZeroDivisionError("division by zero")])
+def test_the_unexpected_ends_with_one_line(run, monkeypatch, error):
+    from gahb_bench import catalog
+
+    def broken(kind):
+        raise error
+
+    monkeypatch.setattr(catalog, "entries", broken)
+    code, _, err = run("list")
+    assert code == 1
+    assert err.startswith(f"error: unexpected {type(error).__name__}: ")
+    assert err.endswith("(run with --debug for the traceback)\n")
+    assert err.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", ["gahb_bench", "list", "--debug"])
+    with pytest.raises(type(error)):
+        entry.main()
+
+
+def test_ctrl_c_ends_with_one_line_and_keeps_what_is_finished(run, monkeypatch, tmp_path):
+    (tmp_path / "mine_stops.py").write_text(
+        "def d(y, sigma):\n    if sigma > 0.5:\n        raise KeyboardInterrupt\n    return y\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(*SMALL, "--denoisers", "identity,mine_stops:d", "--out", "r")
+    assert code == 1
+    assert err == "interrupted: 3 finished cells are kept; the same command goes on from them.\n"
+    from gahb_bench import catalog
+
+    def interrupted(kind):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(catalog, "entries", interrupted)
+    code, _, err = run("list")
+    assert (code, err) == (1, "interrupted.\n")
+
+
+def test_a_denoiser_may_change_the_working_folder(run, monkeypatch, tmp_path):
+    (tmp_path / "mine_moves.py").write_text("import os\ndef d(y, sigma):\n    os.chdir('/')\n    return y\n")
+    monkeypatch.chdir(tmp_path)
+    assert run(*SMALL, "--denoisers", "mine_moves:d", "--out", "r")[0] == 0
+    assert (tmp_path / "r" / "report.html").exists()
 
 
 def test_list_names_everything_with_parameters_and_sources(run):

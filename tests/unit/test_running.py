@@ -1,4 +1,5 @@
 import errno
+import io
 import json
 import os
 import signal
@@ -134,6 +135,80 @@ def test_a_damaged_part_is_computed_again(tmp_path, damage):
     assert _same_scores(tmp_path / "a", tmp_path / "b")
 
 
+def _spoil(**changes):
+    """Damage that leaves a part readable: some of its arrays are not what they should be."""
+
+    def damage(path):
+        with np.load(path) as part:
+            arrays = {name: part[name] for name in part.files}
+        np.savez_compressed(path, **arrays | {name: change(arrays[name]) for name, change in changes.items()})
+
+    return damage
+
+
+def _plain_array():
+    np.save(content := io.BytesIO(), np.ones(3))
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _spoil(mse=lambda a: a[1:]),
+        _spoil(mse=lambda a: np.full_like(a, np.nan)),
+        _spoil(mse=lambda a: -a),
+        _spoil(mse=lambda a: a.astype("U")),
+        _spoil(image=lambda a: a + 1),
+        _spoil(seconds=lambda a: a[:, None]),
+        _spoil(knows=lambda a: np.array("everything")),
+        _spoil(shown=lambda a: a[0]),
+        _spoil(shown=lambda a: a.astype(complex)),
+        lambda path: path.write_bytes(np.random.default_rng(0).bytes(500)),
+        lambda path: path.write_bytes(_plain_array()),
+    ],
+)
+def test_a_part_of_the_wrong_content_is_computed_again(tmp_path, damage):
+    plan = _plan(denoisers=["mmse", "identity"])
+    clean = engine.run(plan, tmp_path).scores.drop(columns="seconds")
+    part = sorted((tmp_path / "parts").glob("*.npz"))[1]
+    damage(part)
+    assert len(store.estimates(tmp_path)) == 3
+    outcome = engine.run(plan, tmp_path)
+    assert (outcome.resumed, outcome.damaged) == (3, (part,))
+    assert outcome.scores.drop(columns="seconds").equals(clean)
+    assert len(store.estimates(tmp_path)) == 4
+
+
+def test_a_finished_run_keeps_its_record(tmp_path, monkeypatch):
+    engine.run(_plan(), tmp_path, command="the first")
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr(engine, "environment", lambda device: {"machine": "another"})
+    assert engine.run(_plan(), tmp_path, command="the second").resumed == 6
+    after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+    (tmp_path / "curves.csv").unlink()
+    engine.run(_plan(), tmp_path)
+    assert (tmp_path / "curves.csv").read_bytes() == before[tmp_path / "curves.csv"][0]
+
+
+def test_changed_code_is_computed_again(tmp_path):
+    """A helper beside the user's module changes between two commands: nothing stored is used."""
+    command = [sys.executable, "-m", "gahb_bench", "run", "--family", "calpha:size=16", "--images", "2"]
+    command += ["--denoisers", "mine_code:d", "--sigmas", "0.1", "--out"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *(p for p in sys.path if p)])}
+    (tmp_path / "mine_code.py").write_text("from mine_helper import h\ndef d(y, sigma):\n    return h(y)\n")
+    means, folders = [], []
+    for gain, folder in ((0.5, "a"), (0.625, "b")):
+        (tmp_path / "mine_helper.py").write_text(f"def h(y):\n    return {gain} * y\n")
+        subprocess.run([*command, tmp_path / folder], check=True, env=environment, capture_output=True)
+        folders.append(json.loads((tmp_path / folder / "run.json").read_text()))
+        means.append(pd.read_parquet(tmp_path / folder / "scores.parquet")["mse"].mean())
+    assert folders[0]["plan_key"] != folders[1]["plan_key"]
+    assert means[0] != means[1]
+    again = subprocess.run([*command, tmp_path / "b"], check=True, env=environment, capture_output=True)
+    assert b"1 finished cells were found" in again.stdout
+
+
 def test_failures_are_recorded_and_tried_again(tmp_path, monkeypatch):
     flag = tmp_path / "flag"
     (tmp_path / "flaky_module.py").write_text(MODULE.format(flag=str(flag)))
@@ -186,6 +261,26 @@ def test_a_foreign_manifest_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("[1]")
     with pytest.raises(StoreError, match="not a run's manifest"):
         engine.run(_plan(), tmp_path)
+
+
+@pytest.mark.parametrize("text", [None, "[" * 100_000, "\x00"])
+def test_what_stands_in_the_place_of_a_manifest_is_refused(tmp_path, text):
+    if text is None:
+        (tmp_path / "run.json").mkdir()
+    else:
+        (tmp_path / "run.json").write_text(text)
+    with pytest.raises(StoreError, match="not a run's manifest"):
+        engine.run(_plan(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"], "a refused run leaves nothing behind"
+
+
+def test_a_report_that_cannot_be_written(tmp_path, monkeypatch):
+    from gahb_bench.reporting import report
+
+    engine.run(_plan(denoisers=["identity"], sigmas=[0.1]), tmp_path)
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(StoreError, match=r"cannot write to the run folder.*Give --out a folder"):
+        report.write_report(tmp_path)
 
 
 def test_noise_levels_as_written():

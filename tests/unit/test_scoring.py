@@ -1,3 +1,6 @@
+import functools
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -214,3 +217,169 @@ def test_assert_near_optimal():
         gb.testing.assert_near_optimal(wrong_shape, FAMILY, [0.1], images=16)
     with pytest.raises(UsageError, match=r"no exact optimum|not known"):
         gb.testing.assert_near_optimal(halve, "calpha:law=uniform", [0.1], images=4)
+
+
+class HostileError(Exception):
+    def __str__(self):
+        raise ValueError("no text for you")
+
+
+def raises(error):
+    def denoiser(y, sigma):
+        raise error
+
+    return denoiser
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (SystemExit(0), "SystemExit: 0"),
+        (GeneratorExit(), "GeneratorExit: "),
+        (HostileError(), "HostileError: (no text: making it raised ValueError)"),
+        (RuntimeError("a\n\x1b[31mb\ud800"), r"RuntimeError: a\n\x1b[31mb\ud800"),
+        (RuntimeError("x" * 10**6), "RuntimeError: " + "x" * 485 + "…"),
+        (gb.errors.DenoiserError("\x07"), r"\x07"),
+    ],
+)
+def test_whatever_a_denoiser_raises_is_recorded_on_one_printable_line(error, reason):
+    table = gb.score(FAMILY, [raises(error), "identity"], [0.1], images=2)
+    assert list(table["status"]) == ["failed", "failed", "ok", "ok"]
+    assert table["reason"].iloc[0] == reason
+    assert reason.isprintable()
+    assert len(reason) <= 500
+
+
+def test_ctrl_c_alone_passes_through():
+    with pytest.raises(KeyboardInterrupt):
+        gb.score(FAMILY, [raises(KeyboardInterrupt())], [0.1], images=2)
+
+
+def test_an_estimate_with_a_gradient_is_scored():
+    def attached(y, sigma):
+        with torch.enable_grad():
+            return y * torch.ones(1, requires_grad=True)
+
+    table = gb.score(FAMILY, [attached, "identity"], [0.1], images=2)
+    assert table["status"].eq("ok").all()
+    assert table["mse"].iloc[0] == table["mse"].iloc[2]
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int32, torch.bool])
+def test_estimates_that_are_not_real_numbers_are_refused(dtype):
+    table = gb.score(FAMILY, [lambda y, sigma: y.to(dtype)], [0.1], images=2)
+    assert table["status"].eq("failed").all()
+    assert table["reason"].str.contains(f"returned {dtype}, but an estimate is floating point", regex=False).all()
+
+
+def test_a_denoisers_own_reason_for_nan_is_given(monkeypatch):
+    from gahb_bench.denoisers.identity import Identity
+
+    monkeypatch.setattr(Identity, "estimate", lambda self, y, sigma: y * float("nan"))
+    monkeypatch.setattr(Identity, "nan_reason", "the certificate does not hold")
+    table = gb.score(FAMILY, ["identity"], [0.1], images=1)
+    assert table["reason"].iloc[0] == "identity: the certificate does not hold."
+
+
+def _module(folder, text, name="mine"):
+    """A module loaded from a file, as a fresh process would load it."""
+    import importlib.util
+
+    path = folder / f"{name}.py"
+    path.write_text(text)
+    made = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(made)
+    sys.modules[name] = module
+    exec(compile(text, path, "exec"), module.__dict__)
+    return module
+
+
+FUNCTION = "GAIN = 0.5\ndef helper(y):\n    return GAIN * y\ndef d(y, sigma):\n    return helper(y)\n"
+INSTANCE = "class D:\n    gain = 0.5\n    def __call__(self, y, sigma):\n        return self.gain * y\nd = D()\n"
+NETWORK = (
+    "import torch\nclass N(torch.nn.Module):\n    def forward(self, y, sigma):\n        return y * 0.5\n"
+    "def wrapper(net):\n    return lambda y, sigma: net(y, sigma)\nd = N()\n"
+)
+PARTIAL = "import functools\ndef f(y, sigma, gain):\n    return gain * y\nd = functools.partial(f, gain=0.5)\n"
+
+
+@pytest.mark.parametrize("text", [FUNCTION, INSTANCE, NETWORK, PARTIAL])
+def test_the_digest_follows_the_users_code(tmp_path, monkeypatch, text):
+    monkeypatch.setitem(sys.modules, "mine", None)
+    (tmp_path / "beside.py").write_text("a = 1\n")
+    first = gb.denoiser(_module(tmp_path, text).d).digest
+    assert gb.denoiser(_module(tmp_path, text).d).digest == first, "the same code has the same digest"
+    assert gb.denoiser(_module(tmp_path, text.replace("0.5", "0.6")).d).digest != first
+    _module(tmp_path, text)
+    (tmp_path / "beside.py").write_text("a = 2\n")
+    assert gb.denoiser(_module(tmp_path, text).d).digest != first, "a module beside it changed"
+
+
+def test_the_digest_follows_what_a_callable_holds():
+    class Holder:
+        def __init__(self, **held):
+            self.__dict__.update(held)
+
+        def __call__(self, y, sigma):
+            return y
+
+    def closed(gain):
+        return lambda y, sigma: gain * y
+
+    def digest(call):
+        return gb.denoiser(call).digest
+
+    big = np.arange(10000.0)
+    other = big.copy()
+    other[5000] = 0
+    pairs = [
+        (Holder(gain=1), Holder(gain=2)),
+        (Holder(table=big), Holder(table=other)),
+        (Holder(deep={"w": [torch.zeros(3)]}), Holder(deep={"w": [torch.ones(3)]})),
+        (Holder(net=Shrink()), Holder(net=Shrink().requires_grad_(False).double())),
+        (closed(1), closed(2)),
+        (functools.partial(halve, sigma=1), functools.partial(halve, sigma=2)),
+        (Holder(gain=1).__call__, Holder(gain=2).__call__),
+        (torch.nn.Sequential(torch.nn.LeakyReLU(0.1)), torch.nn.Sequential(torch.nn.LeakyReLU(0.2))),
+    ]
+    for one, two in pairs:
+        assert digest(one) == digest(one)
+        assert digest(one) != digest(two)
+    assert digest(Holder(other=object())) == digest(Holder(other=object())), "addresses do not count"
+
+
+def test_code_that_cannot_be_found_is_never_taken_for_stored_code():
+    space = {"__name__": "nowhere"}
+    exec("def d(y, sigma):\n    return y\nclass C:\n    def __call__(self, y, sigma):\n        return y\n", space)
+    for call in (space["d"], space["C"](), torch.sub):
+        assert gb.denoiser(call).digest != gb.denoiser(call).digest
+
+
+@pytest.mark.parametrize("name", ["mmse", "identity", "wavelet:rule=hard"])
+def test_a_name_of_the_catalogue_is_refused(name):
+    def mine(y, sigma):
+        return y
+
+    mine.__name__ = name
+    with pytest.raises(UsageError, match=f"a denoiser of your own cannot be called '{name}'.*rename it"):
+        gb.denoiser(mine)
+
+
+def test_denoisers_named_by_module(tmp_path, monkeypatch):
+    (tmp_path / "mine_named.py").write_text(
+        "import gahb_bench as gb\nfrom gahb_bench.denoisers.base import Denoiser\n"
+        "d = gb.denoiser('wavelet:rule=hard')\nu = gb.denoiser(lambda y, sigma: y)\n"
+        "class Own(Denoiser):\n    name = 'own'\n    def estimate(self, y, sigma):\n        return y\n"
+        "own = Own()\n"
+    )
+    (tmp_path / "mine_exit.py").write_text("raise SystemExit('\\x1b[2Jbye')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import mine_named  # pyright: ignore[reportMissingImports]
+
+    assert gb.denoiser("mine_named:d") is mine_named.d
+    for name in ("u", "own"):
+        assert gb.denoiser(f"mine_named:{name}").spec == f"mine_named:{name}"
+    own = gb.score(FAMILY, ["mine_named:own", "identity"], [0.1], images=1)["mse"]
+    assert own[0] == own[1]
+    with pytest.raises(UsageError, match=r"cannot load the denoiser 'mine_exit:d': SystemExit: \\x1b\[2Jbye\."):
+        gb.denoiser("mine_exit:d")
