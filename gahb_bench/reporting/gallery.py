@@ -88,7 +88,7 @@ def _inferred(
     section: Section, batch: Batch, sigma: float, windows: list[tuple[float, float]]
 ) -> list[dict[str, Any] | None]:
     """What the optimum infers of each image, where it says so: its outline on the noisy one, and where it is unsure."""
-    oracle = None if section.attaining is None else catalog.denoiser(section.attaining.spec, section.family)
+    oracle: Any = None if section.attaining is None else catalog.denoiser(section.attaining.spec, section.family)
     if not (hasattr(oracle, "outline") and hasattr(oracle, "variance_map")):
         return [None] * len(batch)
     y = add_noise(batch, sigma)
