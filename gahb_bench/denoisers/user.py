@@ -173,7 +173,7 @@ class _Content:
     def __init__(self) -> None:
         self.sourced = True
         self._hash = hashlib.sha256()
-        self._seen: set[int] = set()
+        self._seen: dict[int, Any] = {}  # kept, so that no other object gets the same id
         self._folders: set[Path] = set()
 
     def digest(self) -> str:
@@ -199,7 +199,7 @@ class _Content:
             return
         if id(value) in self._seen or depth > _DEPTH:
             return
-        self._seen.add(id(value))
+        self._seen[id(value)] = value
         if isinstance(value, dict):
             for key, held in value.items():
                 self._repr(key)
@@ -208,6 +208,8 @@ class _Content:
             self.text(f"{type(value).__name__} {len(value)}")
             for held in value:
                 self.add(held, depth + 1)
+        elif isinstance(value, set | frozenset):  # whose order differs from process to process
+            self.text(f"set {sorted(_ADDRESS.sub('', repr(held)) for held in value)}")
         elif isinstance(value, functools.partial):
             self.text("partial")
             self.add((value.func, value.args, value.keywords), depth)
@@ -261,7 +263,9 @@ class _Content:
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
                 self._code(constant)
-            elif not isinstance(constant, frozenset):  # whose order differs from process to process
+            elif isinstance(constant, frozenset):
+                self.text(f"set {sorted(map(repr, constant))}")
+            else:
                 self._repr(constant)
 
     def _repr(self, value: object) -> None:

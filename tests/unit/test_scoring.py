@@ -1,4 +1,6 @@
 import functools
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -345,7 +347,30 @@ def test_the_digest_follows_what_a_callable_holds():
     for one, two in pairs:
         assert digest(one) == digest(one)
         assert digest(one) != digest(two)
+    same = [Holder(a=[{"k": (i, [i])} for i in range(50)], net=Shrink()) for _ in range(2)]
+    assert digest(same[0]) == digest(same[1]), "no part is left out by chance"
+    assert digest(Holder(s={"a", "b"})) != digest(Holder(s={"a", "c"}))
     assert digest(Holder(other=object())) == digest(Holder(other=object())), "addresses do not count"
+
+
+def test_the_digest_is_the_same_in_every_process(tmp_path):
+    (tmp_path / "mine_sets.py").write_text(
+        "import torch\nclass N(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.names = {'a', 'bb', 'ccc', 'dddd'}\n        self.other = object()\n"
+        "    def forward(self, y, sigma):\n        return y if sigma in {'a', 'bb', 'ccc'} else y / 2\nd = N()\n"
+    )
+    code = "import gahb_bench as gb; print(gb.denoiser('mine_sets:d').digest)"
+    path = os.pathsep.join([str(tmp_path), *(p for p in sys.path if p)])
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
 
 
 def test_code_that_cannot_be_found_is_never_taken_for_stored_code():
