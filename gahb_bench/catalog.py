@@ -109,7 +109,7 @@ def denoiser(spec: "str | Denoiser | Callable[..., Any]", family: "str | Family 
     if not isinstance(spec, str):
         return UserDenoiser.wrap(spec)
     if UserDenoiser.is_path(spec):
-        return UserDenoiser.load(spec)
+        return denoiser(UserDenoiser.load(spec), law)
     parsed = specs.parse(spec)
     entry = _find("denoiser", denoiser_entries(law.name if law else None), parsed.name)
     made: Denoiser = entry.load().from_parameters(dict(parsed.parameters))

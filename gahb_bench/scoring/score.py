@@ -15,7 +15,7 @@ from gahb_bench.denoisers.base import Denoiser
 from gahb_bench.errors import DenoiserError, UsageError, reason_of
 from gahb_bench.families.base import Family
 from gahb_bench.noise import scale_noise, unit_noise
-from gahb_bench.types import Batch, Images, check_sigmas
+from gahb_bench.types import Batch, Images, check_scored_sigmas
 
 COLUMNS = ["family", "denoiser", "knows", "sigma", "image", "mse", "status", "reason", "seconds"]
 SHOWN = 4  # how many images' estimates are kept for galleries
@@ -72,7 +72,7 @@ def score(
     refuse_duplicates([denoiser.spec for denoiser in made])
     batch = law.sample(range(images), seed=seed, split="test", device=device)
     z = unit_noise(batch)
-    parts = [evaluate(denoiser, batch, z, float(s)).rows for denoiser in made for s in check_sigmas(sigmas)]
+    parts = [evaluate(denoiser, batch, z, float(s)).rows for denoiser in made for s in check_scored_sigmas(sigmas)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 
