@@ -8,11 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahb_bench import noise, rng
+from gahb_bench import noise
 from gahb_bench.denoisers.base import Denoiser
 from gahb_bench.errors import UsageError
 from gahb_bench.families.base import Family
-from gahb_bench.families.disks import Disks, render
+from gahb_bench.families.disks import Disks
 from gahb_bench.oracles import disks_reference
 from gahb_bench.oracles.base import InformedOracle, PosteriorMean
 from gahb_bench.oracles.disks_grid import grid
@@ -20,9 +20,8 @@ from gahb_bench.oracles.disks_manifold import SMALLEST_SIGMA, manifold
 from gahb_bench.oracles.disks_posterior import TOLERANCE, solve
 from gahb_bench.oracles.disks_projection import project
 from gahb_bench.oracles.disks_quadrature import Likelihood, Moments, Request
+from gahb_bench.oracles.disks_sampling import DRAWS, importance_sampling
 from gahb_bench.types import Check, FloatArray, Images, PerImage, Posterior, Reference, per_image_sigma
-
-_DRAWS = 200_000  # of the importance sampler
 
 
 def reference(family: Disks, sigmas: FloatArray) -> Reference:
@@ -82,10 +81,10 @@ def independent_route(family: Disks) -> list[Check]:
     small = family.model_copy(update={"size": 16, "edge": min(family.edge, 2.0)})
     oracle = Mmse.from_parameters({}).bind(small)
     batch = small.sample(range(6), seed=0, split="val")
+    levels = (0.3, 1.0)
+    noisy = [noise.add_noise(batch, sigma).double() for sigma in levels]
     checks = []
-    for sigma in (0.3, 1.0):
-        y = noise.add_noise(batch, sigma).double()
-        mean, sampling = _importance_sampling(small, y, sigma, draws=_DRAWS)
+    for sigma, y, (mean, sampling) in zip(levels, noisy, importance_sampling(small, noisy, levels), strict=True):
         found = oracle.certified(y, sigma)
         variance = found.variance * y[0].numel()
         distance = ((mean - found.mean) ** 2).sum((1, 2, 3)) / variance
@@ -94,36 +93,10 @@ def independent_route(family: Disks) -> list[Check]:
                 identity="posterior mean against importance sampling",
                 value=float(distance.mean()),
                 tolerance=float((6 * sampling / variance + found.error).mean()),
-                detail=f"{small.spec}, sigma {sigma:g}, {len(batch)} images, {_DRAWS:,} draws",
+                detail=f"{small.spec}, sigma {sigma:g}, {len(batch)} images, {DRAWS:,} draws",
             )
         )
     return checks
-
-
-def _importance_sampling(family: Disks, y: Images, sigma: float, draws: int) -> tuple[Images, Tensor]:
-    """Posterior mean by weighting draws from the prior, and its expected squared error ``(n,)``."""
-    low, high = family.bounds.T
-    stream = rng.generator("importance sampling", family.spec)
-    flat = y.flatten(1).numpy()
-    totals = np.zeros((3, len(flat)))
-    means = np.zeros((2, *flat.shape))
-    top = np.full(len(flat), -np.inf)
-    for _ in range(draws // 20_000):
-        theta = low + stream.random((20_000, 5)) * (high - low)
-        x = render(theta, family.size, family.edge).reshape(20_000, -1)
-        log_weight = (flat @ x.T - 0.5 * (x**2).sum(1)) / sigma**2
-        best = np.maximum(top, log_weight.max(1))
-        shrink, weight = np.exp(top - best), np.exp(log_weight - best[:, None])
-        top = best
-        powers = np.stack([weight, weight**2])
-        energy = (x**2).sum(1)
-        scale = np.stack([shrink, shrink**2])
-        totals = totals * np.stack([*scale, scale[1]]) + np.stack([*powers.sum(2), powers[1] @ energy])
-        means = means * scale[:, :, None] + powers @ x
-    mean = means[0] / totals[0][:, None]
-    # sum w^2 |x - mean|^2 / (sum w)^2
-    spread = totals[2] - 2 * (means[1] * mean).sum(1) + totals[1] * (mean**2).sum(1)
-    return torch.from_numpy(mean).reshape(y.shape), torch.from_numpy(spread / totals[0] ** 2)
 
 
 @dataclass(frozen=True)
