@@ -200,7 +200,7 @@ def test_hostile_names_are_harmless_in_the_page(awkward):
         assert words.visible(name) in labels
         assert " ".join(words.visible(name).split()) in found.text
     assert "‮" not in (awkward / "report.html").read_text(encoding="utf-8")
-    assert "RuntimeError: <b>no</b> </script><script>window.harmed = 1</script> at `line` | 3" in found.text
+    assert r"RuntimeError: <b>no</b> </script><script>window.harmed = 1</script>\nat `line` | 3" in found.text
     assert "<i>command</i>" in found.text
 
 
