@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python datasets/reference/make_disks.py [disks.csv]
 
 Each level is 2,048 frozen images. The file is rewritten after every level and finished levels are kept, so the script
-can be killed and run again. About an hour and a half of one core.
+can be killed and run again. About 40 minutes of one core.
 """
 
 import csv
