@@ -133,7 +133,7 @@ def truncated_normal(mean: Tensor, sd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mass = Phi(beta) - Phi(alpha),  E t = (phi(alpha) - phi(beta)) / mass,
         E t^2 = 1 + (alpha phi(alpha) - beta phi(beta)) / mass,  t = (value - mean) / sd
 
-    >>> mass, first, second = truncated_normal(torch.tensor([-50.0]), torch.tensor([1e3]))
+    >>> mass, first, second = truncated_normal(torch.tensor([-50.0]).double(), torch.tensor([1e3]).double())
     >>> round(first.item(), 4), round(second.item(), 4)  # nearly uniform
     (0.5, 0.3333)
     """
