@@ -1,0 +1,9 @@
+"""The command line: parses, calls, prints; one file a command, or a few that belong together.
+
+What a command needs is imported when it runs, so that help is quick.
+"""
+
+from gahb_bench.cli import checks, data, run
+from gahb_bench.cli.app import app
+
+__all__ = ["app", "checks", "data", "run"]

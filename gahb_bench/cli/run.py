@@ -1,0 +1,100 @@
+"""``run``: score denoisers against the best that is possible."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gahb_bench.cli.app import app
+from gahb_bench.cli.options import CardOption, Denoisers, FamilyOption, Images, Seed, Sigmas, command_line, read_card
+from gahb_bench.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from gahb_bench.running.engine import Outcome
+    from gahb_bench.running.plan import Plan
+
+
+@app.command()
+def run(
+    family: FamilyOption = None,
+    card: CardOption = None,
+    denoisers: Denoisers = None,
+    sigmas: Sigmas = None,
+    images: Images = None,
+    seed: Seed = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder; default reports/runs/NAME-KEY.")] = None,
+    device: Annotated[str, typer.Option("--device", help="Where denoisers compute: cpu, cuda, cuda:0.")] = "cpu",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan with an estimate of the work; do nothing.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on from finished cells, or begin again.")
+    ] = True,
+) -> None:
+    """Score denoisers on families of images against the best that is possible; write a table, a figure and a page."""
+    from gahb_bench.running import engine
+    from gahb_bench.running.plan import make_plan, parse_sigmas, split_specs
+
+    levels = parse_sigmas(sigmas) if sigmas is not None else None
+    chosen = split_specs(denoisers)
+    if card is not None:
+        described = read_card(card, given={"--family": family, "--sigmas": sigmas, "--images": images, "--seed": seed})
+        plan = make_plan([described.spec], chosen, described.sigmas, described.images, described.seed, described.split)
+    else:
+        plan = make_plan(
+            split_specs(family) or [], chosen, levels, 128 if images is None else images, 0 if seed is None else seed
+        )
+    default = Path("reports/runs") / f"{'-'.join(part.name for part in plan.families)[:40]}-{plan.key[:8]}"
+    folder = (out or default).absolute()  # a denoiser is foreign code and may change the working folder
+    engine.check_device(device)
+    if dry_run:
+        _print_plan(plan, folder, device)
+        return
+    try:
+        with Progress("denoising") as progress:
+            outcome = engine.run(plan, folder, device=device, resume=resume, command=command_line(), progress=progress)
+        _write_report(outcome)
+    except KeyboardInterrupt:
+        kept = sum((folder / "parts" / f"{cell.key}.npz").exists() for cell in plan.cells())
+        typer.echo(f"interrupted: {kept} finished cells are kept; the same command goes on from them.", err=True)
+        raise typer.Exit(1) from None
+    _print_outcome(outcome)
+    if outcome.failures:
+        raise typer.Exit(1)
+
+
+def _print_plan(plan: "Plan", folder: Path, device: str) -> None:
+    from gahb_bench.running.estimate import estimate
+
+    cells = plan.cells()
+    typer.echo(f"{len(cells)} cells of {plan.images} images (seed {plan.seed}, split {plan.split}) -> {folder}")
+    typer.echo("noise levels: " + ", ".join(f"{sigma:.4g}" for sigma in plan.sigmas) + "\n")
+    typer.echo(f"{'family':<24} {'denoiser':<40} {'knows':<12} {'ms an image':>11} {'seconds':>9}")
+    total = 0.0
+    for row in estimate(plan, device):
+        total += row.seconds
+        cost = f"{1000 * row.seconds_an_image:>11.3g} {row.seconds:>9.2g}" if not row.reason else f"fails: {row.reason}"
+        typer.echo(f"{row.family:<24} {row.denoiser:<40} {row.knows:<12} {cost}")
+    typer.echo(
+        f"\nabout {total:.2g} s of denoising, measured on a few images at the middle noise level; nothing was written."
+    )
+
+
+def _write_report(outcome: "Outcome") -> None:
+    from gahb_bench.reporting.report import write_report
+
+    write_report(outcome.folder)
+
+
+def _print_outcome(outcome: "Outcome") -> None:
+    from gahb_bench.reporting.summary import summary
+
+    for path in outcome.damaged:
+        typer.echo(f"warning: the finished part {path} was damaged and has been computed again.", err=True)
+    for failure in outcome.failures:
+        where = f"{failure['denoiser']} on {failure['family']} at sigma={failure['sigma']:.4g}"
+        typer.echo(f"failed: {where}: {failure['reason']}", err=True)
+    if outcome.resumed:
+        typer.echo(f"{outcome.resumed} finished cells were found and used.")
+    typer.echo(summary(outcome.curves))
+    typer.echo(f"open {outcome.folder / 'report.html'}   (also report.md, curves.png, curves.csv, scores.parquet)")
