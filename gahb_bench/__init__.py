@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gahb_bench import testing
-    from gahb_bench.catalog import denoiser, family
+    from gahb_bench.catalog import denoiser, family, network
     from gahb_bench.noise import add_noise
     from gahb_bench.scoring.curve import curves
     from gahb_bench.scoring.exponent import exponent
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _HOME = {
     "family": "catalog",
     "denoiser": "catalog",
+    "network": "catalog",
     "add_noise": "noise",
     "score": "scoring.score",
     "curves": "scoring.curve",
@@ -36,6 +37,7 @@ __all__ = [
     "denoiser",
     "exponent",
     "family",
+    "network",
     "score",
     "testing",
 ]

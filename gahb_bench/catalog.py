@@ -1,4 +1,4 @@
-"""Finds families, oracles and denoisers by file, lazily.
+"""Finds families, oracles, denoisers and networks by file, lazily.
 
 A plugin is a class with a literal ``name`` in one of the folders below. The folders are read as text (`ast`), so
 listing everything imports nothing; a file is imported when one of its names is asked for. An oracle in a file named
@@ -20,8 +20,9 @@ from gahb_bench.errors import UsageError, unknown
 if TYPE_CHECKING:
     from gahb_bench.denoisers.base import Denoiser
     from gahb_bench.families.base import Family
+    from gahb_bench.networks.base import Network
 
-Kind = Literal["families", "oracles", "denoisers"]
+Kind = Literal["families", "oracles", "denoisers", "networks"]
 _PACKAGE = "gahb_bench"
 
 # What a run shows beside the oracles of a family, unless told otherwise.
@@ -62,6 +63,7 @@ class Entry:
     module: str
     class_name: str
     family: str | None
+    facts: dict[str, tuple[int, int | None]]  # of networks: (parameters, receptive field) by preset
 
     def load(self) -> Any:
         """Import the file and return the class."""
@@ -114,6 +116,20 @@ def denoiser(spec: "str | Denoiser | Callable[..., Any]", family: "str | Family 
     entry = _find("denoiser", denoiser_entries(law.name if law else None), parsed.name)
     made: Denoiser = entry.load().from_parameters(dict(parsed.parameters))
     return made.bind(law) if law is not None else made
+
+
+def network(spec: "str | Network") -> "Network":
+    """The architecture described by a spec: ``gb.network("edm-unet:width=32")``; ``preset=paper`` names a size.
+
+    Raises
+    ------
+    UsageError
+        For an unknown architecture, preset or parameter, or a value that is not allowed.
+    """
+    if not isinstance(spec, str):
+        return spec
+    parsed = specs.parse(spec)
+    return _find("network", entries("networks"), parsed.name).load().from_parameters(dict(parsed.parameters))
 
 
 def denoiser_entries(family: str | None) -> tuple[Entry, ...]:
@@ -173,6 +189,7 @@ def _read(kind: Kind, path: Path) -> list[Entry]:
                     module=f"{_PACKAGE}.{kind}.{path.stem}",
                     class_name=node.name,
                     family=owner,
+                    facts=literals.get("facts", {}),
                 )
             )
     return found

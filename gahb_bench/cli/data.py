@@ -12,9 +12,9 @@ from gahb_bench.errors import UsageError
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="families, oracles, denoisers, or all.")] = "all",
+    what: Annotated[str, typer.Argument(help="families, oracles, denoisers, networks, or all.")] = "all",
 ) -> None:
-    """List families, oracles and denoisers: what they know, their parameters, defaults and sources."""
+    """List families, oracles, denoisers and networks: what they know, their parameters, defaults and sources."""
     from typing import get_args
 
     from gahb_bench import catalog
@@ -33,6 +33,9 @@ def list_(
                 about.append(f"also {', '.join(entry.aliases)}")
             typer.echo(f"  {entry.name}" + (f"  ({'; '.join(about)})" if about else ""))
             typer.echo(f"      {entry.summary}")
+            for preset, (count, field) in entry.facts.items():
+                reach = f"receptive field {field} x {field} pixels" if field else "receptive field the whole image"
+                typer.echo(f"        preset={preset:<11} {count / 1e6:.3g} M parameters, {reach}")
             for parameter in entry.parameters:
                 limits = f"  [{parameter.limits}]" if parameter.limits else ""
                 left = f"{parameter.name} = {parameter.default or repr('')}"
