@@ -9,6 +9,7 @@ generators are never touched.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Literal, get_args
 
 import numpy as np
@@ -36,6 +37,16 @@ def generators(*axes: str | int, indices: Iterable[int]) -> Iterator[np.random.G
     """One generator for each index, in the order given."""
     key = _key(axes)
     return (_at(key, index) for index in indices)
+
+
+@contextmanager
+def torch_seeded(*axes: str | int) -> Iterator[None]:
+    """Torch's own generator started at an address, for the initial weights of networks; afterwards it is as before."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_key(axes) % 2**63)
+        yield
 
 
 def check_split(split: str) -> None:

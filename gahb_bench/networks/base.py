@@ -1,7 +1,7 @@
 """What every architecture offers: a module ``D(y, sigma) -> x_hat``."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import Tensor, nn
 
@@ -9,6 +9,8 @@ from gahb_bench.errors import UsageError, unknown
 from gahb_bench.plugin import Plugin
 
 N = TypeVar("N", bound="Network")
+
+Padding = Literal["circular", "zeros"]  # what convolutions find beyond the border of an image
 
 
 class Network(Plugin):

@@ -1,0 +1,1 @@
+"""Training a network on a law, beside the optimum: settings, batches, the loop, checkpoints."""

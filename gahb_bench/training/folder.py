@@ -1,0 +1,141 @@
+"""A training's folder: weights, the state to go on from, the log.
+
+    training.json       settings and environment
+    state.safetensors   weights, their average, the optimizer; the step
+    best.safetensors    the averaged weights with the least mean error on validation images, with their recipe
+    last.safetensors    the averaged weights of the last validation
+    log.jsonl           one line every few steps
+
+Every file is written under a temporary name and renamed, so that a file that exists is whole; lines of the log that
+are younger than the state are dropped when a training goes on.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+from torch import Tensor
+
+from gahb_bench.errors import StoreError, UsageError
+from gahb_bench.networks import weights
+from gahb_bench.running.store import explained, write_atomically
+from gahb_bench.training.settings import Settings
+
+_FILES = ("training.json", "state.safetensors", "best.safetensors", "last.safetensors", "log.jsonl")
+
+
+class TrainingFolder:
+    """The folder of one training; only the main process of several writes to it."""
+
+    def __init__(self, path: Path, settings: Settings, *, main: bool = True) -> None:
+        self.path, self._settings, self._main = path, settings, main
+        self.best = path / "best.safetensors"
+
+    @contextmanager
+    def held(self) -> Iterator["TrainingFolder"]:
+        """The folder, made if need be and locked against other trainings.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be made, holds another training, or another process is writing it.
+        """
+        if not self._main:
+            yield self
+            return
+        with explained(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise StoreError(f"{self.path} is being written by another training: give --out another folder.") from None
+        try:
+            self._refuse_another()
+            yield self
+        finally:
+            lock.release()
+            (self.path / ".lock").unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Remove the training that is there (``--no-resume``)."""
+        if self._main:
+            for name in _FILES:
+                (self.path / name).unlink(missing_ok=True)
+
+    def write_description(self, environment: dict[str, Any]) -> None:
+        """Write training.json."""
+        content = {"settings": self._settings.model_dump(), "environment": environment}
+        self._write("training.json", (json.dumps(content, indent=2) + "\n").encode())
+
+    def save_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Keep what is needed to go on."""
+        if self._main:
+            with explained(self.path):
+                weights.save(self.path / "state.safetensors", tensors, facts)
+
+    def load_state(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The state to go on from, or None if there is none; the log is cut back to it."""
+        path = self.path / "state.safetensors"
+        if not path.exists():
+            return None
+        try:
+            facts, tensors = weights.read_recipe(path), weights.read_tensors(path)
+        except UsageError as error:
+            raise StoreError(f"{error} The training cannot go on from it: begin again with --no-resume.") from None
+        if self._main:
+            self._cut_log(int(facts["step"]))
+        return tensors, facts
+
+    def save_weights(self, name: str, tensors: dict[str, Tensor], recipe: dict[str, Any]) -> None:
+        """Keep trained weights under ``best`` or ``last``."""
+        with explained(self.path):
+            weights.save(self.path / f"{name}.safetensors", tensors, recipe)
+
+    def log(self, entry: dict[str, Any]) -> None:
+        """Add a line to the log."""
+        if self._main:
+            with explained(self.path), (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+
+    def _cut_log(self, step: int) -> None:
+        path = self.path / "log.jsonl"
+        if path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if _step_of(line) <= step]
+            self._write("log.jsonl", "".join(line + "\n" for line in kept).encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        if self._main:
+            with explained(self.path):
+                write_atomically(self.path / name, lambda file: file.write(content))
+
+    def _refuse_another(self) -> None:
+        path = self.path / "training.json"
+        if not path.exists():
+            return
+        try:
+            there = json.loads(path.read_text(encoding="utf-8"))["settings"]
+            mine = self._settings.model_dump()
+            differing = [key for key in mine if there.get(key) != mine[key]]
+        except Exception:  # unreadable, not JSON, not ours
+            raise StoreError(
+                f"{path} cannot be read: it does not describe a training. Give --out another folder, or remove it."
+            ) from None
+        if differing:
+            changes = ", ".join(f"{key} {there.get(key)!r}, not {mine[key]!r}" for key in differing)
+            raise StoreError(
+                f"{self.path} holds a training with other settings ({changes}): nothing was changed. Give --out "
+                "another folder, or remove that one."
+            )
+
+
+def _step_of(line: str) -> float:
+    """The step of a line of the log; a line cut short by a kill counts as younger than any state."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

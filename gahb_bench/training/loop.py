@@ -1,0 +1,258 @@
+"""The loop: from a law and an architecture to weights near the optimum."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from gahb_bench import rng
+from gahb_bench.errors import DenoiserError, StoreError
+from gahb_bench.networks.base import parameter_count
+from gahb_bench.networks.weights import fit_tensors
+from gahb_bench.running.environment import environment
+from gahb_bench.training import processes
+from gahb_bench.training.batches import Batches, pixel_moments
+from gahb_bench.training.folder import TrainingFolder
+from gahb_bench.training.settings import Settings
+from gahb_bench.training.validation import Measured, Validation
+
+_WARM_UP = 0.02  # part of the steps in which the learning rate rises
+_CLIP = 1.0  # largest norm of the gradient
+_REPORT_EVERY = 20  # steps between two lines of the log
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is told every few steps: the mean loss since the last time (1 at the optimum), the latest measurement."""
+
+    step: int
+    steps: int
+    loss: float
+    seconds_left: float
+    measured: Measured | None
+
+
+def fit(
+    settings: Settings,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    resume: bool = True,
+    compiled: bool = False,
+    save_seconds: float = 60.0,
+    progress: Callable[[Progress], object] = lambda _: None,
+) -> Path:
+    """Train a network on a law and keep it in a folder.
+
+        loss = mean of |D(x + s z, s) - x|^2 / (pixels mmse(s)),  log s uniform
+
+    so that every noise level counts equally in dB; without a known optimum, ``mmse(s)`` is that of a white Gaussian
+    law, ``s^2 t^2 / (s^2 + t^2)``. Adam, a cosine, and a running average of the weights, which is what is kept. Under
+    ``torchrun`` the processes share each global batch.
+
+    Parameters
+    ----------
+    settings : Settings
+    folder : Path
+        Where the weights, the log and the state to go on from are kept (see `gahb_bench.training.folder`).
+    device : str
+    resume : bool
+        Go on from the folder's state, with the numbers an uninterrupted training would have had (bitwise so on a CPU
+        with the same number of threads); false begins again.
+    compiled : bool
+        Compile the network.
+    save_seconds : float
+        How often the state is saved, beside every validation.
+    progress : callable
+
+    Returns
+    -------
+    Path
+        The file of the best weights.
+
+    Raises
+    ------
+    StoreError
+        If the folder holds another training, or cannot be written.
+    DenoiserError
+        If the loss becomes NaN or infinite.
+    """
+    rank, count = processes.rank(), processes.count()
+    with TrainingFolder(folder, settings, main=rank == 0).held() as store:
+        training = _Training(settings, store, device, rank, count)
+        if not resume:
+            store.forget()
+        training.restore()
+        training.run(compiled, save_seconds, progress)
+    return store.best
+
+
+class _Training:
+    """The network, its optimizer and its running average, at some step."""
+
+    def __init__(self, settings: Settings, store: TrainingFolder, device: str, rank: int, count: int) -> None:
+        self.settings, self.store, self.device, self.processes = settings, store, device, count
+        law = settings.law
+        self.moments = pixel_moments(settings)
+        with rng.torch_seeded("initial weights", settings.network, settings.seed):
+            self.network = settings.architecture.build(law.shape, *self.moments).to(device)
+        self.average = AveragedModel(self.network, multi_avg_fn=self._averaging, use_buffers=True)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate, fused=True)
+        self.batches = Batches(settings, self.moments[1], rank, count)
+        self.validation = Validation(settings, device) if rank == 0 else None
+        self.step, self.best, self.seconds = 0, math.inf, 0.0
+
+    def run(self, compiled: bool, save_seconds: float, progress: Callable[[Progress], object]) -> None:
+        """All remaining steps."""
+        forward: Any = DistributedDataParallel(self.network) if self.processes > 1 else self.network
+        forward = torch.compile(forward) if compiled else forward
+        settings, first, before = self.settings, self.step, self.seconds
+        began = saved = time.perf_counter()
+        self.network.train()
+        if first == 0:
+            self.store.write_description(environment(self.device) | {"processes": self.processes})
+        total, count = torch.zeros((), device=self.device), 0
+        while self.step < settings.steps:
+            total += self._advance(forward)
+            count += 1
+            validate = self.step == settings.steps or self.step % settings.validate_every == 0
+            if not validate and self.step % _REPORT_EVERY:
+                continue
+            loss, count = self._mean_loss(total, count), 0
+            total.zero_()
+            measured = self._validate() if validate and self.validation is not None else None
+            now = time.perf_counter()
+            self.seconds = before + now - began
+            left = (now - began) / (self.step - first) * (settings.steps - self.step)
+            self.store.log(self._log_entry(loss, measured))
+            progress(Progress(self.step, settings.steps, loss, left, measured))
+            if validate or now - saved > save_seconds:
+                self.store.save_state(*self._state())
+                saved = time.perf_counter()
+
+    def restore(self) -> None:
+        """Go on from the folder's state, if there is one."""
+        state = self.store.load_state()
+        if state is None:
+            return
+        tensors, facts = state
+        if facts.get("settings") != self.settings.model_dump():
+            raise StoreError(f"{self.store.path} holds the state of another training: give --out another folder.")
+        fit_tensors(self.network, _under("network.", tensors), "in the state")
+        fit_tensors(self.average, _under("average.", tensors), "in the state")
+        moving = self.optimizer.state_dict()
+        moving["state"] = {
+            index: _under(f"optimizer.{index}.", tensors) for index in range(len(moving["param_groups"][0]["params"]))
+        }
+        self.optimizer.load_state_dict(moving)
+        self.step, self.best, self.seconds = int(facts["step"]), float(facts["best"]), float(facts["seconds"])
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the present step: a linear rise, then a cosine to zero."""
+        done = (self.step + 1) / self.settings.steps
+        rise = min(1.0, (self.step + 1) / math.ceil(_WARM_UP * self.settings.steps))
+        return self.settings.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+    def _advance(self, forward: Any) -> Tensor:
+        """One step; its loss, left on the device."""
+        batch = self.batches(self.step).to(self.device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        low = self.settings.precision == "bf16"
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low):
+            x_hat = forward(batch.y, batch.sigma)
+        loss = ((x_hat.float() - batch.x).square().flatten(1).mean(dim=1) * batch.weight).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
+        self.optimizer.step()
+        self.average.update_parameters(self.network)
+        self.step += 1
+        return loss.detach()
+
+    def _averaging(self, averaged: Any, current: Any, count: Any) -> None:
+        """The running average: over the whole past at first, then with the decay of the settings."""
+        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+        get_ema_multi_avg_fn(decay)(averaged, current, count)
+
+    def _mean_loss(self, total: Tensor, count: int) -> float:
+        """Mean over the steps since the last report and over the processes.
+
+        Raises
+        ------
+        DenoiserError
+            If it is not finite: the same on every process, so that none waits for another.
+        """
+        mean = total / count
+        if self.processes > 1:
+            distributed.all_reduce(mean)
+            mean /= self.processes
+        if not torch.isfinite(mean):
+            raise DenoiserError(
+                f"the loss of {self.settings.network} became {float(mean)} before step {self.step}: lower --lr or use "
+                "--precision float32. The state of the last save is kept."
+            )
+        return float(mean)
+
+    def _validate(self) -> Measured:
+        """Measure the averaged weights; keep them as the last, and as the best if they are."""
+        assert self.validation is not None
+        network = self.average.module
+        measured = self.validation(network)
+        recipe = self._recipe(measured)
+        tensors = network.state_dict()
+        self.store.save_weights("last", tensors, recipe)
+        if not measured.mean_mse_db >= self.best:
+            self.best = measured.mean_mse_db
+            self.store.save_weights("best", tensors, recipe)
+        return measured
+
+    def _recipe(self, measured: Measured) -> dict[str, Any]:
+        """How these weights came about, and how good they are."""
+        law = self.settings.law
+        regrets = zip(measured.sigma, measured.regret_db, strict=True)
+        return {
+            "network": self.settings.network,
+            "family": self.settings.family,
+            "shape": list(law.shape),
+            "mean": self.moments[0],
+            "std": self.moments[1],
+            "parameters": parameter_count(self.network),
+            "step": self.step,
+            "seconds": round(self.seconds, 1),
+            "settings": self.settings.model_dump(),
+            "validation_regret_db": {f"{sigma:.6g}": _number(regret) for sigma, regret in regrets},
+            "environment": environment(self.device) | {"processes": self.processes},
+        }
+
+    def _log_entry(self, loss: float, measured: Measured | None) -> dict[str, Any]:
+        entry = {"step": self.step, "loss": loss, "rate": self.rate, "seconds": round(self.seconds, 2)}
+        if measured is not None:
+            entry["mean_regret_db"] = _number(measured.mean_regret_db)
+            entry["regret_db"] = [_number(regret) for regret in measured.regret_db]
+        return entry
+
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        for index, moving in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in moving.items()}
+        facts = {"step": self.step, "best": self.best, "seconds": self.seconds, "settings": self.settings.model_dump()}
+        return tensors, facts
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return round(float(value), 4) if math.isfinite(value) else None

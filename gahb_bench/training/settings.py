@@ -1,0 +1,116 @@
+"""What a training is to do, checked before anything is computed."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from gahb_bench import catalog
+from gahb_bench.errors import UsageError
+from gahb_bench.families.base import Family
+from gahb_bench.networks.base import Network
+from gahb_bench.spec import format_value
+from gahb_bench.types import FloatArray, check_scored_sigmas
+
+DEFAULT_RANGE = (10**-2.5, 10**0.5)  # the range of the default noise levels of a run
+Precision = Literal["float32", "bf16"]
+
+
+class Settings(BaseModel):
+    """Everything the trained weights depend on, but for the device and the number of processes.
+
+    family, network : canonical specs
+    images : size of a finite training set, the first images of split ``train``; None: a new image every time
+    sigma_low, sigma_high : noise levels are drawn log-uniformly between them, one an image, stratified over the batch
+    batch : images a step, over all processes
+    learning_rate : at its peak; a linear rise over the first 2 % of the steps, then a cosine down to zero
+    ema : decay a step of the running average of the weights, which is what is validated and kept
+    validate_every, validation_images : the regret is measured on images of split ``val``
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    family: str
+    network: str
+    images: int | None = Field(None, ge=1)
+    steps: int = Field(4000, ge=1)
+    batch: int = Field(32, ge=1)
+    learning_rate: float = Field(2e-3, gt=0, le=1)
+    sigma_low: float = DEFAULT_RANGE[0]
+    sigma_high: float = DEFAULT_RANGE[1]
+    ema: float = Field(0.999, ge=0, lt=1)
+    precision: Precision = "float32"
+    seed: int = Field(0, ge=0)
+    validate_every: int = Field(500, ge=1)
+    validation_images: int = Field(64, ge=2)
+
+    @field_validator("sigma_high")
+    @classmethod
+    def _ordered(cls, high: float, info: Any) -> float:
+        low = info.data.get("sigma_low", high)
+        check_scored_sigmas([low, high])
+        if low > high:
+            raise ValueError(f"the lowest noise level, {low:g}, is above the highest")
+        return high
+
+    @property
+    def law(self) -> Family:
+        return catalog.family(self.family)
+
+    @property
+    def architecture(self) -> Network:
+        return catalog.network(self.network)
+
+    @property
+    def validation_sigmas(self) -> FloatArray:
+        """Seven noise levels over the range, evenly spaced in log sigma (one if the range is a point)."""
+        if self.sigma_low == self.sigma_high:
+            return np.array([self.sigma_low])
+        return np.geomspace(self.sigma_low, self.sigma_high, 7)
+
+
+def make_settings(family: str, network: str, values: dict[str, Any]) -> Settings:
+    """Settings with canonical specs, the values given in place of the defaults.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name, or a value that is not allowed: what was given, and what is allowed.
+    """
+    law, architecture = catalog.family(family), catalog.network(network)
+    try:
+        return Settings(family=law.spec, network=architecture.spec, **values)
+    except ValidationError as error:
+        told = [
+            f"{problem['loc'][0] if problem['loc'] else 'settings'}={format_value(problem['input'])} is not allowed: "
+            f"{problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors()
+        ]
+        raise UsageError("; ".join(told) + ".") from None
+
+
+def check_possible(settings: Settings, device: str, processes: int, folder: Path) -> None:
+    """Refuse at once what would fail later: the network on these images, the batch over the processes, the precision.
+
+    Raises
+    ------
+    UsageError
+        Naming the setting, and what to do.
+    """
+    if settings.batch % processes:
+        raise UsageError(
+            f"batch={settings.batch} cannot be shared evenly by {processes} processes: give a multiple of {processes}."
+        )
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is a file: give a folder.")
+    law = settings.law
+    module = settings.architecture.build(law.shape, 0.5, 0.25).eval()
+    y = torch.zeros(1, *law.shape)
+    with torch.no_grad():
+        x_hat = module(y, torch.full((1,), settings.sigma_high))
+    if x_hat.shape != y.shape:
+        raise UsageError(f"{settings.network} gives {tuple(x_hat.shape)} from images {tuple(y.shape)}.")
+    if settings.precision == "bf16" and torch.device(device).type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise UsageError("precision=bf16 is not supported by this GPU: use --precision float32.")

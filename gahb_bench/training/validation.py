@@ -1,0 +1,70 @@
+"""The regret of a network in training, on images it is not trained on, with the same noise every time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gahb_bench import catalog
+from gahb_bench.noise import scale_noise, unit_noise
+from gahb_bench.scoring.curve import ATTAINS
+from gahb_bench.training.settings import Settings
+from gahb_bench.types import FloatArray
+
+_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Mean squared error a pixel at each noise level, and the distance in dB to the optimum (NaN if unknown)."""
+
+    sigma: FloatArray
+    mse: FloatArray
+    regret_db: FloatArray
+
+    @property
+    def mean_regret_db(self) -> float:
+        return float(self.regret_db.mean())
+
+    @property
+    def mean_mse_db(self) -> float:
+        """Mean over noise levels of 10 log10 mse: it orders weights as the mean regret does, known optimum or not."""
+        return float(10 * np.log10(self.mse).mean())
+
+
+class Validation:
+    """Images of split ``val``, and the optimum's error on them: the exact oracle's own if there is one, else the
+    reference curve (of a bracket, its geometric middle).
+    """
+
+    def __init__(self, settings: Settings, device: str) -> None:
+        law = settings.law
+        batch = law.sample(range(settings.validation_images), seed=settings.seed, split="val")
+        self._sigma = settings.validation_sigmas
+        self._x, self._z = batch.images.to(device), unit_noise(batch).to(device)
+        reference = law.reference(self._sigma)
+        names = {entry.name for entry in catalog.entries("oracles") if entry.family == law.name}
+        attaining = [name for name in ATTAINS.get(reference.kind, ()) if name in names]
+        self._optimum = self._errors(catalog.denoiser(attaining[0], law)) if attaining else reference.mse
+
+    def __call__(self, network: nn.Module) -> Measured:
+        """Measure a module ``D(y, sigma)``."""
+        training = network.training
+        network.eval()
+        mse = self._errors(network)
+        network.train(training)
+        return Measured(self._sigma, mse, 10 * np.log10(mse / self._optimum))
+
+    @torch.no_grad()
+    def _errors(self, denoise: Callable[..., Any]) -> FloatArray:
+        means = []
+        for sigma in self._sigma:
+            y = scale_noise(self._x, self._z, float(sigma))
+            levels = torch.full((len(y),), float(sigma), device=y.device)
+            parts = zip(y.split(_AT_ONCE), levels.split(_AT_ONCE), strict=True)
+            x_hat = torch.cat([denoise(part, level) for part, level in parts])
+            means.append(float((x_hat.double() - self._x.double()).square().mean()))
+        return np.array(means)
