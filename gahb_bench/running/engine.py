@@ -83,7 +83,7 @@ def run(
     with RunFolder(folder, plan).held() as store:
         if not resume:
             store.forget()
-        found = {cell.key: part for cell in cells if (part := store.load_part(cell)) is not None}
+        missing = [cell for cell in cells if store.load_part(cell) is None]
         manifest = {
             "results_version": RESULTS_VERSION,
             "command": command,
@@ -91,19 +91,21 @@ def run(
             "environment": environment(device),
         }
         # Where nothing is left to compute, the record of when and where it was computed stays as it is.
-        finished_before = len(found) == len(cells) and store.is_complete()
+        finished_before = not missing and store.is_complete()
         if not finished_before:
             store.write_manifest({**manifest, "status": "partial", "finished": None, "seconds": None, "failures": []})
-        resumed, done = len(found), len(found)
+        resumed = done = len(cells) - len(missing)
         progress(done, len(cells))
-        for cell, evaluation in executor(
-            partial(evaluate_cell, device=device), [c for c in cells if c.key not in found]
-        ):
-            store.save_part(cell, evaluation)
-            found[cell.key] = evaluation
+        # What is kept is read back at the end: small tables held between the large arrays of cell after cell would
+        # keep the memory of those from being given back.
+        failed: dict[str, pd.DataFrame] = {}
+        for cell, evaluation in executor(partial(evaluate_cell, device=device), missing):
+            if not store.save_part(cell, evaluation):
+                failed[cell.key] = evaluation.rows
             done += 1
             progress(done, len(cells))
-        scores = pd.concat([found[cell.key].rows for cell in cells], ignore_index=True)
+        rows = [failed[cell.key] if cell.key in failed else store.rows(cell) for cell in cells]
+        scores = pd.concat(rows, ignore_index=True)
         table = curves(scores)
         store.write_tables(scores, table)
         failures = _failures(scores)

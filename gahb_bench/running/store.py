@@ -64,15 +64,32 @@ class RunFolder:
             lock.release()
             (self.path / ".lock").unlink(missing_ok=True)
 
-    def save_part(self, cell: Cell, evaluation: Evaluation) -> None:
-        """Keep a finished cell. A cell with a failure is not kept: it will be tried again."""
+    def save_part(self, cell: Cell, evaluation: Evaluation) -> bool:
+        """Keep a finished cell; tells whether it was. A cell with a failure is not kept: it will be tried again."""
         if (evaluation.rows["status"] != "ok").any():
-            return
+            return False
         columns = {name: evaluation.rows[name].to_numpy() for name in _ROW_COLUMNS}
         knows = str(evaluation.rows["knows"].iloc[0])
         content = io.BytesIO()
         np.savez_compressed(content, shown=evaluation.shown, knows=np.array(knows), **columns)
         self._write(self._part(cell), content.getvalue())
+        return True
+
+    def rows(self, cell: Cell) -> pd.DataFrame:
+        """The rows of a cell that was kept.
+
+        Raises
+        ------
+        StoreError
+            If its part has gone or was damaged since.
+        """
+        part = self.load_part(cell)
+        if part is None:
+            raise StoreError(
+                f"{self._part(cell)} disappeared or was damaged during the run: run the same command again, it goes "
+                "on from the finished cells."
+            )
+        return part.rows
 
     def load_part(self, cell: Cell) -> Evaluation | None:
         """A finished cell, or None if there is none; a damaged part counts as none: it is noted and removed."""
