@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["families", "oracles", "denoisers", "networks"]
 _PACKAGE = "gahb_bench"
+WEIGHTS = ".safetensors"
 
 # What a run shows beside the oracles of a family, unless told otherwise.
 DEFAULT_DENOISERS = (
@@ -95,7 +96,7 @@ def denoiser(spec: "str | Denoiser | Callable[..., Any]", family: "str | Family 
     """Any denoiser by spec, or a user's callable ``(y, sigma) -> x_hat`` as a denoiser.
 
     Oracles, and denoisers that know a training set, need the family. ``module:callable`` names a callable on the
-    Python path.
+    Python path; a path that ends in ``.safetensors`` is short for ``network:weights=PATH``.
 
     Raises
     ------
@@ -110,6 +111,8 @@ def denoiser(spec: "str | Denoiser | Callable[..., Any]", family: "str | Family 
         return spec if law is None or not spec.needs_family else spec.bind(law)
     if not isinstance(spec, str):
         return UserDenoiser.wrap(spec)
+    if spec.endswith(WEIGHTS) and ":" not in spec:
+        spec = specs.format_spec("network", {"weights": spec})
     if UserDenoiser.is_path(spec):
         return denoiser(UserDenoiser.load(spec), law)
     parsed = specs.parse(spec)
@@ -139,9 +142,12 @@ def denoiser_entries(family: str | None) -> tuple[Entry, ...]:
 
 
 def default_denoisers(family: "Family") -> list[str]:
-    """The family's oracles, then what is shown beside them."""
+    """The family's oracles, the shipped networks that were trained on it, then what is shown beside them."""
+    from gahb_bench.networks.recipe import shipped_for
+
     module = oracle_module(family.name)
-    return [*(module.defaults(family) if module else ()), *DEFAULT_DENOISERS]
+    networks = [specs.format_spec("network", {"weights": name}) for name in shipped_for(family.spec)]
+    return [*(module.defaults(family) if module else ()), *networks, *DEFAULT_DENOISERS]
 
 
 def oracle_module(family: str) -> ModuleType | None:

@@ -48,12 +48,17 @@ class Network(Plugin):
             If the architecture cannot take images of this shape.
         """
 
-    def check_divisible(self, shape: tuple[int, int, int], by: int) -> None:
-        """Refuse an image side that repeated halving would not keep whole."""
-        if shape[1] % by or shape[2] % by:
+    @property
+    def divisor(self) -> int:
+        """What the sides of an image must be divisible by; 1 unless the architecture halves the image."""
+        return 1
+
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """Refuse images ``(c, h, w)`` whose sides repeated halving would not keep whole."""
+        if shape[1] % self.divisor or shape[2] % self.divisor:
             raise UsageError(
-                f"{self.spec} halves the image again and again: its sides must be divisible by {by}, but the images "
-                f"are {shape[1]} x {shape[2]}. Choose another size, or an architecture with fewer levels."
+                f"{self.spec} halves the image again and again: its sides must be divisible by {self.divisor}, but the "
+                f"images are {shape[1]} x {shape[2]}. Choose another size, or an architecture with fewer levels."
             )
 
 

@@ -36,8 +36,12 @@ class EdmUnet(Network):
     blocks: int = Field(1, ge=1, le=8, description="residual blocks at each size, on the way down and up")
     padding: Padding = Field("circular", description="what lies beyond the border")
 
+    @property
+    def divisor(self) -> int:
+        return 2 ** (self.levels - 1)
+
     def build(self, shape: tuple[int, int, int], mean: float, std: float) -> nn.Module:
-        self.check_divisible(shape, 2 ** (self.levels - 1))
+        self.check_shape(shape)
         return _Preconditioned(_Unet(shape[0], self.width, self.levels, self.blocks, self.padding), mean, std)
 
 

@@ -1,7 +1,6 @@
 """Trained weights as files: safetensors, with the recipe that made them as JSON in the header. Nothing is executed."""
 
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,9 @@ from torch import Tensor, nn
 
 from gahb_bench import catalog
 from gahb_bench.errors import UsageError, printable
+from gahb_bench.networks.recipe import KEY, read_recipe
 from gahb_bench.running.store import write_atomically
 
-_KEY = "gahb_bench"
-_LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
 REQUIRED = ("network", "family", "shape", "mean", "std")
 
 
@@ -22,34 +20,8 @@ def save(path: Path, tensors: dict[str, Tensor], recipe: dict[str, Any]) -> None
     from safetensors.torch import save as as_bytes
 
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    content = as_bytes(plain, metadata={_KEY: json.dumps(recipe)})
+    content = as_bytes(plain, metadata={KEY: json.dumps(recipe)})
     write_atomically(path, lambda file: file.write(content))
-
-
-def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe in the header of a file of weights; the tensors are not read.
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be read, is not safetensors, or holds no recipe of ours.
-    """
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > _LONGEST_HEADER:
-                raise ValueError("its header would be too long")
-            header = json.loads(file.read(length))
-        recipe = json.loads(header["__metadata__"][_KEY])
-        if not isinstance(recipe, dict):
-            raise ValueError("its recipe is not a JSON object")
-        return recipe
-    except OSError as error:
-        raise UsageError(f"cannot read the weights {path}: {error.strerror or error}.") from None
-    except (ValueError, KeyError, TypeError, struct.error) as error:
-        raise UsageError(
-            f"{path} is not a file of weights that `train` writes (safetensors with a recipe): {printable(error)}."
-        ) from None
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,82 @@
+"""Networks that ``train`` trained, shipped or the user's own."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from gahb_bench import catalog
+from gahb_bench.denoisers.base import Denoiser
+from gahb_bench.errors import UsageError
+from gahb_bench.networks.recipe import read_recipe, shipped
+from gahb_bench.networks.weights import load
+from gahb_bench.types import Images, Knows
+
+_PIXELS_AT_ONCE = 2**17  # bounds the memory of a network's features
+
+
+class TrainedNetwork(Denoiser):
+    """A network from a file of weights that ``train`` wrote, or one that is shipped.
+
+    It runs on any family whose images it can take, not only on the one it was trained on.
+
+    Optimality
+    ----------
+    Knows what it was trained on: its MSE is an upper bound on the MMSE. How it was trained, and its regret then, is
+    its ``recipe``.
+    """
+
+    name: ClassVar = "network"
+    knows: ClassVar[Knows] = "training set"
+    source: ClassVar = "trained by `python -m gahb_bench train`"
+
+    weights: str = Field("", description="name of shipped weights, or a .safetensors file")
+
+    def model_post_init(self, context: object) -> None:
+        del context
+        _file(self.weights)
+
+    @property
+    def needs_family(self) -> bool:
+        return False
+
+    @property
+    def recipe(self) -> dict[str, object]:
+        """How the weights came about: network, family, steps, settings, hardware, regret on validation images."""
+        return read_recipe(_file(self.weights))
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(_file(self.weights).read_bytes()).hexdigest()[:16]
+
+    def estimate(self, y: Images, sigma: Tensor) -> Images:
+        recipe = self.recipe
+        channels, height, width = y.shape[1:]
+        catalog.network(str(recipe["network"])).check_shape((channels, height, width))
+        module = _loaded(_file(self.weights), self.digest, str(y.device))
+        size = max(1, _PIXELS_AT_ONCE // y[0].numel())
+        parts = zip(y.float().split(size), sigma.float().split(size), strict=True)
+        return torch.cat([module(part, levels) for part, levels in parts])
+
+
+def _file(weights: str) -> Path:
+    """The file that a value of ``weights`` means."""
+    known = shipped()
+    path = known.get(weights, Path(weights))
+    if not weights or not path.is_file():
+        raise UsageError(
+            f"there are no weights {weights!r}: give the name of shipped weights ({', '.join(known) or 'none'}) or a "
+            ".safetensors file that `train` wrote, network:weights=NAME."
+        )
+    return path.absolute()
+
+
+@lru_cache(maxsize=4)
+def _loaded(path: Path, digest: str, device: str) -> nn.Module:
+    """A trained module on a device; the digest tells one content of a file from another."""
+    del digest
+    return load(path)[0].to(device)
