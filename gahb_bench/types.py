@@ -89,6 +89,8 @@ class Reference:
     exponent : local exponent d log mse / d log sigma at each noise level (finite size), NaN where unknown.
     asymptotic_exponent : its theoretical limit for large images and small noise, or None.
     note : one sentence for reports: what this reference is and where it comes from.
+    curves : other curves of theory, by name, at the same noise levels.
+    rates : exponents for large images and small noise by what they belong to, where there is more than one.
     """
 
     kind: ReferenceKind
@@ -101,6 +103,7 @@ class Reference:
     asymptotic_exponent: float | None = None
     note: str = ""
     curves: dict[str, FloatArray] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def exact(

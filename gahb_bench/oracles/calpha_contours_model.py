@@ -111,7 +111,7 @@ def contour_law(family: CalphaContours, sigmas: FloatArray) -> FloatArray:
     with width sqrt(w^2 + e^2), and the posterior variance of a column is the difference of the two integrals.
     """
     model = contour_model(family, torch.device("cpu"))
-    error = contour_error(model, torch.from_numpy(np.asarray(sigmas, dtype=np.float64)))
+    error = contour_error(model, torch.from_numpy(np.array(sigmas, dtype=np.float64)))
     excess = torch.sqrt(model.edge**2 + error**2) - model.edge
     return (EDGES * model.step_energy() * excess / (model.size * math.sqrt(math.pi))).numpy()
 

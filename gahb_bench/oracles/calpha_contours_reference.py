@@ -58,10 +58,12 @@ def reference(family: CalphaContours, sigmas: FloatArray) -> Reference:
             f"Bracket of the MMSE by simulation on {int(table['images'].min())} or more images a level, for "
             f"sigma/contrast from {first:.3g} to {last:.3g}: the lower end is a bound because a chain started at the "
             "truth is stationary, the upper end is the risk of a denoiser that sees only y. Each end has the stated "
-            "standard error, and where the two agree within it they are sorted. The law is small-noise theory, not a "
-            "bound; the genie knows the contour, so its risk is a lower bound. " + _exponents_in_words(family)
+            "standard error, and where the two agree within it they are sorted. Between stored levels it is a cubic "
+            "spline, and its distance from another interpolation is part of the error. The law (dashed) is small-noise "
+            "theory, not a bound" + _genie_in_words(family) + ". " + _exponents_in_words(family)
         ),
         curves=curves,
+        rates=rates(family),
     )
 
 
@@ -70,9 +72,19 @@ def asymptotic_exponent(family: CalphaContours) -> float:
 
     contour: 4 alpha/(2 alpha + 1);   C^beta backgrounds: 2 beta/(beta + 1)
     """
-    contour = 4 * family.alpha / (2 * family.alpha + 1)
+    contour, backgrounds = rates(family).values()
+    return contour if family.background == "constant" else min(contour, backgrounds)
+
+
+def rates(family: CalphaContours) -> dict[str, float]:
+    """Exponents for small noise on large images, by what contributes them."""
     beta = family.background_regularity
-    return contour if family.background == "constant" else min(contour, 2 * beta / (beta + 1))
+    contour = {"contour, 4 alpha/(2 alpha+1)": 4 * family.alpha / (2 * family.alpha + 1)}
+    if family.background == "gaussian":
+        return contour | {"backgrounds, 2 beta/(beta+1)": 2 * beta / (beta + 1)}
+    return contour | {
+        "not here, for backgrounds are constant: 2 alpha/(alpha+1)": 2 * family.alpha / (family.alpha + 1)
+    }
 
 
 def fitted_exponents(family: CalphaContours, sigmas: FloatArray) -> dict[str, float]:
@@ -89,14 +101,13 @@ def fitted_exponents(family: CalphaContours, sigmas: FloatArray) -> dict[str, fl
     if len(sigmas) < 2:
         raise UsageError("an exponent is the slope between noise levels: give at least two.")
     known = reference(family, sigmas)
-    x, beta = np.log(sigmas), family.background_regularity
+    x = np.log(sigmas)
     middle = np.log(known.mse) if known.kind == "bracket" else np.full(len(sigmas), np.nan)
     inside = np.isfinite(middle)
     return {
         "bracket": float(np.polyfit(x[inside], middle[inside], 1)[0]) if inside.sum() > 1 else math.nan,
         "law at this size": float(np.polyfit(x, np.log(known.curves["law"]), 1)[0]),
-        "contour, 4 alpha/(2 alpha+1)": 4 * family.alpha / (2 * family.alpha + 1),
-        "backgrounds, 2 beta/(beta+1)": 2 * beta / (beta + 1) if family.background == "gaussian" else math.nan,
+        **rates(family),
     }
 
 
@@ -123,6 +134,7 @@ def _approximate(family: CalphaContours, sigmas: FloatArray) -> Reference:
             f"name the folder in {OWN_TABLES}. " + _exponents_in_words(family)
         ),
         curves={"law": law, **curves},
+        rates=rates(family),
     )
 
 
@@ -137,6 +149,12 @@ def _genie_risk(family: CalphaContours, sigmas: FloatArray) -> FloatArray:
         level = torch.full((len(batch),), float(sigma), dtype=torch.float64)
         risks.append(float((given_contour(model, mask, x + sigma * z, level) - x).square().mean()))
     return np.array(risks)
+
+
+def _genie_in_words(family: CalphaContours) -> str:
+    if family.background == "constant":
+        return ""
+    return "; the genie (dotted) knows the contour, so its risk is a lower bound"
 
 
 def _exponents_in_words(family: CalphaContours) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from gahb_bench.reporting import words
 from gahb_bench.reporting.content import Content, Method, Section
 from gahb_bench.reporting.gallery import Gallery
-from gahb_bench.reporting.style import THEORY_DASHES
+from gahb_bench.reporting.style import theory_dashes
 
 _CURVE = ("sigma", "mse", "mse_low", "mse_high", "regret_db", "regret_db_low", "regret_db_high", "exponent")
 _DIGITS = 6
@@ -42,24 +42,21 @@ def _family(section: Section, gallery: Gallery | None, labels: dict[float, str])
 
 def _reference(section: Section) -> dict[str, Any]:
     reference = section.reference
-    margin = 1.96 * np.nan_to_num(reference.standard_error)
+    low, high = section.band
+    dashes = theory_dashes(reference.curves)
     return {
         "kind": reference.kind,
         "name": words.REFERENCE_NAME[reference.kind],
         "sigma": numbers(reference.sigma),
         "mse": numbers(reference.mse),
-        "low": numbers(reference.lower - margin),
-        "high": numbers(reference.upper + margin),
-        "band": bool(np.any(reference.upper + margin > reference.lower - margin)),
+        "low": numbers(low),
+        "high": numbers(high),
+        "band": bool(np.any(high > low)),
         "exponent": numbers(reference.exponent),
         "asymptotic": reference.asymptotic_exponent,
         "curves": [
-            {
-                "name": words.visible(name),
-                "mse": numbers(values),
-                "dash": plotly_dash(THEORY_DASHES[position % len(THEORY_DASHES)]),
-            }
-            for position, (name, values) in enumerate(sorted(reference.curves.items()))
+            {"name": words.visible(name), "mse": numbers(reference.curves[name]), "dash": plotly_dash(dash)}
+            for name, dash in dashes.items()
         ],
     }
 

@@ -138,6 +138,27 @@ class Section:
         return self.reference.kind != "none"
 
     @property
+    def shows_theory(self) -> bool:
+        """Whether the reference's further curves are drawn from the start: they are what explains a bracket."""
+        return self.reference.kind == "bracket"
+
+    @property
+    def band(self) -> tuple[FloatArray, FloatArray]:
+        """The ends of the reference's band, its 95 % error included."""
+        margin = 1.96 * np.nan_to_num(self.reference.standard_error)
+        return self.reference.lower - margin, self.reference.upper + margin
+
+    @property
+    def exponents_of_theory(self) -> str:
+        """What theory says of the exponent, where it says more than one thing; empty elsewhere."""
+        reference = self.reference
+        if not reference.rates:
+            return ""
+        fitted = {words.REFERENCE_NAME[reference.kind]: reference.mse, **reference.curves}
+        slopes = {name: _slope(reference.sigma, values) for name, values in fitted.items()}
+        return words.exponents_of_theory(slopes, reference.rates)
+
+    @property
     def troubles(self) -> tuple[Trouble, ...]:
         return tuple(trouble for method in self.methods for trouble in method.troubles)
 
@@ -200,6 +221,12 @@ def spread(values: list[float], count: int) -> list[float]:
     """At most ``count`` of the values, the first and the last among them, evenly spread."""
     chosen = np.unique(np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int))
     return [values[position] for position in chosen]
+
+
+def _slope(sigma: FloatArray, mse: FloatArray) -> float:
+    """Least-squares slope of log MSE against log sigma over `FIT_RANGE`; NaN with fewer than two points."""
+    good = np.isfinite(mse) & (sigma >= FIT_RANGE[0] * (1 - 1e-9)) & (sigma <= FIT_RANGE[1] * (1 + 1e-9))
+    return float(np.polyfit(np.log(sigma[good]), np.log(mse[good]), 1)[0]) if good.sum() > 1 else float("nan")
 
 
 def _section(run: RunData, plan: PlannedFamily, anchor: str, looks: dict[str, Style]) -> Section:

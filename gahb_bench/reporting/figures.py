@@ -1,6 +1,7 @@
 """The figure of a run: MSE and regret against the noise level, a row a family."""
 
 import io
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +17,7 @@ from matplotlib.ticker import NullFormatter
 
 from gahb_bench.reporting import words
 from gahb_bench.reporting.content import Content, Method, Section
-from gahb_bench.reporting.style import INK
+from gahb_bench.reporting.style import GREY, INK, theory_dashes
 
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "x": "X"}
 _FAR = 15.0  # dB; a method that gets further from the optimum does not set the scale for the others, as on the page
@@ -56,7 +57,7 @@ def _mse(axes: Axes, section: Section) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     if section.has_regret:
-        _reference(axes, section, reference.mse, reference.lower, reference.upper)
+        _reference(axes, section, lambda mse: mse)
     for method in section.methods:
         _line(axes, method, ("mse", "mse_low", "mse_high"))
     values = [v for m in section.methods for v in m.curve["mse"]]
@@ -74,8 +75,7 @@ def _regret(axes: Axes, section: Section) -> None:
         axes.text(0.5, 0.5, "no reference is known:\nno regret", ha="center", va="center", transform=axes.transAxes)
         return
     reference = section.reference
-    low, high = (10 * np.log10(bound / reference.mse) for bound in (reference.lower, reference.upper))
-    _reference(axes, section, np.zeros_like(reference.mse), low, high)
+    _reference(axes, section, lambda mse: 10 * np.log10(mse / reference.mse))
     for method in section.methods:
         _line(axes, method, ("regret_db", "regret_db_low", "regret_db_high"))
     most = _most_regret(section.methods)
@@ -100,13 +100,26 @@ def _most_regret(methods: tuple[Method, ...]) -> float | None:
     return max(3.5, 1.3 * max(near) if near else 1.3 * min(tops))
 
 
-def _reference(axes: Axes, section: Section, middle: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
-    kind, sigma = section.reference.kind, section.reference.sigma
+def _reference(axes: Axes, section: Section, of: Callable[[np.ndarray], np.ndarray]) -> None:
+    """The reference, and where it is a bracket the curves that explain it; ``of`` takes an MSE to what is drawn."""
+    reference = section.reference
+    kind, sigma = reference.kind, reference.sigma
+    for name, look in _theory(section).items():
+        axes.plot(sigma, of(reference.curves[name]), **look)  # pyright: ignore[reportArgumentType]
     if kind == "bracket":
-        axes.fill_between(sigma, lower, upper, color=INK.light, alpha=0.3, linewidth=0)
+        low, high = section.band
+        axes.fill_between(sigma, of(low), of(high), color=INK.light, alpha=0.3, linewidth=0)
         return
     dash = (0, (5, 3)) if kind == "approximate" else "solid"
-    axes.plot(sigma, middle, color=INK.light, linewidth=2.2, linestyle=dash, marker="_" if len(sigma) == 1 else "")
+    axes.plot(
+        sigma, of(reference.mse), color=INK.light, linewidth=2.2, linestyle=dash, marker="_" if len(sigma) == 1 else ""
+    )
+
+
+def _theory(section: Section) -> dict[str, dict[str, object]]:
+    """How the further curves of the reference are drawn; empty where they are not."""
+    dashes = theory_dashes(section.reference.curves) if section.shows_theory else {}
+    return {name: {"color": GREY.light, "linewidth": 1.6, "linestyle": (0, dash)} for name, dash in dashes.items()}
 
 
 def _line(axes: Axes, method: Method, columns: tuple[str, str, str]) -> None:
@@ -136,6 +149,9 @@ def _legend(axes: Axes, section: Section) -> None:
         line = Line2D([], [], color=INK.light, linewidth=2.2, linestyle=dash)
         handles.append(Patch(color=INK.light, alpha=0.3) if kind == "bracket" else line)
         labels.append(words.REFERENCE_NAME[kind])
+        for name, look in _theory(section).items():
+            handles.append(Line2D([], [], **look))  # pyright: ignore[reportArgumentType]
+            labels.append(f"theory: {escaped(name)}")
     known = ""
     for method in section.methods:
         if method.knows != known:

@@ -15,7 +15,7 @@ from gahb_bench.reporting import words
 from gahb_bench.reporting.charts import page_data
 from gahb_bench.reporting.content import FIT_RANGE, Content, Method, Section
 from gahb_bench.reporting.gallery import ERROR_SCALE, Gallery
-from gahb_bench.reporting.style import GREY, INK, KNOWS, THEORY_DASHES
+from gahb_bench.reporting.style import GREY, INK, KNOWS, theory_dashes
 from gahb_bench.spec import format_value
 
 _SCRIPTS = ("page.js", "charts.js", "table.js", "gallery.js")
@@ -50,7 +50,6 @@ def render(content: Content, galleries: dict[str, Gallery]) -> str:
         "fit_range": FIT_RANGE,
         "ink": INK,
         "grey": GREY,
-        "theory_dashes": THEORY_DASHES,
     }
     return environment.get_template("page.html").render(
         content=content,
@@ -101,6 +100,7 @@ def _section(section: Section, gallery: Gallery | None) -> dict[str, Any]:
         "reference_name": words.REFERENCE_NAME[section.reference.kind],
         "regret_to": words.REGRET_TO[section.reference.kind],
         "how_sure": words.how_sure(section.reference),
+        "theory": theory_dashes(section.reference.curves),
         "asymptotic": section.reference.asymptotic_exponent,
         "groups": [(word, methods) for word, methods in groups if methods],
         "closest": closest,

@@ -118,7 +118,8 @@ def _exponents(section: Section) -> str:
     intro = (
         f"Exponents, fitted to log MSE against log σ within [{FIT_RANGE[0]:g}, {FIT_RANGE[1]:g}], with standard errors:"
     )
-    return f"{intro}\n\n{_table(header, rows)}"
+    theory = section.exponents_of_theory
+    return f"{intro}\n\n{_table(header, rows)}" + (f"\n\n{theory}" if theory else "")
 
 
 def _troubles(section: Section, content: Content) -> str:

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from gahb_bench.reporting.words import REGRET_TO
+
 _LEVELS = 5
 
 
@@ -15,8 +17,10 @@ def summary(curves: pd.DataFrame) -> str:
 def _family(family: str, rows: pd.DataFrame) -> str:
     levels = np.sort(rows["sigma"].unique())
     chosen = levels[np.unique(np.linspace(0, len(levels) - 1, _LEVELS).round().astype(int))]
-    known = str(rows["reference_kind"].iloc[0]) != "none"
-    what = "regret to the optimum, dB (0 is the best possible)" if known else "MSE per pixel (no optimum is known)"
+    kind = str(rows["reference_kind"].iloc[0])
+    known = kind != "none"
+    what = f"regret to {REGRET_TO[kind]}, dB" if known else "MSE per pixel (no optimum is known)"
+    what += " (0 is the best possible)" if kind == "exact" else ""
     column = "regret_db" if known else "mse"
     lines = [f"\n{family}: {what}", f"{'denoiser':<36} {'knows':<12}" + "".join(f"{f'σ={s:.3g}':>10}" for s in chosen)]
     for name, curve in rows.groupby("denoiser", sort=False):

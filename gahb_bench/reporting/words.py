@@ -1,11 +1,11 @@
 """The words and numbers of a report: what the optimum is, what each `knows` means, how a number is written."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gahb_bench.types import Reference
+from gahb_bench.types import FloatArray, Reference
 
 # What the line or band called the reference is named, by kind.
 REFERENCE_NAME = {
@@ -34,9 +34,9 @@ REFERENCE_KIND = {
     ),
     "bracket": (
         "known to lie in a bracket",
-        "The MMSE is not known exactly: it lies inside the band, whose two ends are simulated "
-        "bounds with standard errors. Regret is measured from the band's "
-        "geometric middle, and its interval runs from the upper end of the band to the lower.",
+        "The MMSE is not known exactly: it lies inside the band, whose two ends are simulated bounds, widened by their "
+        "standard errors (95 %). Regret is measured from the band's geometric middle, and its interval runs from the "
+        "distance to the upper end of the band to the distance to the lower.",
     ),
     "approximate": (
         "known approximately",
@@ -165,11 +165,9 @@ def duration(seconds: float | None) -> str:
 def how_sure(reference: Reference) -> str:
     """How surely the reference is known, as a sentence with its numbers."""
     relative = reference.standard_error / reference.mse
-    worst = float(np.max(relative)) if np.isfinite(relative).all() and relative.size else float("nan")
     if reference.kind == "bracket":
-        width = 10 * np.log10(np.max(reference.upper / reference.lower))
-        text = f"Over these noise levels the bracket is at most {width:.2f} dB wide."
-        return text if not worst > 0 else f"{text} Its ends have a standard error of at most {_percent(worst)}."
+        return _how_sure_of_a_bracket(reference, relative)
+    worst = float(np.max(relative)) if np.isfinite(relative).all() and relative.size else float("nan")
     if reference.kind == "none":
         return ""
     if worst == 0:
@@ -177,6 +175,31 @@ def how_sure(reference: Reference) -> str:
     if not math.isfinite(worst):
         return "Its error is not stated."
     return f"Its standard error is at most {_percent(worst)} of its value (the band is 95 %)."
+
+
+def _how_sure_of_a_bracket(reference: Reference, relative: FloatArray) -> str:
+    inside = np.isfinite(reference.lower) & np.isfinite(reference.upper)
+    if not inside.any():
+        return "None of these noise levels is within the simulated ones, so nothing is known at them."
+    width = 10 * np.log10(np.max(reference.upper[inside] / reference.lower[inside]))
+    text = f"Over these noise levels the bracket is at most {width:.2f} dB wide."
+    if not inside.all():
+        text = f"Nothing is known at {(~inside).sum()} of these noise levels, outside the simulated ones. {text}"
+    worst = float(np.max(np.nan_to_num(relative[inside])))
+    return f"{text} Its ends have a standard error of at most {_percent(worst)}." if worst > 0 else text
+
+
+def exponents_of_theory(slopes: Mapping[str, float], rates: Mapping[str, float]) -> str:
+    """What theory says of the exponent: slopes fitted at this size, then rates for small noise on large images.
+
+    >>> exponents_of_theory({"law": 1.45}, {"contour": 1.6})
+    'Exponents of theory, by the same fit: law = 1.450. For small noise on large images: contour = 1.600.'
+    """
+    fitted, asymptotic = (
+        "; ".join(f"{visible(name)} = {with_error(value, None)}" for name, value in each.items())
+        for each in (slopes, rates)
+    )
+    return f"Exponents of theory, by the same fit: {fitted}. For small noise on large images: {asymptotic}."
 
 
 def finite(value: float | None) -> bool:

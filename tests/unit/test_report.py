@@ -2,6 +2,7 @@ import base64
 import hashlib
 import io
 import json
+import math
 import re
 from html.parser import HTMLParser
 
@@ -268,7 +269,37 @@ def test_every_kind_of_reference(tmp_path, monkeypatch):
     bracket = drawn[specs["bracket"]]["reference"]
     assert np.array(bracket["high"]) / np.array(bracket["low"]) == pytest.approx(1.3 / 0.8, rel=1e-4)
     assert drawn[specs["none"]]["reference"]["mse"][0] is None
+    assert sections[specs["bracket"]].shows_theory
+    assert not sections[specs["approximate"]].shows_theory
     assert "MSE at σ" in markdown_text
+
+
+def test_a_bracket_with_its_law_its_genie_and_its_exponents(tmp_path):
+    """Stored brackets of contours, at two levels inside the table and one below it."""
+    spec = "calpha-contours:size=32"
+    folder = small_run(tmp_path, (spec,), ("genie", "identity"), sigmas=(0.001, 0.05, 0.5), images=4)
+    write_report(folder)
+    found, markdown_text = page(folder), (folder / "report.md").read_text()
+    reference = found.data["families"][0]["reference"]
+    assert reference["kind"] == "bracket"
+    assert reference["band"]
+    assert {curve["name"]: curve["dash"] for curve in reference["curves"]} == {"genie": "2px,3px", "law": "7px,4px"}
+    pressed = {b.get("data-curve"): b.get("aria-pressed") for b in found.all("button") if b.get("data-curve")}
+    assert pressed["theory-0"] == pressed["theory-1"] == "true"
+    for text in (found.text, markdown_text):
+        assert "Nothing is known at 1 of these noise levels" in text
+        assert "The law (dashed) is small-noise theory, not a bound; the genie (dotted) knows the contour" in text
+        assert "contour, 4 alpha/(2 alpha+1) = 1.600; backgrounds, 2 beta/(beta+1) = 1.333" in text
+        assert "nan" not in text
+    low, high = content(read(folder)).sections[0].band
+    truth = gb.family(spec).reference([0.05])
+    assert low[1] == pytest.approx(truth.lower[0] - 1.96 * truth.standard_error[0])
+    assert high[1] == pytest.approx(truth.upper[0] + 1.96 * truth.standard_error[0])
+    fitted = re.search(r"bracket that holds the MMSE = ([\d.]+); law = ([\d.]+); genie = ([\d.]+)\.", found.text)
+    assert fitted is not None
+    known = gb.family(spec).reference([0.05, 0.5])
+    for value, curve in zip(fitted.groups(), (known.mse, known.curves["law"], known.curves["genie"]), strict=True):
+        assert float(value) == pytest.approx(math.log10(curve[1] / curve[0]), abs=6e-4)
 
 
 def test_a_family_that_cannot_be_built_again(tmp_path):

@@ -10,6 +10,7 @@ import torch
 
 import gahb_bench as gb
 from gahb_bench.errors import UsageError
+from gahb_bench.reporting.summary import summary
 from gahb_bench.scoring import curve, score
 from gahb_bench.scoring.intervals import mean_interval, ratio_interval
 
@@ -109,7 +110,9 @@ def test_a_bracket_makes_the_regret_an_interval(monkeypatch):
         return Reference("bracket", np.atleast_1d(sigmas), 1e-3 * one, 5e-4 * one, 2e-3 * one, 0 * one, one)
 
     monkeypatch.setattr(Calpha, "reference", bracket)
-    row = gb.curves(gb.score(FAMILY, ["identity"], [0.1], images=50)).iloc[0]
+    curves = gb.curves(gb.score(FAMILY, ["identity"], [0.1], images=50))
+    assert f"{FAMILY}: regret to the middle of the bracket, dB\n" in summary(curves)
+    row = curves.iloc[0]
     assert row["regret_db_low"] == pytest.approx(10 * np.log10(row["mse_low"] / 2e-3))
     assert row["regret_db_high"] == pytest.approx(10 * np.log10(row["mse_high"] / 5e-4))
 
