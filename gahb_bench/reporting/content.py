@@ -165,7 +165,7 @@ class Section:
     @property
     def impossible(self) -> tuple[Method, ...]:
         """Methods said to see only y whose regret is below 0 with their whole interval, where that cannot be."""
-        if self.reference.kind != "exact":
+        if self.reference.kind not in ("exact", "bracket"):  # of a bracket, the high end is against its lower end
             return ()
         blind = [m for m in self.methods if m.knows in ("nothing", "training set")]
         return tuple(m for m in blind if (m.curve["regret_db_high"] < 0).any() or (m.curve["mse"] == 0).any())

@@ -14,6 +14,7 @@ from gahb_bench.types import Batch, FloatArray, Images, PerImage
 
 _MOMENT_IMAGES = 1024
 _WEIGHT_LEVELS = 13  # noise levels at which the optimum is asked for; between them it is interpolated
+_LEAST_MMSE = 1e-3  # of sigma^2: a law of finitely many images has an optimum that vanishes, and no network follows it
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,15 @@ class Batches:
 
 
 def _optimum(settings: Settings, std: float) -> tuple[FloatArray, FloatArray]:
-    """Noise levels over the range, and the optimum there; where it is unknown, that of a white Gaussian law."""
+    """Noise levels over the range, and the optimum there, at least a fixed part of sigma^2.
+
+    Where it is unknown, that of a white Gaussian law.
+    """
     ends = settings.sigma_low, settings.sigma_high
     sigma = np.geomspace(*ends, _WEIGHT_LEVELS) if ends[0] < ends[1] else np.array(ends[:1])
     mmse = settings.law.reference(sigma).mse
-    return sigma, mmse if np.isfinite(mmse).all() else sigma**2 * std**2 / (sigma**2 + std**2)
+    mmse = mmse if np.isfinite(mmse).all() else sigma**2 * std**2 / (sigma**2 + std**2)
+    return sigma, np.maximum(mmse, _LEAST_MMSE * sigma**2)
 
 
 def pixel_moments(settings: Settings) -> tuple[float, float]:

@@ -136,6 +136,6 @@ class TrainingFolder:
 def _step_of(line: str) -> float:
     """The step of a line of the log; a line cut short by a kill counts as younger than any state."""
     try:
-        return int(json.loads(line)["step"])
+        return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return float("inf")

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gahb_bench import catalog
 from gahb_bench.errors import UsageError
@@ -46,14 +46,15 @@ class Settings(BaseModel):
     validate_every: int = Field(500, ge=1)
     validation_images: int = Field(64, ge=2)
 
-    @field_validator("sigma_high")
-    @classmethod
-    def _ordered(cls, high: float, info: Any) -> float:
-        low = info.data.get("sigma_low", high)
-        check_scored_sigmas([low, high])
-        if low > high:
-            raise ValueError(f"the lowest noise level, {low:g}, is above the highest")
-        return high
+    @model_validator(mode="after")
+    def _noise_levels(self) -> "Settings":
+        check_scored_sigmas([self.sigma_low, self.sigma_high])
+        if self.sigma_low > self.sigma_high:
+            raise UsageError(
+                f"the lowest noise level, {self.sigma_low:g}, is above the highest, {self.sigma_high:g}: "
+                "give --sigma-range as low:high."
+            )
+        return self
 
     @property
     def law(self) -> Family:
@@ -83,11 +84,10 @@ def make_settings(family: str, network: str, values: dict[str, Any]) -> Settings
     try:
         return Settings(family=law.spec, network=architecture.spec, **values)
     except ValidationError as error:
-        told = [
-            f"{problem['loc'][0] if problem['loc'] else 'settings'}={format_value(problem['input'])} is not allowed: "
-            f"{problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors()
-        ]
+        told = []
+        for problem in error.errors():
+            subject = f"{problem['loc'][0]}={format_value(problem['input'])} is not allowed: " if problem["loc"] else ""
+            told.append(subject + problem["msg"].removeprefix("Value error, ").rstrip("."))
         raise UsageError("; ".join(told) + ".") from None
 
 

@@ -1,0 +1,242 @@
+"""Training: what each step sees, exact resume, several processes, and that it reaches the optimum."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import gahb_bench as gb
+from gahb_bench.errors import DenoiserError, StoreError, UsageError
+from gahb_bench.networks import weights
+from gahb_bench.networks.recipe import read_recipe
+from gahb_bench.training.batches import Batches
+from gahb_bench.training.loop import fit
+from gahb_bench.training.settings import check_possible, make_settings
+from gahb_bench.training.validation import Validation
+
+SMALL = "edm-unet:levels=2,width=4"
+
+
+def settings(network=SMALL, family="calpha:size=8", **values):
+    quick = {"steps": 30, "batch": 8, "validate_every": 10, "validation_images": 4}
+    return make_settings(family, network, quick | values)
+
+
+class StoppedError(Exception):
+    pass
+
+
+def stop_at(step):
+    def progress(told):
+        if told.step >= step:
+            raise StoppedError
+
+    return progress
+
+
+def test_each_step_has_its_own_images_and_noise_and_any_cut_sees_the_same():
+    whole = Batches(settings(), 0.25)
+    parts = [Batches(settings(), 0.25, rank, 2) for rank in range(2)]
+    for step in (0, 1, 5):
+        together, shares = whole(step), [part(step) for part in parts]
+        for name in ("x", "y", "sigma", "weight"):
+            assert torch.equal(getattr(together, name), torch.cat([getattr(share, name) for share in shares]))
+    first, second = whole(0), whole(1)
+    noise = [(step.y - step.x) / step.sigma.reshape(-1, 1, 1, 1) for step in (first, second)]
+    assert not torch.isclose(first.x, second.x).any(dim=1).all()
+    assert abs(float((noise[0] * noise[1]).mean())) < 5 / np.sqrt(noise[0].numel())
+    assert torch.equal(whole(0).y, first.y), "a step can be asked for again"
+
+
+def test_noise_levels_fill_the_range_evenly_in_log_sigma():
+    made = settings(batch=64, sigma_low=0.01, sigma_high=1.0)
+    parts = np.sort(np.log(Batches(made, 0.25)(3).sigma.numpy() / 0.01) / np.log(100)) * 64
+    assert (np.floor(parts + 1e-4) >= np.arange(64)).all()
+    assert (parts <= np.arange(1, 65) + 1e-4).all()
+
+
+def test_the_weight_is_one_over_the_optimum():
+    step = Batches(settings(), 0.25)(0)
+    optimum = gb.family("calpha:size=8").reference(step.sigma.double().numpy()).mse
+    np.testing.assert_allclose(step.weight.numpy(), 1 / optimum, rtol=0.03)
+
+
+def test_a_finite_set_is_gone_through_evenly_with_fresh_noise():
+    batches = Batches(settings(images=4, batch=8), 0.25)
+    images = gb.family("calpha:size=8").sample(range(4), split="train").images
+    step = batches(2)
+    counts = [int((step.x == image).flatten(1).all(dim=1).sum()) for image in images]
+    assert counts == [2, 2, 2, 2]
+    assert not torch.equal(batches(2).y - batches(2).x, batches(3).y - batches(3).x)
+
+
+def test_training_lowers_the_regret_and_the_weights_can_be_scored(tmp_path):
+    lines = []
+    path = fit(settings(steps=60, validate_every=20), tmp_path / "t", progress=lines.append)
+    regrets = [line.measured.mean_regret_db for line in lines if line.measured is not None]
+    assert len(regrets) == 3
+    assert regrets[-1] < regrets[0]
+    recipe = read_recipe(path)
+    assert recipe["family"] == "calpha:size=8"
+    assert recipe["network"] == SMALL
+    assert set(recipe["environment"]["packages"]) >= {"torch", "numpy"}
+    denoiser = gb.denoiser(str(path))
+    assert denoiser.spec == f"network:weights={path}"
+    batch = gb.family("calpha:size=8").sample(range(4), split="val")
+    module, _ = weights.load(path)
+    y = gb.add_noise(batch, 0.1)
+    assert torch.equal(denoiser(y, 0.1), module(y, torch.full((4,), 0.1)))
+    measured = Validation(settings(), "cpu")(module)
+    stored = list(recipe["validation_regret_db"].values())
+    np.testing.assert_allclose(measured.regret_db, stored, atol=2e-4)
+
+
+@pytest.mark.parametrize("network", [SMALL, "linear"])
+def test_stopped_and_resumed_is_bitwise_the_same(tmp_path, network):
+    made = settings(network=network, steps=40)
+    whole = fit(made, tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        fit(made, tmp_path / "cut", save_seconds=0.0, progress=stop_at(20))
+    assert json.loads((tmp_path / "cut" / "training.json").read_text())["settings"]["steps"] == 40
+    resumed = fit(made, tmp_path / "cut")
+    for name in ("last", "best"):
+        ours, theirs = (weights.read_tensors(path.with_name(f"{name}.safetensors")) for path in (whole, resumed))
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    logs = [
+        [{**json.loads(line), "seconds": 0} for line in (path.parent / "log.jsonl").read_text().splitlines()]
+        for path in (whole, resumed)
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_killed_training_goes_on_bitwise_the_same(tmp_path):
+    command = [sys.executable, "-m", "gahb_bench", "train", "--family", "calpha:size=8", "--network", SMALL]
+    command += ["--steps", "120", "--batch", "8", "--validate-every", "40"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GAHB_CHECK_TYPES": "0"}
+    whole = subprocess.run([*command, "--out", tmp_path / "a"], env=environment, capture_output=True, text=True)
+    assert whole.returncode == 0, whole.stderr
+    process = subprocess.Popen([*command, "--out", tmp_path / "b"], env=environment, stderr=subprocess.PIPE)
+    while not (tmp_path / "b" / "state.safetensors").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    state = read_recipe(tmp_path / "b" / "state.safetensors")
+    assert state["step"] < 120, "the test must kill it before its end"
+    again = subprocess.run([*command, "--out", tmp_path / "b"], env=environment, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    ours, theirs = (weights.read_tensors(tmp_path / name / "last.safetensors") for name in "ab")
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_two_processes_learn_as_one(tmp_path):
+    command = ["--family", "calpha:size=8", "--network", SMALL, "--steps", "40", "--batch", "8"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GAHB_CHECK_TYPES": "0"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "gahb_bench"]
+    done = subprocess.run(
+        [*launch, "train", *command, "--out", tmp_path / "two"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    fit(settings(steps=40, validate_every=500, validation_images=64), tmp_path / "one")
+    losses = [
+        [json.loads(line)["loss"] for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    assert len(losses[0]) == 2
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+    assert json.loads((tmp_path / "two" / "training.json").read_text())["environment"]["processes"] == 2
+
+
+def test_another_training_is_not_overwritten(tmp_path):
+    fit(settings(steps=2), tmp_path)
+    kept = (tmp_path / "last.safetensors").read_bytes()
+    with pytest.raises(StoreError, match="steps 2, not 3"):
+        fit(settings(steps=3), tmp_path)
+    with pytest.raises(StoreError, match="steps 2, not 3"):
+        fit(settings(steps=3), tmp_path, resume=False)
+    assert (tmp_path / "last.safetensors").read_bytes() == kept
+
+
+def test_begin_again(tmp_path):
+    fit(settings(steps=10), tmp_path)
+    before = weights.read_tensors(tmp_path / "last.safetensors")
+    fit(settings(steps=10), tmp_path, resume=False)
+    after = weights.read_tensors(tmp_path / "last.safetensors")
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path, monkeypatch):
+    def spoilt(self, step):
+        made = self._make(step)
+        return replace(made, y=made.y * float("nan")) if step == 25 else made
+
+    monkeypatch.setattr(Batches, "__call__", spoilt)
+    with pytest.raises(DenoiserError, match="lower --lr"):
+        fit(settings(), tmp_path)
+    assert read_recipe(tmp_path / "state.safetensors")["step"] == 20, "the state from before is kept"
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"steps": 0}, "steps=0 is not allowed"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"sigma_low": 1.0, "sigma_high": 0.1}, "above the highest"),
+        ({"sigma_low": 0.0}, "not allowed"),
+        ({"precision": "float16"}, "precision=float16 is not allowed"),
+        ({"network": "unett"}, "unknown network 'unett'"),
+        ({"network": "edm-unet:preset=huge"}, "unknown preset"),
+        ({"network": "edm-unet:width=5"}, "multiple of 4"),
+        ({"family": "calfa"}, "did you mean 'calpha'"),
+    ],
+)
+def test_impossible_settings_are_refused(values, says):
+    with pytest.raises(UsageError, match=says):
+        settings(**values)
+
+
+def test_what_would_fail_later_is_refused_at_once(tmp_path):
+    with pytest.raises(UsageError, match="divisible by 2"):
+        check_possible(settings(family="calpha:size=9"), "cpu", 1, tmp_path)
+    with pytest.raises(UsageError, match="shared evenly by 3"):
+        check_possible(settings(), "cpu", 3, tmp_path)
+    with pytest.raises(UsageError, match="too large"):
+        check_possible(settings(network="linear", family="calpha:size=128"), "cpu", 1, tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        check_possible(settings(), "cpu", 1, tmp_path / "file")
+
+
+def test_a_law_without_an_optimum_can_be_trained_on(tmp_path):
+    lines = []
+    fit(settings(family="calpha-contours:law=paper,size=16", steps=4), tmp_path, progress=lines.append)
+    assert np.isnan(lines[-1].measured.mean_regret_db)
+    assert np.isfinite(lines[-1].measured.mean_mse_db)
+
+
+@pytest.mark.slow
+def test_linear_converges_to_the_wiener_filter(tmp_path):
+    made = settings(network="linear", steps=3000, batch=64, learning_rate=5e-3, validate_every=3000)
+    path = fit(made, tmp_path)
+    law = gb.family("calpha:size=8")
+    table = gb.score(law, [str(path), "mmse"], np.geomspace(10**-2.5, 10**0.5, 13), images=512)
+    curve = gb.curves(table)
+    regret = curve[curve["denoiser"] != "mmse"]["regret_db"]
+    assert len(regret) == 13
+    assert regret.max() < 0.05
+    module, _ = weights.load(path)
+    matrix = module.matrix(torch.tensor([0.1]))[0].double().numpy()
+    fourier = np.kron(*[np.fft.fft(np.eye(8), norm="ortho")] * 2)
+    gains = fourier @ matrix @ fourier.conj().T
+    away = np.linalg.norm(gains - np.diag(np.diag(gains))) / np.linalg.norm(gains)
+    assert away < 0.05, "the matrix is diagonal in Fourier"
+    wiener = law.spectrum.ravel() / (law.spectrum.ravel() + 0.1**2)
+    assert np.abs(np.diag(gains) - wiener).max() < 0.05
