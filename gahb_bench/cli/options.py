@@ -19,7 +19,9 @@ OneFamily = Annotated[str, typer.Option("--family", help="Family spec, for examp
 Denoisers = Annotated[
     list[str] | None,
     typer.Option(
-        "--denoisers", help="Comma-separated denoiser specs, or module:callable; default: oracles and classics."
+        "--denoisers",
+        help="Comma-separated denoiser specs, module:callable, or weights.safetensors; `defaults` stands for the "
+        "oracles, shipped networks and classics that are scored if none are given.",
     ),
 ]
 Sigmas = Annotated[

@@ -18,6 +18,7 @@ from gahb_bench.types import FloatArray, check_scored_sigmas, check_sigmas
 # Raised whenever a change makes any stored number differ, so that old parts are not mixed with new ones.
 RESULTS_VERSION = 1
 
+DEFAULTS = "defaults"  # among denoisers: what a run scores unless told otherwise
 DEFAULT_SIGMAS = tuple(float(10 ** (quarter / 4)) for quarter in range(-10, 3))  # 10^-2.5 to 10^0.5
 
 
@@ -100,7 +101,8 @@ def make_plan(
 
     Parameters
     ----------
-    families, denoisers : sequences of specs; without denoisers, each family's oracles and the default set
+    families, denoisers : sequences of specs; among the denoisers, ``defaults`` stands for each family's oracles, the
+        networks shipped for it and the default set, and is what is scored if none are given
     sigmas : noise levels, default 13 quarter decades from 10^-2.5 to 10^0.5
     images, seed, split : how many images, which seed and split
 
@@ -146,7 +148,10 @@ def parse_sigmas(text: str) -> FloatArray:
 
 
 def _plan_family(family: Family, denoisers: Sequence[str] | None) -> FamilyPlan:
-    made = [catalog.denoiser(spec, family) for spec in denoisers or catalog.default_denoisers(family)]
+    chosen: list[str] = []
+    for spec in denoisers or [DEFAULTS]:
+        chosen += catalog.default_denoisers(family) if spec == DEFAULTS else [spec]
+    made = [catalog.denoiser(spec, family) for spec in chosen]
     refuse_duplicates(denoiser.spec for denoiser in made)
     resolved = tuple(DenoiserPlan(d.spec, d.knows, d.parameters, d.digest) for d in made)
     return FamilyPlan(family.spec, family.name, family.parameters, resolved)

@@ -54,8 +54,8 @@ def fit(
         loss = mean of |D(x + s z, s) - x|^2 / (pixels mmse(s)),  log s uniform
 
     so that every noise level counts equally in dB; an optimum below ``1e-3 s^2`` counts as that, and without a known
-    one ``mmse(s)`` is that of a white Gaussian law, ``s^2 t^2 / (s^2 + t^2)``. Adam, a cosine, and a running average of the weights, which is what is kept. Under
-    ``torchrun`` the processes share each global batch.
+    one ``mmse(s)`` is that of a white Gaussian law, ``s^2 t^2 / (s^2 + t^2)``. Adam, a cosine, and a running average
+    of the weights, which is what is kept. Under ``torchrun`` the processes share each global batch.
 
     Parameters
     ----------

@@ -46,6 +46,15 @@ def test_defaults():
     assert len(DEFAULT_SIGMAS) == 13
 
 
+def test_defaults_can_be_extended():
+    alone, more = (
+        make_plan(["calpha:size=16"], chosen).families[0].denoisers for chosen in (None, ["defaults", "dct"])
+    )
+    assert [d.spec for d in more] == [*(d.spec for d in alone), "dct"]
+    with pytest.raises(UsageError, match="given twice"):
+        make_plan(["calpha:size=16"], ["defaults", "mmse"])
+
+
 def test_a_run_folder_holds_what_it_should(tmp_path):
     outcome = engine.run(_plan(), tmp_path, command="the command")
     manifest = json.loads((tmp_path / "run.json").read_text())

@@ -1,0 +1,42 @@
+"""Make trained weights part of the package: half precision, with their regret at the default noise levels.
+
+    python reports/ship.py trained/calpha-edm-unet/best.safetensors calpha-32
+
+The regret is measured on 128 images of split test, seed 0, after rounding; it and the recipe stand in the file's header
+(and, by `python reports/tables.py`, in the README).
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import gahb_bench as gb
+from gahb_bench.networks import weights
+from gahb_bench.networks.recipe import read_recipe
+from gahb_bench.running.plan import DEFAULT_SIGMAS
+
+IMAGES = 128
+SHIPPED = Path(__file__).parents[1] / "gahb_bench" / "networks" / "pretrained"
+
+
+def main(source: Path, name: str) -> None:
+    """Round, score, write."""
+    recipe, tensors = read_recipe(source), weights.read_tensors(source)
+    half = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+    target = SHIPPED / f"{name}.safetensors"
+    weights.save(target, half, recipe)
+    law = gb.family(recipe["family"])
+    ran = [f"network:weights={name}"] + (["mmse"] if law.reference(DEFAULT_SIGMAS).kind == "exact" else [])
+    curve = gb.curves(gb.score(law, ran, DEFAULT_SIGMAS, images=IMAGES))
+    rows = curve[curve["denoiser"] == ran[0]]
+    columns = {"regret_db": "regret_db", "low": "regret_db_low", "high": "regret_db_high"}
+    measured = {key: np.round(rows[column], 4).tolist() for key, column in columns.items()}
+    kind = str(rows["reference_kind"].iloc[0])
+    test = {"images": IMAGES, "sigma": list(DEFAULT_SIGMAS), "reference": kind, **measured}
+    weights.save(target, half, recipe | {"test": test})
+    print(f"{name}: mean regret {np.mean(measured['regret_db']):.3f} dB, worst {max(measured['regret_db']):.3f} dB")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
