@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gahb_bench import testing
     from gahb_bench.catalog import denoiser, family, network
     from gahb_bench.noise import add_noise
+    from gahb_bench.scoring.compare import compare
     from gahb_bench.scoring.curve import curves
     from gahb_bench.scoring.exponent import exponent
     from gahb_bench.scoring.score import score
@@ -21,6 +22,7 @@ _HOME = {
     "network": "catalog",
     "add_noise": "noise",
     "score": "scoring.score",
+    "compare": "scoring.compare",
     "curves": "scoring.curve",
     "exponent": "scoring.exponent",
     "Batch": "types",
@@ -33,6 +35,7 @@ __all__ = [
     "Posterior",
     "Reference",
     "add_noise",
+    "compare",
     "curves",
     "denoiser",
     "exponent",

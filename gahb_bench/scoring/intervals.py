@@ -24,8 +24,11 @@ def mean_interval(values: Array) -> tuple[Array, Array]:
     return _interval((values,), _mean, varies=np.ptp(values, axis=-1) > _SPREAD * np.abs(values).mean(axis=-1))
 
 
-def ratio_interval(values: Array, reference: Array) -> tuple[Array, Array]:
-    """Interval for ``mean(values) / mean(reference)``, rows paired image by image."""
+def ratio_interval(values: Array, reference: Array, paired: bool = True) -> tuple[Array, Array]:
+    """Interval for ``mean(values) / mean(reference)``, rows paired image by image, or of images of their own."""
+    if not paired:
+        varies = (np.ptp(values, axis=-1) > 0) | (np.ptp(reference, axis=-1) > 0)
+        return _interval((values, reference), _ratio, varies, paired=False)
     ratio = values / reference
     return _interval((values, reference), _ratio, varies=np.ptp(ratio, axis=-1) > _SPREAD * ratio.mean(axis=-1))
 
@@ -38,9 +41,11 @@ def _ratio(values: Array, reference: Array, axis: int) -> Array:
     return np.mean(values, axis=axis) / np.mean(reference, axis=axis)
 
 
-def _interval(data: tuple[Array, ...], statistic: Callable[..., Array], varies: NDArray) -> tuple[Array, Array]:
+def _interval(
+    data: tuple[Array, ...], statistic: Callable[..., Array], varies: NDArray, paired: bool = True
+) -> tuple[Array, Array]:
     """Rows that do not vary have an interval of no width, and no bootstrap distribution."""
-    cells, images = data[0].shape
+    cells, images = len(data[0]), min(part.shape[-1] for part in data)
     low, high = np.full(cells, np.nan), np.full(cells, np.nan)
     if images < 3:
         return low, high
@@ -50,8 +55,8 @@ def _interval(data: tuple[Array, ...], statistic: Callable[..., Array], varies: 
             tuple(part[varies] for part in data),
             statistic,
             n_resamples=_RESAMPLES,
-            batch=max(1, _VALUES_AT_ONCE // (images * int(varies.sum()))),
-            paired=len(data) > 1,
+            batch=max(1, _VALUES_AT_ONCE // (max(part.shape[-1] for part in data) * int(varies.sum()))),
+            paired=paired and len(data) > 1,
             axis=-1,
             confidence_level=LEVEL,
             method="BCa",

@@ -1,0 +1,81 @@
+"""What a comparison is asked: margins by family, denoisers that stand for others, and what is left out."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gahb_bench.errors import UsageError, printable
+from gahb_bench.reporting.folder import RunData
+from gahb_bench.scoring.compare import check_margin
+
+
+class _Margins(BaseModel):
+    """The file of margins."""
+
+    model_config = ConfigDict(extra="forbid")
+    families: dict[str, float]
+
+
+def read_margins(path: Path) -> dict[str, float]:
+    """Margins in dB by family spec or glob, from a TOML file: ``[families]`` and lines ``"calpha*" = 0.05``.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read, is not of that form, or a margin is negative.
+    """
+    form = 'write a table [families] with lines like "calpha*" = 0.05'
+    try:
+        margins = _Margins.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).families
+    except OSError as error:
+        raise UsageError(f"cannot read the margins {path}: {error.strerror or error}.") from None
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
+        raise UsageError(f"cannot read the margins {path}: missing or wrong: {fields}; {form}.") from None
+    except ValueError as error:
+        raise UsageError(f"cannot read the margins {path}: {error}; {form}.") from None
+    for margin in margins.values():
+        check_margin(margin)
+    return margins
+
+
+def read_mapping(texts: Sequence[str], baseline: RunData, others: Sequence[RunData]) -> dict[str, str]:
+    """``old=new``, cut at the ``=`` that leaves a denoiser of the baseline and one of a candidate."""
+    known = set(baseline.scores["denoiser"])
+    new = {name for other in others for name in other.scores["denoiser"]}
+    found: dict[str, str] = {}
+    for text in texts:
+        cuts = [(text[:place], text[place + 1 :]) for place, mark in enumerate(text) if mark == "="]
+        fitting = [(left.strip(), right.strip()) for left, right in cuts]
+        fitting = [(left, right) for left, right in fitting if left in known and right in new]
+        if len(fitting) != 1:
+            raise UsageError(
+                f"cannot read --map {text!r}: it is old=new, old a denoiser of the baseline "
+                f"({', '.join(sorted(map(printable, known)))}), new one of a candidate "
+                f"({', '.join(sorted(map(printable, new)))})."
+            )
+        old = fitting[0][0]
+        if old in found:
+            raise UsageError(f"the denoiser {old!r} is mapped twice: map it once.")
+        found[old] = fitting[0][1]
+    return found
+
+
+def fits(row: object, pattern: str) -> bool:
+    """Whether a row's family or one of its denoisers is as the glob says, or both as ``FAMILY/DENOISER`` says."""
+    family, denoiser, candidate = (getattr(row, name) for name in ("family", "denoiser", "candidate"))
+    left, slash, right = pattern.partition("/")
+    names = (denoiser, candidate)
+    if slash and fnmatchcase(family, left):
+        return any(fnmatchcase(name, right) for name in names)
+    return any(fnmatchcase(name, pattern) for name in (family, *names))
+
+
+def margin_of(family: str, margins: Mapping[str, float], default: float) -> float:
+    """The margin of a family: of its exact spec, else of the first glob that fits, else the default."""
+    if family in margins:
+        return margins[family]
+    return next((value for pattern, value in margins.items() if fnmatchcase(family, pattern)), default)

@@ -1,0 +1,162 @@
+"""Two tables of scores, matched: the same family, the same denoiser (or one told to stand for it), the same noise."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from gahb_bench.errors import UsageError, printable
+from gahb_bench.types import FloatArray
+
+_NEEDED = ("family", "denoiser", "sigma", "image", "mse", "status", "reason", "seconds")
+_SAME_SIGMA = 1e-9  # relative distance below which two noise levels are one
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One denoiser of the baseline and the denoiser of the candidate it is compared with, on one family.
+
+    ``a`` and ``b`` are MSEs, noise levels by images, a row for each noise level that both have; NaN where an image
+    failed. Where the pair is paired, both have the same images as columns. ``whole_a`` and ``whole_b`` say at which
+    noise levels every image has a number; ``seconds_a`` and ``seconds_b`` are medians over images, per noise level.
+    """
+
+    family: str
+    denoiser: str
+    candidate: str
+    a: pd.DataFrame
+    b: pd.DataFrame
+    whole_a: np.ndarray
+    whole_b: np.ndarray
+    seconds_a: FloatArray
+    seconds_b: FloatArray
+    reasons_b: tuple[str, ...]
+    paired: bool
+    note: str
+
+    @property
+    def sigmas(self) -> FloatArray:
+        return self.a.index.to_numpy(dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Unmatched:
+    """Cells that one table has and the other has not: ``missing`` from the candidate, or ``added`` by it."""
+
+    family: str
+    denoiser: str
+    verdict: str
+    sigmas: tuple[float, ...]
+    whole: bool
+
+
+def match(
+    baseline: pd.DataFrame, candidate: pd.DataFrame, mapping: Mapping[str, str], unpaired: str = ""
+) -> tuple[list[Pair], list[Unmatched]]:
+    """Match two tables, the columns of scores.parquet.
+
+    Parameters
+    ----------
+    mapping : the denoiser of the candidate that stands for one of the baseline, where their names differ
+    unpaired : why image i of the two tables is not the same image; empty where it is
+
+    Raises
+    ------
+    UsageError
+        If a table is not a table of scores, or holds two scores for one image.
+    """
+    for table in (baseline, candidate):
+        check_scores(table)
+    ours, theirs = _by_name(baseline), _by_name(candidate)
+    pairs, unmatched, taken = [], [], set()
+    for (family, name), rows in ours.items():
+        partner = (family, mapping.get(name, name))
+        if partner not in theirs:
+            unmatched.append(Unmatched(family, name, "missing", _levels(rows), True))
+            continue
+        taken.add(partner)
+        other = theirs[partner]
+        common, only_ours, only_theirs = _match_levels(_levels(rows), _levels(other))
+        if common:
+            pairs.append(_pair(family, name, partner[1], rows, other, common, unpaired))
+        for verdict, levels in (("missing", only_ours), ("added", only_theirs)):
+            if levels:
+                unmatched.append(Unmatched(family, name, verdict, levels, False))
+    for (family, name), rows in theirs.items():
+        if (family, name) not in taken and (family, name) not in ours:
+            unmatched.append(Unmatched(family, name, "added", _levels(rows), True))
+    return pairs, unmatched
+
+
+def check_scores(table: pd.DataFrame) -> None:
+    """Refuse a table that does not hold scores, each image once."""
+    lacking = [name for name in _NEEDED if name not in table.columns]
+    if lacking:
+        raise UsageError(f"not a table of scores: it has no column {', '.join(lacking)}. Give the rows of gb.score.")
+    if not all(pd.api.types.is_numeric_dtype(table[name]) for name in ("sigma", "mse", "seconds")):
+        raise UsageError(
+            "not a table of scores: sigma, mse and seconds are not all numbers. Give the rows of gb.score."
+        )
+    if table.duplicated(["family", "denoiser", "sigma", "image"]).any():
+        raise UsageError(
+            "the table holds two scores of one denoiser on one image at one noise level: compare runs (seed, split) "
+            "apart, or drop the duplicates."
+        )
+    if (table["mse"] < 0).any():
+        raise UsageError("the table holds a negative mean squared error: it is damaged, or not a table of scores.")
+
+
+def _by_name(table: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    groups = table.groupby(["family", "denoiser"], sort=False)
+    return {(str(family), str(name)): rows for (family, name), rows in groups}
+
+
+def _levels(rows: pd.DataFrame) -> tuple[float, ...]:
+    return tuple(float(sigma) for sigma in np.sort(rows["sigma"].unique()))
+
+
+def _match_levels(
+    ours: tuple[float, ...], theirs: tuple[float, ...]
+) -> tuple[dict[float, float], tuple[float, ...], tuple[float, ...]]:
+    """Noise levels that are equal up to rounding (ours -> theirs), and those that either has alone."""
+    targets = np.array(ours)
+    found = pd.Index(theirs).get_indexer(targets, method="nearest", tolerance=_SAME_SIGMA * targets)
+    common = {sigma: theirs[index] for sigma, index in zip(ours, found, strict=True) if index >= 0}
+    return (
+        common,
+        tuple(sigma for sigma in ours if sigma not in common),
+        tuple(sigma for sigma in theirs if sigma not in common.values()),
+    )
+
+
+def _pair(
+    family: str,
+    name: str,
+    partner: str,
+    rows: pd.DataFrame,
+    other: pd.DataFrame,
+    common: dict[float, float],
+    unpaired: str,
+) -> Pair:
+    a, seconds_a, _ = _grid(rows, list(common))
+    b, seconds_b, reasons_b = _grid(other, list(common.values()))
+    b.index = a.index
+    whole_a, whole_b = (np.isfinite(grid.to_numpy()).all(axis=1) for grid in (a, b))
+    shared = a.columns.intersection(b.columns)
+    note = unpaired or ("no image in common" if shared.empty else "")
+    if not note:
+        a, b = a[shared], b[shared]
+    return Pair(
+        family, name, partner, a, b, whole_a, whole_b, seconds_a, seconds_b, reasons_b, paired=not note, note=note
+    )
+
+
+def _grid(rows: pd.DataFrame, sigmas: list[float]) -> tuple[pd.DataFrame, FloatArray, tuple[str, ...]]:
+    """Noise levels by images, NaN where an image failed; median seconds and first reason of each level."""
+    good = (rows["status"] == "ok") & np.isfinite(rows["mse"])
+    rows = rows.assign(mse=rows["mse"].where(good).astype(np.float64))
+    grid = rows.pivot(index="sigma", columns="image", values="mse").reindex(sigmas)
+    seconds = rows.groupby("sigma")["seconds"].median().reindex(sigmas).to_numpy(dtype=np.float64)
+    first = rows[~good].drop_duplicates("sigma").set_index("sigma")["reason"].to_dict()
+    return grid, seconds, tuple(printable(first.get(sigma) or "an image has no number") for sigma in sigmas)

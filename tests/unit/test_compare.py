@@ -1,0 +1,465 @@
+"""``compare``: verdicts, chance, formats, and names that would do harm."""
+
+import json
+import shutil
+import sys
+import zlib
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from reporting_runs import EVIL, awkward_run, small_run
+
+import gahb_bench as gb
+from gahb_bench import __main__ as entry
+from gahb_bench.errors import StoreError, UsageError
+from gahb_bench.reporting.comparison import compare_folders
+from gahb_bench.scoring.compare import bands, judge, levels, measure
+from gahb_bench.scoring.matching import Pair, match
+
+SIGMAS = (0.01, 0.03, 0.1, 0.3, 1.0)
+FORMATS = ("text", "md", "html", "json", "junit")
+
+
+def scores(images=128, families=("calpha", "disks"), denoisers=("unet", "dncnn"), seed=0, spread=0.8):
+    """A table as networks give it: an image is as hard at every level; what each network does of its own is apart.
+
+    mse = sigma^2 exp(spread * difficulty + 0.15 * (image and denoiser) + 0.05 * (image, denoiser and level))
+    """
+    parts = []
+    for family in families:
+        hard = np.random.default_rng((seed, zlib.crc32(family.encode()))).standard_normal(images)
+        for denoiser in denoisers:
+            rng = np.random.default_rng((seed, zlib.crc32(f"{family}/{denoiser}".encode())))
+            own, each = rng.standard_normal(images), rng.standard_normal((len(SIGMAS), images))
+            mse = np.square(SIGMAS)[:, None] * np.exp(spread * hard + 0.15 * own + 0.05 * each)
+            parts += [
+                pd.DataFrame({"family": family, "denoiser": denoiser, "knows": "nothing", "sigma": sigma,
+                              "image": np.arange(images), "mse": row, "status": "ok", "reason": "",
+                              "seconds": 0.01})
+                for sigma, row in zip(SIGMAS, mse, strict=True)
+            ]  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def changed(table, decibel, family="disks", denoiser="unet", spread=0.05, seed=1):
+    """The table with one denoiser worse on one family, on some images more than on others."""
+    table = table.copy()
+    rows = (table["family"] == family) & (table["denoiser"] == denoiser)
+    luck = np.random.default_rng(seed).standard_normal(table["image"].max() + 1)[table.loc[rows, "image"]]
+    table.loc[rows, "mse"] *= 10 ** (decibel / 10) * np.exp(spread * luck)
+    return table
+
+
+def failed(table, denoiser="unet", sigma=1.0):
+    """The table with one cell of each family failed on one image."""
+    table = table.copy()
+    rows = (table["denoiser"] == denoiser) & (table["sigma"] == sigma) & (table["image"] == 3)
+    table.loc[rows, ["mse", "status", "reason"]] = [np.nan, "failed", "boom\x1b[31m"]
+    return table
+
+
+def verdicts(table):
+    return {
+        (row.family, row.denoiser): set(rows["verdict"])
+        for (_, _), rows in table.groupby(["family", "denoiser"])
+        for row in [rows.iloc[0]]
+    }
+
+
+def test_a_table_compared_with_itself_is_the_same_everywhere():
+    table = scores(images=16)
+    found = gb.compare(table, table, margin=0.0)
+    assert set(found["verdict"]) == {"same"}
+    assert set(found["reason"]) == {"bitwise"}
+    assert (found[["difference_db", "low_db", "high_db"]] == 0).all(axis=None)
+    assert set(gb.compare(failed(table), failed(table))["verdict"]) == {"same"}, "a cell that failed in both"
+
+
+def test_exactly_the_denoiser_that_got_worse_is_reported():
+    table = scores()
+    found = verdicts(gb.compare(table, changed(table, 0.3)))
+    assert found.pop(("disks", "unet")) == {"worse"}
+    assert set().union(*found.values()) == {"same"}
+    assert verdicts(gb.compare(changed(table, 0.3), table))["disks", "unet"] == {"better"}
+
+
+def test_the_difference_is_the_mean_log_ratio_of_means_and_the_interval_holds_it():
+    table = scores()
+    other = changed(table, 0.3)
+    row = gb.compare(table, other).query("family == 'disks' and denoiser == 'unet' and band == 'all'").iloc[0]
+    a, b = (t.query("family == 'disks' and denoiser == 'unet'").groupby("sigma")["mse"].mean() for t in (table, other))
+    assert row["difference_db"] == pytest.approx(float((10 * np.log10(b / a)).mean()), rel=1e-12)
+    assert row["low_db"] < row["difference_db"] < row["high_db"]
+    single = levels(match(table, other, {})[0]).query("family == 'disks' and denoiser == 'unet'")
+    np.testing.assert_allclose(single["difference_db"], 10 * np.log10(b / a), rtol=1e-12)
+    assert (single["low_db"] < single["difference_db"]).all()
+    assert (single["difference_db"] < single["high_db"]).all()
+
+
+def test_a_small_change_is_the_same_within_the_margin_and_no_longer_within_a_smaller_one():
+    table = scores()
+    other = changed(table, 0.05, spread=0.02)
+    assert verdicts(gb.compare(table, other))["disks", "unet"] == {"same"}
+    assert verdicts(gb.compare(table, other, margin=0.01))["disks", "unet"] == {"worse"}
+
+
+def test_with_few_images_it_is_inconclusive_unless_the_change_is_large():
+    table = scores(images=16)
+    found = gb.compare(table, changed(table, 0.3, spread=0.2))
+    assert verdicts(found)["disks", "unet"] == {"inconclusive"}
+    assert verdicts(gb.compare(table, changed(table, 5, spread=0.2)))["disks", "unet"] == {"worse"}
+    assert verdicts(gb.compare(*(t[t["image"] < 2] for t in (table, changed(table, 9)))))["disks", "unet"] == {
+        "inconclusive"
+    }
+
+
+def pair(a, b, paired, number):
+    """Two arrays of MSEs, levels by images, as a pair of denoisers."""
+    a, b = (pd.DataFrame(values, index=list(SIGMAS)) for values in (a, b))
+    whole, seconds = np.ones(len(SIGMAS), dtype=bool), np.ones(len(SIGMAS))
+    note = "" if paired else "other images"
+    return Pair("f", f"d{number}", f"d{number}", a, b, whole, whole, seconds, seconds, ("",) * 5, paired, note)
+
+
+def networks(rng, count, images, spread, hard=None):
+    """MSEs (networks, levels, images) of networks of one quality, on images of which some are much harder."""
+    hard = rng.standard_normal(images) if hard is None else hard
+    own, each = rng.standard_normal((count, 1, images)), rng.standard_normal((count, len(SIGMAS), images))
+    return np.square(SIGMAS)[:, None] * np.exp(spread * hard + 0.3 * own + 0.1 * each)
+
+
+def retrained(rng, images):
+    """Eight networks trained again from other seeds, on the same images."""
+    hard = rng.standard_normal(images)
+    return networks(rng, 8, images, 1.0, hard), networks(rng, 8, images, 1.0, hard), True
+
+
+def other_images(rng, images):
+    """The same networks on other images, of which there are 128."""
+    return networks(rng, 8, images, 0.8), networks(rng, 8, 128, 0.8), False
+
+
+def uneven(rng, images):
+    """As good on average, by being better on the hardest images and worse on most: skewed differences."""
+    hard = rng.standard_normal((8, 1, images))
+    a, b = (networks(rng, 8, images, 0.0) * np.exp(s * hard - s * s / 2) for s in (0.8, 0.6))
+    return a, b, True
+
+
+def alarms(law, images, margin, repeats):
+    """In which share of reports, none with a true change, anything is called worse, and anything better."""
+    words = []
+    for repeat in range(repeats):
+        a, b, paired = law(np.random.default_rng((repeat, images)), images)
+        pairs = [pair(*both, paired, number) for number, both in enumerate(zip(a, b, strict=True))]
+        words.append(set(judge(measure(pairs).assign(margin_db=margin))["verdict"]))
+    return [np.mean([word in found for found in words]) for word in ("worse", "better")]
+
+
+@pytest.mark.parametrize("images", [16, 128])
+@pytest.mark.parametrize("law", [retrained, other_images, uneven])
+def test_false_alarms(law, images):
+    assert max(alarms(law, images, 0.1, 50)) < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images", [8, 32, 128])
+@pytest.mark.parametrize("law", [retrained, other_images, uneven])
+@pytest.mark.parametrize("margin", [0.0, 0.1])
+def test_false_alarms_at_length(law, images, margin):
+    assert max(alarms(law, images, margin, 300)) < 0.05
+
+
+def test_the_error_is_that_of_repeated_draws():
+    found = []
+    for repeat in range(200):
+        a, b, paired = other_images(np.random.default_rng(repeat), 128)
+        found.append(measure([pair(a[0], b[0], paired, 0)]).iloc[0])
+    errors = np.array([row["error_db"] for row in found])
+    assert np.sqrt(np.mean(errors**2)) == pytest.approx(np.std([row["difference_db"] for row in found]), rel=0.15)
+
+
+def test_power():
+    """What 128 images find: 0.3 dB in every band, between networks that differ by 10 % image by image."""
+    found = 0
+    for repeat in range(10):
+        table = scores(seed=repeat)
+        found += verdicts(gb.compare(table, changed(table, 0.3, spread=0.1, seed=repeat)))["disks", "unet"] == {"worse"}
+    assert found >= 9
+
+
+def test_bands_are_thirds_of_the_range():
+    found = bands(np.geomspace(10**-2.5, 10**0.5, 13))
+    assert [int(chosen.sum()) for chosen in found.values()] == [13, 4, 5, 4]
+    assert list(bands([0.1])) == ["all"]
+    assert list(bands([0.1, 1.0])) == ["all", "small", "large"]
+
+
+def test_images_that_both_have_are_paired_and_others_are_not():
+    table = scores(images=128)
+    part = gb.compare(table, table[table["image"] < 64])
+    assert set(part["images"]) == {64}
+    assert set(part["verdict"]) == {"same"}
+    apart = gb.compare(table, table.assign(image=table["image"] + 1000))
+    assert set(apart["pairing"]) == {"unpaired"}
+    assert set(apart["reason"]) == {"no image in common"}
+    assert set(apart["verdict"]) == {"inconclusive"}, "the same numbers, but as of other images"
+    told = gb.compare(table, table, paired=False)
+    assert set(told["reason"]) == {"not the same images"}
+    assert verdicts(gb.compare(table, changed(table, 6), paired=False))["disks", "unet"] == {"worse"}
+    unequal = gb.compare(table, changed(table, 9)[table["image"] < 40], paired=False)
+    assert verdicts(unequal)["disks", "unet"] == {"worse"}
+
+
+def test_a_cell_that_fails_only_in_the_candidate_is_worse():
+    table = scores()
+    found = gb.compare(table, failed(table)).query("denoiser == 'unet' and family == 'disks'").set_index("band")
+    assert found["verdict"].to_dict() == {"all": "worse", "small": "same", "middle": "same", "large": "worse"}
+    assert "failed in the candidate, not in the baseline, at σ = 1: boom\\x1b[31m" in found.loc["all", "reason"]
+    mended = gb.compare(failed(table), table).query("denoiser == 'unet' and family == 'disks'").set_index("band")
+    assert mended["verdict"].to_dict()["all"] == "same"
+    assert "failed in the baseline" in mended.loc["all", "reason"]
+
+
+def test_what_only_one_has_is_listed():
+    table = scores()
+    less = table[~((table["denoiser"] == "unet") & (table["family"] == "disks")) & (table["sigma"] != 1.0)]
+    found = gb.compare(table, less)
+    missing = found[found["verdict"] == "missing"]
+    assert set(missing["reason"]) == {"only in the baseline", "σ = 1 only in the baseline"}
+    assert set(gb.compare(less, table)["verdict"]) == {"same", "added"}
+
+
+def test_a_mean_of_zero_is_no_trouble():
+    table = scores(images=32)
+    perfect = table.assign(mse=table["mse"].where(table["denoiser"] != "unet", 0.0))
+    assert verdicts(gb.compare(table, perfect))["disks", "unet"] == {"better"}
+    assert verdicts(gb.compare(perfect, table))["disks", "unet"] == {"worse"}
+    assert verdicts(gb.compare(perfect, perfect))["disks", "unet"] == {"same"}
+    assert len(levels(match(perfect, table, {})[0])) == 20
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (pd.DataFrame({"a": [1]}), "no column family"),
+        (pd.concat([scores(4), scores(4)]), "two scores"),
+        (scores(4).assign(mse=-1.0), "negative"),
+        (scores(4).assign(mse="x"), "not all numbers"),
+    ],
+)
+def test_a_table_that_holds_no_scores_is_refused(table, message):
+    with pytest.raises(UsageError, match=message):
+        gb.compare(scores(4), table)
+    with pytest.raises(UsageError, match="margin=-1"):
+        gb.compare(scores(4), scores(4), margin=-1.0)
+
+
+@pytest.fixture(scope="module")
+def baseline(tmp_path_factory):
+    return small_run(tmp_path_factory.mktemp("baseline"), ("calpha:size=16", "besov:size=16"), images=64)
+
+
+@pytest.fixture
+def derived(baseline, tmp_path):
+    """Makes a run folder from the baseline: its scores and its manifest changed."""
+
+    def make(change=lambda table: table, name="b", **manifest):
+        folder = shutil.copytree(baseline, tmp_path / name)
+        change(pd.read_parquet(folder / "scores.parquet")).to_parquet(folder / "scores.parquet", index=False)
+        content = json.loads((folder / "run.json").read_text())
+        content["plan"] |= manifest.pop("plan", {})
+        (folder / "run.json").write_text(json.dumps(content | manifest))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gahb_bench", "compare", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            entry.main()
+        out = capsys.readouterr()
+        return caught.value.code, out.out, out.err
+
+    return call
+
+
+def worse(table):
+    return changed(table, 0.3, "calpha:size=16", "wavelet")
+
+
+def test_the_command_passes_on_itself_and_fails_on_a_regression(run, baseline, derived):
+    code, out, err = run(baseline, baseline)
+    assert (code, err) == (0, "")
+    assert "Passed: none of 32 rows is worse." in out
+    assert "32 same (32 of them bitwise)" in out
+    code, out, _ = run(baseline, baseline, derived(worse))
+    assert code == 1
+    assert "C against A: 4 worse, 28 same" in out
+    assert "FAILED: 4 of 64 rows are worse." in out
+
+
+def test_speed_is_reported_and_decides_nothing(run, baseline, derived):
+    code, out, _ = run(baseline, derived(lambda table: table.assign(seconds=table["seconds"] * 9)))
+    assert code == 0
+    assert "× 9.00" in out
+
+
+def test_what_makes_it_fail_can_be_chosen(run, baseline, derived):
+    less = derived(lambda table: table[table["denoiser"] != "ideal"])
+    assert run(baseline, less)[0] == 0
+    assert run(baseline, less, "--fail-on", "worse,missing")[0] == 1
+    assert run(less, baseline, "--fail-on", "added")[0] == 1
+    few = derived(lambda table: changed(table, 0.1, "calpha:size=16", "wavelet", spread=0.3), "few")
+    assert run(baseline, few)[0] == 0
+    assert run(baseline, few, "--fail-on", "inconclusive")[0] == 1
+    code, _, err = run(baseline, less, "--fail-on", "worst")
+    assert (code, "did you mean 'worse'" in err) == (2, True)
+
+
+def test_only_and_margins(run, baseline, derived, tmp_path):
+    other = derived(worse)
+    for pattern, code, rows in [
+        ("besov*", 0, 16), ("wavelet", 1, 8), ("besov*/wavelet", 0, 4), ("calpha*/w*", 1, 4), ("mmse", 0, 8)
+    ]:  # fmt: skip
+        found, out, _ = run(baseline, other, "--only", pattern)
+        assert (found, f"of {rows} rows" in out) == (code, True), pattern
+    assert run(baseline, other, "--only", "unet")[0] == 2
+    margins = tmp_path / "margins.toml"
+    for text, code in [('"calpha*" = 0.5', 0), ('"besov*" = 0.5', 1), ('"*" = 0.5\n"calpha:size=16" = 0.1', 1)]:
+        margins.write_text(f"[families]\n{text}\n")
+        assert run(baseline, other, "--margins", margins)[0] == code, text
+    assert run(baseline, other, "--margin", "0.5")[0] == 0
+    for text in ("[families]\ncalpha = -1", "[families]\ncalpha = 'x'", "families = 3", "[famlies]", "[[[", "x = 1"):
+        margins.write_text(text)
+        code, _, err = run(baseline, other, "--margins", margins)
+        assert (code, err.startswith("error: ")) == (2, True), text
+    assert run(baseline, other, "--margins", tmp_path / "none.toml")[0] == 2
+    assert run(baseline, other, "--margin", "nan")[0] == 2
+
+
+def test_map_compares_denoisers_of_different_names_on_the_same_images(run, baseline, derived):
+    renamed = derived(lambda table: worse(table).replace({"denoiser": {"wavelet": "net:rule=new"}}))
+    code, out, _ = run(baseline, renamed, "--map", "wavelet=net:rule=new")
+    assert code == 1
+    assert "wavelet → net:rule=new" in out
+    assert "missing" not in out
+    assert "added" not in out
+    code, out, _ = run(baseline, baseline, "--map", "mmse=identity", "--format", "json")
+    rows = [row for row in json.loads(out)["bands"] if row["denoiser"] == "mmse"]
+    assert {(row["candidate"], row["pairing"]) for row in rows} == {("identity", "paired")}
+    for wrong in ("mmse", "mmse=unet", "unet=mmse"):
+        code, _, err = run(baseline, baseline, "--map", wrong)
+        assert (code, "old=new" in err) == (2, True)
+    assert run(baseline, baseline, "--map", "mmse=ideal", "--map", "mmse=wavelet")[0] == 2
+
+
+def test_another_seed_is_unpaired_and_differences_of_the_runs_are_told(run, baseline, derived):
+    other = derived(plan={"seed": 7}, results_version=9, environment={"threads": 63, "packages": {"torch": "0.1"}})
+    for form in ("text", "md", "html"):
+        _, out, err = run(baseline, other, "--format", form)
+        assert err == ""
+        for told in ("the seed differs (0, 7)", "results version", "threads", "63", "package torch", "0.1"):
+            assert told in out, (form, told)
+    _, out, _ = run(baseline, other, "--format", "json")
+    found = json.loads(out)
+    assert {row["pairing"] for row in found["bands"]} == {"unpaired"}
+    assert {"what": "results version", "baseline": "1", "candidate": "9"} in found["candidates"][0]["differences"]
+
+
+def test_folders_that_hold_no_run_are_refused_with_one_error(run, baseline, derived, tmp_path):
+    broken = derived(name="broken")
+    (broken / "scores.parquet").write_bytes(b"not a table")
+    columns = derived(lambda table: table.drop(columns="mse"), "columns")
+    text = derived(name="text")
+    (text / "run.json").write_bytes(b"\xff\xfe")
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "none", tmp_path, broken, columns, text, tmp_path / "file"):
+        code, out, err = run(baseline, folder)
+        assert (code, out, err.count("\n"), err.startswith("error: ")) == (2, "", 1, True), err
+    assert run(baseline)[0] == 2
+    apart = derived(lambda table: table.assign(family=table["family"] + "x"), "apart")
+    code, _, err = run(baseline, apart)
+    assert (code, "nothing can be compared" in err) == (2, True)
+    with pytest.raises(StoreError):
+        compare_folders([baseline, broken])
+
+
+def test_a_file_is_written_whole_or_an_error_says_why(run, baseline, tmp_path):
+    code, out, _ = run(baseline, baseline, "--format", "html", "--out", tmp_path / "deep" / "x.html")
+    assert code == 0
+    assert out == f"Passed: none of 32 rows is worse. -> {tmp_path / 'deep' / 'x.html'}\n"
+    assert (tmp_path / "deep" / "x.html").read_text().startswith("<!DOCTYPE html>")
+    assert run(baseline, baseline, "--out", tmp_path)[0] == 2
+    assert run(baseline, baseline, "--format", "pdf")[0] == 2
+
+
+class WellFormed(HTMLParser):
+    """Elements of a page; every one that is opened is closed, in order."""
+
+    VOID = ("meta", "link", "br")
+
+    def __init__(self, page):
+        super().__init__(convert_charrefs=True)
+        self.open, self.elements, self.words = [], [], []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self.open += [] if tag in self.VOID else [tag]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_every_format_can_be_read(run, baseline, derived):
+    other = derived(lambda table: failed(worse(table), "mmse").query("denoiser != 'ideal'"))
+    out = {form: run(baseline, other, "--format", form)[1] for form in FORMATS}
+    found = json.loads(out["json"])
+    assert found["failed"] is True
+    assert sum(row["verdict"] == "worse" for row in found["bands"]) == 8
+    assert len(found["levels"]) == 18
+    suites = ElementTree.fromstring(out["junit"]).findall("testsuite")
+    assert [int(suite.get("failures", "")) for suite in suites] == [6, 2]
+    assert [int(suite.get("skipped", "")) for suite in suites] == [1, 1]
+    assert len(ElementTree.fromstring(out["junit"]).findall(".//failure[@type='worse']")) == 8
+    page = WellFormed(out["html"])
+    assert not {"script", "img", "iframe"} & {tag for tag, _ in page.elements}
+    assert not [value for _, attributes in page.elements for name, value in attributes.items() if name == "src"]
+    tables = [line for line in out["md"].splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in tables}) == 1 + ("also differ" in out["md"])
+
+
+def test_harmful_names_are_harmless(run, tmp_path):
+    names = (*EVIL, "x\x1b[31m\x00\ufffe\ud7ff", "]]>&amp;\x0b")
+    first, second = (awkward_run(tmp_path / f"<b>{name}", names, 32) for name in ("a", "b"))
+    table = pd.read_parquet(second / "scores.parquet")
+    table["mse"] *= np.where(table["image"] % 2, 1.4, 1.5)
+    table.to_parquet(second / "scores.parquet", index=False)
+    out = {form: run(first, second, "--format", form)[1] for form in FORMATS}
+    for form, text in out.items():
+        bad = {mark for mark in text if not mark.isprintable()} - {"\n"}
+        assert not bad, form
+    page = WellFormed(out["html"])
+    assert not {"script", "img"} & {tag for tag, _ in page.elements}
+    assert "</script><script>alert(1)</script>" in "".join(page.words)
+    assert {row["denoiser"] for row in json.loads(out["json"])["bands"]} >= set(names)
+    cases = ElementTree.fromstring(out["junit"]).findall(".//testcase")
+    assert "../x [all]" in {case.get("name") for case in cases}
+    assert "a\\nb|`c` [all]" in {case.get("name") for case in cases}
+    for line in out["md"].splitlines():
+        assert "<script>" not in line or "`" in line
