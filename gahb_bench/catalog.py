@@ -212,14 +212,13 @@ def _classes(path: Path) -> dict[str, ast.ClassDef]:
 def _inherited(path: Path, node: ast.ClassDef) -> tuple[dict[str, Any], list[Parameter]]:
     """Members of a class and of the classes it is made from, as far as they stand in files of the same folder."""
     literals, parameters = _members(node)
-    for base in node.bases:
-        for other in sorted(path.parent.glob("*.py")) if isinstance(base, ast.Name) else ():
-            if base.id in _classes(other):
-                above, more = _inherited(other, _classes(other)[base.id])
-                literals = {**above, **literals}
-                known = {parameter.name for parameter in parameters}
-                parameters += [parameter for parameter in more if parameter.name not in known]
-                break
+    for base in [base.id for base in node.bases if isinstance(base, ast.Name)]:
+        home = next((other for other in sorted(path.parent.glob("*.py")) if base in _classes(other)), None)
+        if home is not None:
+            above, more = _inherited(home, _classes(home)[base])
+            literals = {**above, **literals}
+            known = {parameter.name for parameter in parameters}
+            parameters += [parameter for parameter in more if parameter.name not in known]
     return literals, parameters
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from gahb_bench.errors import UsageError, printable
 
 _HINTS = {
-    ".pt": "paper-unet:weights={0}, paper-bf-cnn:weights={0} (research code), torchscript:file={0} or exported:file={0}",
+    ".pt": "paper-unet:weights={0} or paper-bf-cnn:weights={0} (research code), or torchscript:file={0}",
     ".pt2": "exported:file={0}",
     ".ts": "torchscript:file={0}",
     ".onnx": "onnx:file={0}",

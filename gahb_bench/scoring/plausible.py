@@ -21,13 +21,14 @@ def suspicions(table: pd.DataFrame, brought: Collection[str]) -> list[str]:
     looked_at = table[(table["status"] == "ok") & table["denoiser"].isin(list(brought))]
     cells = looked_at.groupby(["family", "denoiser", "sigma"], sort=False)["mse"].mean().reset_index()
     cells["times"] = cells["mse"] / cells["sigma"] ** 2
-    far = cells[cells["times"] > FAR]
-    return [
-        f"{denoiser} on {family} is far worse than no denoising at {len(rows)} of {count} noise levels: at "
-        f"sigma={worst.sigma:.4g} its mean squared error is {worst.times:.3g} times sigma^2. Was it made for other "
-        "units (images lie nominally in [0, 1], sigma in the same units: sigma_scale=255?), does it return the noise "
-        "(returns=noise?), or was it trained on other noise levels?"
-        for (family, denoiser), rows in far.groupby(["family", "denoiser"], sort=False)
-        for worst in [rows.loc[rows["times"].idxmax()]]
-        for count in [int(((cells["family"] == family) & (cells["denoiser"] == denoiser)).sum())]
-    ]
+    messages = []
+    for (family, denoiser), far in cells[cells["times"] > FAR].groupby(["family", "denoiser"], sort=False):
+        worst = far.loc[far["times"].idxmax()]
+        more = f", and more than {FAR:g} times at {len(far) - 1} other noise levels" if len(far) > 1 else ""
+        messages.append(
+            f"{denoiser} on {family} is far worse than no denoising: at sigma={worst['sigma']:.4g} its mean squared "
+            f"error is {worst['times']:.3g} times sigma^2{more}. Was it made for other units (images lie nominally in "
+            "[0, 1], sigma in the same units: sigma_scale=255?), does it return the noise (returns=noise?), or was it "
+            "trained on other noise levels?"
+        )
+    return messages
