@@ -64,9 +64,8 @@ def test_contract(family, name, specs):
     scale = max(x_hat.abs().max().item(), 1.0)
     each = torch.full((3,), 0.2, dtype=torch.float64)
     assert (denoiser(y, each) - x_hat).abs().max() < 1e-5 * scale, "sigma as a tensor"
-    one_by_one = torch.cat(
-        [gb.denoiser(specs(name), law).given(batch.select([i]))(y[i : i + 1], 0.2) for i in range(3)]
-    )
+    singles = [gb.denoiser(specs(name), law).given(batch.select([i])) for i in range(3)]
+    one_by_one = torch.cat([single(y[i : i + 1], 0.2) for i, single in enumerate(singles)])
     assert (one_by_one - x_hat).abs().max() < 1e-4 * scale, "an estimate does not depend on its neighbours"
 
     assert (denoiser(y.double(), 0.2).float() - x_hat).abs().max() < 1e-2 * scale

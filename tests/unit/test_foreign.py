@@ -404,8 +404,8 @@ def test_a_malicious_pickle_of_samples_is_not_executed(tmp_path, bag, monkeypatc
     denoiser = gb.denoiser("exported:file=net.pt2")
     torch.testing.assert_close(denoiser(images(), SIGMA), shrink(images(), SIGMA))
     assert not Path("touched").exists()
-    with contextlib.suppress(AssertionError):
-        torch.export.load("net.pt2")  # what a Touch leaves is no tuple of tensors
+    with contextlib.suppress(Exception):  # what it says about it afterwards is of no concern
+        torch.export.load("net.pt2")
     assert Path("touched").exists(), "the crafted pickle would have worked"
 
 
