@@ -6,14 +6,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
+import gahb_bench as gb
 from gahb_bench.networks.bf_cnn import BfCnnModule
 from gahb_bench.networks.unet import Sizes, UNetModule
+from gahb_bench.networks.weights import save
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
 class Shrink(nn.Module):
-    """``0.5 + (y - 0.5) / (1 + sigma)``, or without sigma ``0.5 + 0.8 (y - 0.5)``: a graph of a few operators."""
+    """``0.5 + (y - 0.5) / (1 + sigma)``: a graph of a few operators."""
 
     def forward(self, y, sigma):
         return 0.5 + (y - 0.5) / (1 + sigma.reshape(-1, 1, 1, 1))
@@ -69,6 +71,11 @@ def spec(name, folder):
     if name == "exported":
         export(Shrink(), (torch.rand(2, 1, 8, 8), torch.rand(2)), path.with_suffix(".pt2"))
         return f"{name}:file={path.with_suffix('.pt2')}"
+    if name == "network":
+        made = gb.network("bf-cnn:width=2,depth=3")
+        recipe = {"network": made.spec, "family": "calpha", "shape": [1, 16, 16], "mean": 0.5, "std": 0.25}
+        save(path.with_suffix(".safetensors"), made.build((1, 16, 16), 0.5, 0.25).state_dict(), recipe)
+        return f"{name}:weights={path.with_suffix('.safetensors')}"
     if name == "onnx":
         return f"{name}:file={GOLDEN / 'shrink.onnx'}"
     if name == "callable":

@@ -24,6 +24,7 @@ _TARGET = re.compile(
     r"|_operator\.(getitem|add|sub|mul|truediv|floordiv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_|not_)"
 )
 _PLAIN = re.compile(r"[\w.:+\-]*")
+_VALUE = re.compile(r"[\w .,:+\-*/<>=]*")
 _SYMBOL = re.compile(r"Symbol\('[a-z]+\d+'(, \w+=(True|False))*\)")
 _EXPRESSION = re.compile(
     r"([\s\d.+\-*/(),<>=]|\b([su]\d+|[A-Z][A-Za-z]+|integer|positive|evaluate|True|False)\b(?!\s*\.))*"
@@ -133,6 +134,8 @@ def _is_harmless(text: str, key: str) -> bool:
         return _is_harmless_tree(json.loads(text))
     if key == "target":
         return _TARGET.fullmatch(text) is not None
+    if key == "as_string":  # handed to an operator as a value
+        return _VALUE.fullmatch(text) is not None
     if key == "expr_str":
         return _EXPRESSION.fullmatch(_SYMBOL.sub("s0", text)) is not None
     return _PLAIN.fullmatch(text) is not None

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+import torch
 from pydantic import Field, PrivateAttr
 from torch import Tensor, nn
 
@@ -14,6 +15,8 @@ from gahb_bench.networks.bf_cnn import BfCnnModule
 from gahb_bench.networks.unet import Sizes, UNetModule
 from gahb_bench.networks.weights import fit_tensors
 from gahb_bench.types import Images
+
+_PIXELS_AT_ONCE = 2**17  # bounds the memory of a network's features
 
 
 class PaperNetwork(Brought):
@@ -51,7 +54,9 @@ class PaperNetwork(Brought):
         channels = self._network.channels
         if y.shape[1] != channels:
             raise DenoiserError(f"{self.spec} takes images of {channels} channels, not {y.shape[1]}.")
-        return y - self._network.to(y.device)(y.float()).to(y.dtype)
+        network = self._network.to(y.device)
+        size = max(1, _PIXELS_AT_ONCE // y[0].numel())
+        return torch.cat([part - network(part.float()).to(y.dtype) for part in y.split(size)])
 
 
 class PaperUNet(PaperNetwork):

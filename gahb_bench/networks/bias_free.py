@@ -1,11 +1,9 @@
 """What the bias-free networks of the research code share: their batch norm and their initial weights."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-Padding = Literal["zeros", "circular"]
+from gahb_bench.networks.base import Padding
 
 _MOMENTUM = 0.1
 _EPSILON = 1e-5

@@ -5,8 +5,8 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 from torch import nn
 
-from gahb_bench.networks.base import Network, Residual
-from gahb_bench.networks.bias_free import Padding, check_odd
+from gahb_bench.networks.base import Network, Padding, Residual
+from gahb_bench.networks.bias_free import check_odd
 
 
 class DnCnn(Network):

@@ -8,8 +8,8 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from gahb_bench.errors import UsageError
-from gahb_bench.networks.base import Network, Residual
-from gahb_bench.networks.bias_free import BiasFreeBatchNorm, Padding, check_odd, convolution, initialize
+from gahb_bench.networks.base import Network, Padding, Residual
+from gahb_bench.networks.bias_free import BiasFreeBatchNorm, check_odd, convolution, initialize
 
 
 class UNet(Network):
@@ -38,9 +38,13 @@ class UNet(Network):
 
     _odd = field_validator("kernel")(check_odd)
 
+    @property
+    def divisor(self) -> int:
+        return 2**self.blocks
+
     def build(self, shape: tuple[int, int, int], mean: float, std: float) -> nn.Module:
         del mean, std
-        self.check_divisible(shape, 2**self.blocks)
+        self.check_shape(shape)
         sizes = Sizes(shape[0], self.width, self.blocks, self.kernel, *[self.convolutions] * 3)
         return Residual(UNetModule(sizes, self.padding))
 
