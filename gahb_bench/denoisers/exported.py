@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -106,27 +107,25 @@ def clean_program(data: bytes, path: str) -> dict[str, Any]:
         graph_module["module_call_graph"] = [call for call in graph_module["module_call_graph"] if call["fqn"] == ""]
         for node in graph_module["graph"]["nodes"]:
             node["metadata"] = {}
-        _check(program, "", path)
+        harmful = next((f"{printable(text, 80)!r} as {key}" for key, text in _harmful(program, "program")), None)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path} is damaged: its graph cannot be read ({reason_of(error)}).") from None
+    if harmful is not None:
+        raise UsageError(f"{path} is refused: its graph holds {harmful}, and only tensor operators of torch are run.")
     return program
 
 
-def _check(value: Any, key: str, path: str) -> None:
-    """Walk a JSON value; ``key`` is the name under which it stands."""
+def _harmful(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """The texts of a JSON value that are of none of the forms above, each with the name under which it stands."""
     if isinstance(value, dict):
         for name, held in value.items():
-            _check(name, "", path)
-            _check(held, name, path)
+            yield from _harmful(name, "key")
+            yield from _harmful(held, name)
     elif isinstance(value, list):
         for held in value:
-            _check(held, key, path)
+            yield from _harmful(held, key)
     elif isinstance(value, str) and not _is_harmless(value, key):
-        raise UsageError(
-            f"{path} is refused: its graph holds {printable(value, 80)!r}"
-            + (f" as {key}" if key else "")
-            + ", and only tensor operators of torch are run."
-        )
+        yield key, value
 
 
 def _is_harmless(text: str, key: str) -> bool:
@@ -138,7 +137,8 @@ def _is_harmless(text: str, key: str) -> bool:
         return _VALUE.fullmatch(text) is not None
     if key == "expr_str":
         return _EXPRESSION.fullmatch(_SYMBOL.sub("s0", text)) is not None
-    return _PLAIN.fullmatch(text) is not None
+    # The ranges of shape expressions stand under the expressions themselves.
+    return _PLAIN.fullmatch(text) is not None or (key == "key" and _EXPRESSION.fullmatch(text) is not None)
 
 
 def _is_harmless_tree(tree: Any) -> bool:

@@ -197,6 +197,23 @@ def test_a_blind_network_that_returns_noise(tmp_path):
             gb.denoiser(spec)(y, SIGMA)
 
 
+class Coarse(torch.nn.Module):
+    """Halves the image and doubles it again, so that sides must be even."""
+
+    def forward(self, y):
+        x = functional.avg_pool2d(y, 2)
+        return torch.einsum("nchw,d->nchw", functional.interpolate(x, size=y.shape[-2:]), torch.ones(1))
+
+
+def test_graphs_with_shape_expressions(tmp_path):
+    sides = {0: torch.export.Dim.DYNAMIC, **{k: 2 * torch.export.Dim(f"side{k}", min=2, max=99) for k in (2, 3)}}
+    program = torch.export.export(Coarse(), (images(2),), dynamic_shapes=(sides,))
+    torch.export.save(program, tmp_path / "net.pt2")
+    denoiser = gb.denoiser(f"exported:file={tmp_path / 'net.pt2'},blind=true")
+    for y in (images(3, side=16), images(1, side=22)):
+        torch.testing.assert_close(denoiser(y, SIGMA), Coarse()(y))
+
+
 def test_graphs_of_fixed_shape_say_so(tmp_path):
     export(Shrink(), (images(2), torch.ones(2)), tmp_path / "net.pt2", fixed=True)
     denoiser = gb.denoiser(f"exported:file={tmp_path / 'net.pt2'}")
