@@ -24,7 +24,8 @@ def suspicions(table: pd.DataFrame, brought: Collection[str]) -> list[str]:
     messages = []
     for (family, denoiser), far in cells[cells["times"] > FAR].groupby(["family", "denoiser"], sort=False):
         worst = far.loc[far["times"].idxmax()]
-        more = f", and more than {FAR:g} times at {len(far) - 1} other noise levels" if len(far) > 1 else ""
+        others = f"{len(far) - 1} other noise level{'s' if len(far) > 2 else ''}"
+        more = f", and more than {FAR:g} times at {others}" if len(far) > 1 else ""
         messages.append(
             f"{denoiser} on {family} is far worse than no denoising: at sigma={worst['sigma']:.4g} its mean squared "
             f"error is {worst['times']:.3g} times sigma^2{more}. Was it made for other units (images lie nominally in "
