@@ -104,6 +104,7 @@ def denoiser(spec: "str | Denoiser | Callable[..., Any]", family: "str | Family 
         For an unknown name or parameter, or an oracle that does not exist for this family.
     """
     from gahb_bench.denoisers.base import Denoiser
+    from gahb_bench.denoisers.files import refuse_bare_path
     from gahb_bench.denoisers.user import UserDenoiser
 
     law = globals()["family"](family) if family is not None else None
@@ -115,6 +116,7 @@ def denoiser(spec: "str | Denoiser | Callable[..., Any]", family: "str | Family 
         spec = specs.format_spec("network", {"weights": spec})
     if UserDenoiser.is_path(spec):
         return denoiser(UserDenoiser.load(spec), law)
+    refuse_bare_path(spec)
     parsed = specs.parse(spec)
     entry = _find("denoiser", denoiser_entries(law.name if law else None), parsed.name)
     made: Denoiser = entry.load().from_parameters(dict(parsed.parameters))
@@ -177,11 +179,10 @@ def _read(kind: Kind, path: Path) -> list[Entry]:
     found = []
     families = {p.stem for p in _folder("families").glob("*.py")} if kind == "oracles" else set()
     owner = path.stem.replace("_", "-") if path.stem in families - {"base", "__init__"} else None
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if not isinstance(node, ast.ClassDef):
-            continue
+    for node in _classes(path).values():
         literals, parameters = _members(node)
         if "name" in literals:
+            literals, parameters = _inherited(path, node)
             summary = (ast.get_docstring(node) or "").partition("\n")[0]
             found.append(
                 Entry(
@@ -199,6 +200,26 @@ def _read(kind: Kind, path: Path) -> list[Entry]:
                 )
             )
     return found
+
+
+@cache
+def _classes(path: Path) -> dict[str, ast.ClassDef]:
+    """The classes of one file, by name."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return {node.name: node for node in body if isinstance(node, ast.ClassDef)}
+
+
+def _inherited(path: Path, node: ast.ClassDef) -> tuple[dict[str, Any], list[Parameter]]:
+    """Members of a class and of the classes it is made from, as far as they stand in files of the same folder."""
+    literals, parameters = _members(node)
+    for base in [base.id for base in node.bases if isinstance(base, ast.Name)]:
+        home = next((other for other in sorted(path.parent.glob("*.py")) if base in _classes(other)), None)
+        if home is not None:
+            above, more = _inherited(home, _classes(home)[base])
+            literals = {**above, **literals}
+            known = {parameter.name for parameter in parameters}
+            parameters += [parameter for parameter in more if parameter.name not in known]
+    return literals, parameters
 
 
 def _members(node: ast.ClassDef) -> tuple[dict[str, Any], list[Parameter]]:

@@ -24,6 +24,10 @@ class StoreError(GahbError, OSError):
     """A run folder cannot be used: unwritable, locked, or holding another plan's run."""
 
 
+class ScaleWarning(UserWarning):
+    """A denoiser is far worse than no denoising at all: probably it was made for other units."""
+
+
 def printable(value: object, limit: int = 500) -> str:
     r"""Any value as text on one line in which nothing is invisible: what cannot be printed is written as escapes.
 

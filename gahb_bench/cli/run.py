@@ -94,6 +94,8 @@ def _print_outcome(outcome: "Outcome") -> None:
     for failure in outcome.failures:
         where = f"{failure['denoiser']} on {failure['family']} at sigma={failure['sigma']:.4g}"
         typer.echo(f"failed: {where}: {failure['reason']}", err=True)
+    for message in outcome.warnings:
+        typer.echo(f"warning: {message}", err=True)
     if outcome.resumed:
         typer.echo(f"{outcome.resumed} finished cells were found and used.")
     typer.echo(summary(outcome.curves))

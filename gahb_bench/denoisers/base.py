@@ -1,13 +1,13 @@
 """What every denoiser offers: ``x_hat = D(y, sigma)``."""
 
 from abc import abstractmethod
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from pydantic import PrivateAttr
 from torch import Tensor
 
-from gahb_bench.errors import UsageError
+from gahb_bench.errors import DenoiserError, UsageError
 from gahb_bench.families.base import Family
 from gahb_bench.plugin import Plugin
 from gahb_bench.types import Batch, Images, Knows, per_image_sigma
@@ -19,6 +19,7 @@ class Denoiser(Plugin):
     """A stateless map ``(y, sigma) -> x_hat``. A subclass states its parameters, what it `knows`, and `estimate`."""
 
     knows: ClassVar[Knows] = "nothing"
+    brought: ClassVar[bool] = False  # by the user, from elsewhere: it may have been made for other units
     nan_reason: ClassVar[str] = "the estimate is not finite"  # what it means when an image's estimate is NaN
     _family: Family | None = PrivateAttr(default=None)
 
@@ -87,6 +88,16 @@ class Denoiser(Plugin):
         """The same denoiser told of the batch it will denoise (only oracles that know latents or the image use it)."""
         del batch
         return self
+
+
+def check_estimate(x_hat: Any, y: Tensor, name: str) -> Tensor:
+    """Refuse an estimate that is not a floating-point tensor of the shape of ``y``."""
+    if not isinstance(x_hat, Tensor) or x_hat.shape != y.shape:
+        got = tuple(x_hat.shape) if isinstance(x_hat, Tensor) else type(x_hat).__name__
+        raise DenoiserError(f"{name} returned {got}, but an estimate has the shape of its input, {tuple(y.shape)}.")
+    if not x_hat.is_floating_point():
+        raise DenoiserError(f"{name} returned {x_hat.dtype}, but an estimate is floating point, like its input.")
+    return x_hat
 
 
 def as_batch_shape(sigma: Tensor, like: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ class UserDenoiser(Denoiser):
     """
 
     name: ClassVar[str] = f"{'user'}"  # computed, so the catalogue does not list it: made by `wrap`
+    brought: ClassVar[bool] = True
     _call: Callable[..., Any] = PrivateAttr()
     _label: str = PrivateAttr()
     _unrepeatable: str = PrivateAttr(default_factory=lambda: secrets.token_hex(8))
@@ -114,9 +115,7 @@ class UserDenoiser(Denoiser):
         return self
 
     def estimate(self, y: Images, sigma: Tensor) -> Tensor:
-        shared = bool((sigma == sigma[:1]).all()) if len(sigma) else True
-        level = float(sigma[0]) if shared and len(sigma) else sigma.to(y.dtype)
-        x_hat = self._evaluate(y, level)
+        x_hat = self.call(y, sigma)
         if not isinstance(x_hat, Tensor):
             raise DenoiserError(f"{self.spec} returned {type(x_hat).__name__}, not a tensor of shape {tuple(y.shape)}.")
         if not x_hat.is_floating_point():
@@ -125,13 +124,15 @@ class UserDenoiser(Denoiser):
             )
         return x_hat
 
-    def _evaluate(self, y: Images, sigma: float | Tensor) -> Any:
+    def call(self, y: Images, *sigma: Tensor) -> Any:
+        """What the callable returns for images and noise levels ``(n,)``, or for images alone."""
+        levels = [float(s[0]) if len(s) and bool((s == s[0]).all()) else s.to(y.dtype) for s in sigma]
         if not isinstance(self._call, torch.nn.Module):
-            return self._call(y, sigma)
+            return self._call(y, *levels)
         training = self._call.training
         self._call.eval()
         try:
-            return self._call(y, sigma)
+            return self._call(y, *levels)
         finally:
             self._call.train(training)
 

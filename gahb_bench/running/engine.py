@@ -19,6 +19,7 @@ from gahb_bench.running.environment import environment
 from gahb_bench.running.plan import RESULTS_VERSION, Cell, Plan
 from gahb_bench.running.store import RunFolder
 from gahb_bench.scoring.curve import curves
+from gahb_bench.scoring.plausible import suspicions
 from gahb_bench.scoring.score import Evaluation, evaluate
 from gahb_bench.types import Batch, Images
 
@@ -36,6 +37,7 @@ class Outcome:
     resumed: int
     damaged: tuple[Path, ...]
     failures: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def serial(work: Callable[[Cell], Evaluation], cells: Sequence[Cell]) -> Iterator[tuple[Cell, Evaluation]]:
@@ -93,7 +95,8 @@ def run(
         # Where nothing is left to compute, the record of when and where it was computed stays as it is.
         finished_before = not missing and store.is_complete()
         if not finished_before:
-            store.write_manifest({**manifest, "status": "partial", "finished": None, "seconds": None, "failures": []})
+            nothing_yet = {"status": "partial", "finished": None, "seconds": None, "failures": [], "warnings": []}
+            store.write_manifest({**manifest, **nothing_yet})
         resumed = done = len(cells) - len(missing)
         progress(done, len(cells))
         # What is kept is read back at the end: small tables held between the large arrays of cell after cell would
@@ -109,20 +112,20 @@ def run(
         table = curves(scores)
         store.write_tables(scores, table)
         failures = _failures(scores)
+        warnings = suspicions(scores, {d.spec for family in plan.families for d in family.denoisers if d.brought})
         seconds = round(time.perf_counter() - clock, 3)
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         status = "partial" if failures else "complete"
         if not finished_before:
-            store.write_manifest(
-                {**manifest, "status": status, "finished": finished, "seconds": seconds, "failures": failures}
-            )
-    return Outcome(folder, scores, table, resumed, tuple(store.damaged), failures)
+            result = {"status": status, "finished": finished, "seconds": seconds}
+            store.write_manifest({**manifest, **result, "failures": failures, "warnings": warnings})
+    return Outcome(folder, scores, table, resumed, tuple(store.damaged), failures, warnings)
 
 
 def evaluate_cell(cell: Cell, device: str = "cpu") -> Evaluation:
     """Compute one cell from its text alone (so that it can be done in any process)."""
     batch, z = _images(cell.family, cell.images, cell.seed, cell.split, device)
-    return evaluate(_denoiser(cell.denoiser, cell.family), batch, z, cell.sigma)
+    return evaluate(_denoiser(cell.denoiser, cell.family, cell.digest), batch, z, cell.sigma)
 
 
 @lru_cache(maxsize=1)
@@ -132,8 +135,15 @@ def _images(family: str, images: int, seed: int, split: str, device: str) -> tup
 
 
 @lru_cache(maxsize=1)
-def _denoiser(spec: str, family: str) -> Denoiser:
-    return catalog.denoiser(spec, family)
+def _denoiser(spec: str, family: str, digest: str) -> Denoiser:
+    made = catalog.denoiser(spec, family)
+    # A digest may differ each time it is made (code that cannot be found); a repeatable one that differs is a change.
+    if made.digest != digest and made.digest == catalog.denoiser(spec, family).digest:
+        raise UsageError(
+            f"the file, code or table of {spec} was changed while the run was going on: what is finished is kept, and "
+            "the same command again makes a new plan."
+        )
+    return made
 
 
 def check_device(device: str) -> None:

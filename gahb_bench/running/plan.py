@@ -24,12 +24,16 @@ DEFAULT_SIGMAS = tuple(float(10 ** (quarter / 4)) for quarter in range(-10, 3)) 
 
 @dataclass(frozen=True)
 class DenoiserPlan:
-    """One denoiser, resolved: canonical spec, what it knows, all its parameters, hash of what the spec leaves out."""
+    """One denoiser, resolved: canonical spec, what it knows, all its parameters, hash of what the spec leaves out.
+
+    brought : whether the user brought it from elsewhere, so that its units are not ours to vouch for
+    """
 
     spec: str
     knows: str
     parameters: dict[str, Any]
     digest: str
+    brought: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ def _plan_family(family: Family, denoisers: Sequence[str] | None) -> FamilyPlan:
         chosen += catalog.default_denoisers(family) if spec == DEFAULTS else [spec]
     made = [catalog.denoiser(spec, family) for spec in chosen]
     refuse_duplicates(denoiser.spec for denoiser in made)
-    resolved = tuple(DenoiserPlan(d.spec, d.knows, d.parameters, d.digest) for d in made)
+    resolved = tuple(DenoiserPlan(d.spec, d.knows, d.parameters, d.digest, d.brought) for d in made)
     return FamilyPlan(family.spec, family.name, family.parameters, resolved)
 
 

@@ -1,6 +1,7 @@
 """Per-image scores: the mean squared error of every denoiser on the same images with the same noise."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from gahb_bench import catalog
-from gahb_bench.denoisers.base import Denoiser
-from gahb_bench.errors import DenoiserError, UsageError, reason_of
+from gahb_bench.denoisers.base import Denoiser, check_estimate
+from gahb_bench.errors import ScaleWarning, UsageError, reason_of
 from gahb_bench.families.base import Family
 from gahb_bench.noise import scale_noise, unit_noise
+from gahb_bench.scoring.plausible import suspicions
 from gahb_bench.types import Batch, Images, check_scored_sigmas
 
 COLUMNS = ["family", "denoiser", "knows", "sigma", "image", "mse", "status", "reason", "seconds"]
@@ -55,6 +56,11 @@ def score(
         One row per family, denoiser, noise level and image: ``family, denoiser, knows, sigma, image, mse, status,
         reason, seconds``. A denoiser that fails has rows with status ``failed``, its reason, and a NaN MSE.
 
+    Warns
+    -----
+    ScaleWarning
+        If a denoiser of the user's is far worse than no denoising.
+
     Raises
     ------
     UsageError
@@ -74,7 +80,10 @@ def score(
     batch = law.sample(range(images), seed=seed, split="test", device=device)
     z = unit_noise(batch)
     parts = [evaluate(denoiser, batch, z, float(s)).rows for denoiser in made for s in check_scored_sigmas(sigmas)]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+    for message in suspicions(table, [denoiser.spec for denoiser in made if denoiser.brought]):
+        warnings.warn(message, ScaleWarning, stacklevel=2)
+    return table
 
 
 def evaluate(denoiser: Denoiser, batch: Batch, z: Images, sigma: float) -> Evaluation:
@@ -119,16 +128,6 @@ def evaluate(denoiser: Denoiser, batch: Batch, z: Images, sigma: float) -> Evalu
         columns=COLUMNS,
     )
     return Evaluation(rows, np.stack(shown) if shown else np.empty((0, *batch.images.shape[1:]), np.float32))
-
-
-def check_estimate(x_hat: Any, y: Tensor, name: str) -> Tensor:
-    """Refuse an estimate that is not a floating-point tensor of the shape of ``y``."""
-    if not isinstance(x_hat, Tensor) or x_hat.shape != y.shape:
-        got = tuple(x_hat.shape) if isinstance(x_hat, Tensor) else type(x_hat).__name__
-        raise DenoiserError(f"{name} returned {got}, but an estimate has the shape of its input, {tuple(y.shape)}.")
-    if not x_hat.is_floating_point():
-        raise DenoiserError(f"{name} returned {x_hat.dtype}, but an estimate is floating point, like its input.")
-    return x_hat
 
 
 def _why_not_finite(denoiser: Denoiser) -> str:

@@ -1,5 +1,8 @@
 """What every oracle and denoiser in the catalogue promises."""
 
+from functools import cache
+
+import foreign_files
 import numpy as np
 import pytest
 import torch
@@ -20,17 +23,24 @@ def _cases():
             yield pytest.param(family, entry.name, id=f"{family}-{entry.name}")
 
 
-def _make(family, name):
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory):
+    """Specs by name: those that read a file get a small one."""
+    folder = tmp_path_factory.mktemp("files")
+    return cache(lambda name: foreign_files.spec(name, folder))
+
+
+def _make(family, spec):
     """The denoiser, told what it must know; families refuse oracles that do not apply to their parameters."""
     law = gb.family(family)
     batch = law.sample(range(3), split="val")
-    return law, batch, _denoiser(name, law).given(batch)
+    return law, batch, _denoiser(spec, law).given(batch)
 
 
-def _denoiser(name, law=None):
+def _denoiser(spec, law=None):
     """The denoiser; where its optional package is not installed the error must say how to install it."""
     try:
-        return gb.denoiser(name, law)
+        return gb.denoiser(spec, law)
     except MissingPackageError as error:
         message = str(error)
     assert "pip install" in message
@@ -38,8 +48,8 @@ def _denoiser(name, law=None):
 
 
 @pytest.mark.parametrize(("family", "name"), list(_cases()))
-def test_contract(family, name):
-    law, batch, denoiser = _make(family, name)
+def test_contract(family, name, specs):
+    law, batch, denoiser = _make(family, specs(name))
     y = gb.add_noise(batch, 0.2)
     kept = y.clone()
     x_hat = denoiser(y, 0.2)
@@ -54,7 +64,8 @@ def test_contract(family, name):
     scale = max(x_hat.abs().max().item(), 1.0)
     each = torch.full((3,), 0.2, dtype=torch.float64)
     assert (denoiser(y, each) - x_hat).abs().max() < 1e-5 * scale, "sigma as a tensor"
-    one_by_one = torch.cat([gb.denoiser(name, law).given(batch.select([i]))(y[i : i + 1], 0.2) for i in range(3)])
+    singles = [gb.denoiser(specs(name), law).given(batch.select([i])) for i in range(3)]
+    one_by_one = torch.cat([single(y[i : i + 1], 0.2) for i, single in enumerate(singles)])
     assert (one_by_one - x_hat).abs().max() < 1e-4 * scale, "an estimate does not depend on its neighbours"
 
     assert (denoiser(y.double(), 0.2).float() - x_hat).abs().max() < 1e-2 * scale
@@ -62,8 +73,8 @@ def test_contract(family, name):
 
 
 @pytest.mark.parametrize(("family", "name"), list(_cases()))
-def test_spec_and_errors(family, name):
-    law, batch, denoiser = _make(family, name)
+def test_spec_and_errors(family, name, specs):
+    law, batch, denoiser = _make(family, specs(name))
     assert gb.denoiser(denoiser.spec, law).spec == denoiser.spec
     y = gb.add_noise(batch, 0.2)
     for sigma in (0.0, -1.0, float("nan"), torch.ones(2)):
@@ -117,10 +128,10 @@ def test_default_runs_name_what_exists(family):
 
 @pytest.mark.parametrize("name", [entry.name for entry in catalog.entries("denoisers")])
 @pytest.mark.parametrize("shape", [(1, 1, 33, 47), (2, 1, 24, 40), (1, 1, 17, 17)])
-def test_odd_and_oblong_images(name, shape):
+def test_odd_and_oblong_images(name, shape, specs):
     """What knows nothing works on any size."""
-    denoiser = _denoiser(name)
-    if denoiser.needs_family:
-        pytest.skip("bound to its family's size")
+    denoiser = _denoiser(specs(name))
+    if denoiser.knows != "nothing":
+        pytest.skip("made for its family's size, or a network's")
     x = torch.from_numpy(np.random.default_rng(0).random(shape))
     assert denoiser(x, 0.1).shape == shape
