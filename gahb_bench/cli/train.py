@@ -21,6 +21,9 @@ def train(
     network: Annotated[
         str, typer.Option("--network", help="Architecture, for example edm-unet:width=32 or unet:preset=paper.")
     ] = "edm-unet",
+    initial: Annotated[
+        Path | None, typer.Option("--init", help="Weights of the same network to start from, of an earlier training.")
+    ] = None,
     images: Annotated[
         int | None, typer.Option("--images", help="Size of a finite training set; default: new images at every step.")
     ] = None,
@@ -49,6 +52,7 @@ def train(
     if stream and images is not None:
         raise UsageError("--stream and --images exclude each other: new images at every step, or a finite set.")
     values: dict[str, Any] = {
+        "initial": str(initial) if initial is not None else None,
         "images": images,
         "steps": steps,
         "batch": batch,

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gahb_bench import rng
-from gahb_bench.errors import DenoiserError, StoreError
+from gahb_bench.errors import DenoiserError, StoreError, UsageError
 from gahb_bench.networks.base import parameter_count
-from gahb_bench.networks.weights import fit_tensors
+from gahb_bench.networks.weights import fit_tensors, load
 from gahb_bench.running.environment import environment
 from gahb_bench.training import processes
 from gahb_bench.training.batches import Batches, pixel_moments
@@ -86,7 +86,7 @@ def fit(
     """
     rank, count = processes.rank(), processes.count()
     with TrainingFolder(folder, settings, main=rank == 0).held() as store:
-        training = _Training(settings, store, device, rank, count)
+        training = Trainer(settings, store, device, rank, count)
         if not resume:
             store.forget()
         training.restore()
@@ -94,15 +94,13 @@ def fit(
     return store.best
 
 
-class _Training:
+class Trainer:
     """The network, its optimizer and its running average, at some step."""
 
     def __init__(self, settings: Settings, store: TrainingFolder, device: str, rank: int, count: int) -> None:
         self.settings, self.store, self.device, self.processes = settings, store, device, count
-        law = settings.law
-        self.moments = pixel_moments(settings)
-        with rng.torch_seeded("initial weights", settings.network, settings.seed):
-            self.network = settings.architecture.build(law.shape, *self.moments).to(device)
+        self.network, self.moments, self.before = _initial(settings)
+        self.network.to(device)
         self.average = AveragedModel(self.network, multi_avg_fn=self._averaging, use_buffers=True)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate, fused=True)
         self.batches = Batches(settings, self.moments[1], rank, count)
@@ -120,7 +118,7 @@ class _Training:
             self.store.write_description(environment(self.device) | {"processes": self.processes})
         total, count = torch.zeros((), device=self.device), 0
         while self.step < settings.steps:
-            total += self._advance(forward)
+            total += self.advance(forward)
             count += 1
             validate = self.step == settings.steps or self.step % settings.validate_every == 0
             if not validate and self.step % _REPORT_EVERY:
@@ -161,8 +159,8 @@ class _Training:
         rise = min(1.0, (self.step + 1) / math.ceil(_WARM_UP * self.settings.steps))
         return self.settings.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
-    def _advance(self, forward: Any) -> Tensor:
-        """One step; its loss, left on the device."""
+    def advance(self, forward: Any) -> Tensor:
+        """One step of ``forward``, the network as it is called; its loss, left on the device."""
         batch = self.batches(self.step).to(self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
@@ -229,6 +227,7 @@ class _Training:
             "step": self.step,
             "seconds": round(self.seconds, 1),
             "settings": self.settings.model_dump(),
+            "initial": self.before,
             "validation_regret_db": {f"{sigma:.6g}": _number(regret) for sigma, regret in regrets},
             "environment": environment(self.device) | {"processes": self.processes},
         }
@@ -247,6 +246,27 @@ class _Training:
             tensors |= {f"optimizer.{index}.{name}": value for name, value in moving.items()}
         facts = {"step": self.step, "best": self.best, "seconds": self.seconds, "settings": self.settings.model_dump()}
         return tensors, facts
+
+
+def _initial(settings: Settings) -> tuple[nn.Module, tuple[float, float], dict[str, Any] | None]:
+    """The network before training, the moments of a pixel it is told, and the recipe of the weights it starts from.
+
+    Raises
+    ------
+    UsageError
+        If the weights to start from are of another network, or for images of another shape.
+    """
+    if settings.initial is not None:
+        network, recipe = load(Path(settings.initial))
+        if recipe["network"] != settings.network or tuple(recipe["shape"]) != settings.law.shape:
+            raise UsageError(
+                f"{settings.initial} holds {recipe['network']} for images {tuple(recipe['shape'])}: training "
+                f"{settings.network} on images {settings.law.shape} cannot start from it."
+            )
+        return network.requires_grad_(True), (recipe["mean"], recipe["std"]), recipe
+    moments = pixel_moments(settings)
+    with rng.torch_seeded("initial weights", settings.network, settings.seed):
+        return settings.architecture.build(settings.law.shape, *moments), moments, None
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

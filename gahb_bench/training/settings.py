@@ -22,6 +22,7 @@ class Settings(BaseModel):
     """Everything the trained weights depend on, but for the device and the number of processes.
 
     family, network : canonical specs
+    initial : file of weights of the same network to start from, instead of random ones
     images : size of a finite training set, the first images of split ``train``; None: a new image every time
     sigma_low, sigma_high : noise levels are drawn log-uniformly between them, one an image, stratified over the batch
     batch : images a step, over all processes
@@ -34,6 +35,7 @@ class Settings(BaseModel):
 
     family: str
     network: str
+    initial: str | None = None
     images: int | None = Field(None, ge=1)
     steps: int = Field(4000, ge=1)
     batch: int = Field(32, ge=1)

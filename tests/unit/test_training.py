@@ -164,6 +164,19 @@ def test_another_training_is_not_overwritten(tmp_path):
     assert (tmp_path / "last.safetensors").read_bytes() == kept
 
 
+def test_training_can_start_from_weights(tmp_path):
+    first = fit(settings(steps=40), tmp_path / "first")
+    lines = []
+    made = settings(steps=1, initial=str(first), learning_rate=1e-9)
+    second = fit(made, tmp_path / "second", progress=lines.append)
+    began = read_recipe(second)["initial"]
+    assert began["step"] == 40
+    regret = [recipe["validation_regret_db"] for recipe in (read_recipe(second), read_recipe(first))]
+    np.testing.assert_allclose(list(regret[0].values()), list(regret[1].values()), atol=1e-3)
+    with pytest.raises(UsageError, match="cannot start from it"):
+        fit(settings(network="linear", initial=str(first)), tmp_path / "third")
+
+
 def test_begin_again(tmp_path):
     fit(settings(steps=10), tmp_path)
     before = weights.read_tensors(tmp_path / "last.safetensors")

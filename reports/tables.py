@@ -1,0 +1,83 @@
+"""The tables in README.md that are made from measurements: shipped networks, and speed.
+
+    python reports/tables.py             writes them between their markers
+    pytest benchmarks/ -n 0 --benchmark-json reports/benchmarks.json     makes the measurements of speed
+
+A test checks that README.md holds what this makes.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gahb_bench.networks.recipe import read_recipe, shipped
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+LEVELS = slice(0, None, 2)  # every second of the 13 default noise levels
+
+
+def networks() -> str:
+    """Shipped networks: how they were made, and how far they are from the optimum."""
+    recipes = {name: read_recipe(path) for name, path in shipped().items()}
+    sigmas = next(iter(recipes.values()))["test"]["sigma"][LEVELS]
+    head = ["weights", "trained on", "network", "parameters", "steps x batch", "minutes", "mean", "worst"]
+    rows = [[*head, *(f"σ={sigma:.2g}" for sigma in sigmas)]]
+    for name, recipe in recipes.items():
+        regret = np.array(recipe["test"]["regret_db"])
+        settings = recipe["settings"]
+        row = [f"`{name}`", f"`{recipe['family']}`", f"`{recipe['network']}`", f"{recipe['parameters'] / 1e6:.2f} M"]
+        row += [f"{total(recipe, 'step')} x {settings['batch']}", f"{total(recipe, 'seconds') / 60:.0f}"]
+        rows.append([*row, *(f"{value:.2f}" for value in (regret.mean(), regret.max(), *regret[LEVELS]))])
+    hardware = {
+        f"{recipe['environment']['cpu']}, {recipe['environment']['threads']} thread" for recipe in recipes.values()
+    }
+    return f"{_table(rows)}\n\nTrained on: {'; '.join(sorted(hardware))} (shared with other work)."
+
+
+def total(recipe: dict[str, Any], what: str) -> float:
+    """Over this training and those whose weights it started from."""
+    return recipe[what] + (total(recipe["initial"], what) if recipe.get("initial") else 0)
+
+
+def speed() -> str:
+    """What `pytest benchmarks/` measured."""
+    content = json.loads((HERE / "benchmarks.json").read_text(encoding="utf-8"))
+    rows = [["benchmark", "median", "images/s", "ratio"]]
+    for entry in content["benchmarks"]:
+        extra = entry["extra_info"]
+        ratios = [f"{value:g} {key.replace('_', ' ')}" for key, value in extra.items() if key.startswith("times_")]
+        rate = extra.get("images_per_second")
+        name = f"`{Path(entry['fullname'].partition('::')[0]).stem.removeprefix('test_')}` {entry['name']}"
+        rows.append([name, _seconds(entry["stats"]["median"]), f"{rate:,.0f}" if rate else "", "; ".join(ratios)])
+    cpu = content["machine_info"]["cpu"]["brand_raw"]
+    return f"{_table(rows)}\n\nOn {cpu}, one thread, {content['datetime'][:10]}."
+
+
+MADE: dict[str, Callable[[], str]] = {"networks": networks, "speed": speed}
+
+
+def with_tables(text: str) -> str:
+    """The README with every table made anew."""
+    for name, make in MADE.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = f"{before}{begin}{make()}\n{end}{after}"
+    return text
+
+
+def _table(rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3g} s" if value >= 1 else f"{1e3 * value:.3g} ms" if value >= 1e-3 else f"{1e6 * value:.3g} µs"
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")

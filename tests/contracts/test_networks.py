@@ -1,0 +1,92 @@
+"""What every architecture in the catalogue promises."""
+
+import copy
+
+import pytest
+import torch
+
+import gahb_bench as gb
+from gahb_bench import catalog
+from gahb_bench.errors import UsageError
+from gahb_bench.networks import weights
+from gahb_bench.networks.base import parameter_count
+
+ENTRIES = {entry.name: entry for entry in catalog.entries("networks")}
+PRESETS = [(name, preset) for name, entry in ENTRIES.items() for preset in entry.facts]
+SHAPE = (1, 16, 16)
+
+
+def built(spec, shape=SHAPE):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return gb.network(spec).build(shape, 0.5, 0.25)
+
+
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+def test_stated_parameters(name, preset):
+    stated = ENTRIES[name].facts[preset][0]
+    side = 64 if name == "linear" else 32  # one matrix: its size is the image's
+    assert parameter_count(built(f"{name}:preset={preset}", (1, side, side))) == stated
+
+
+@pytest.mark.parametrize("name", [name for name, entry in ENTRIES.items() if entry.facts["small"][1]])
+def test_stated_receptive_field(name):
+    """The pixels of y on which some pixel of the estimate depends, by gradients in random directions."""
+    field = ENTRIES[name].facts["small"][1]
+    side = -(-2 * field // 8) * 8 + 8
+    network = built(name, (1, side, side)).double().eval()
+    reached = 0
+    for pixel in range(side // 2, side // 2 + 8):
+        y = torch.randn(4, 1, side, side, generator=torch.Generator().manual_seed(pixel), dtype=torch.float64)
+        y.requires_grad_()
+        network(y, torch.full((4,), 0.1, dtype=torch.float64))[:, :, pixel, side // 2].sum().backward()
+        rows = (y.grad.abs().sum(dim=(0, 1, 3)) > 0).nonzero()
+        reached = max(reached, int(rows.max() - rows.min()) + 1)
+    assert reached == field
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_contract(name, tmp_path):
+    network = built(name).eval()
+    y = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(1))
+    sigma = torch.tensor([0.01, 0.1, 1.0])
+    kept = y.clone()
+    x_hat = network(y, sigma)
+    assert x_hat.shape == y.shape
+    assert x_hat.dtype == torch.float32
+    assert torch.equal(y, kept)
+    one_by_one = torch.cat([network(y[i : i + 1], sigma[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(one_by_one, x_hat, atol=1e-4, rtol=1e-4)
+    recipe = {"network": gb.network(name).spec, "family": "calpha:size=16", "shape": SHAPE, "mean": 0.5, "std": 0.25}
+    weights.save(tmp_path / "x.safetensors", network.state_dict(), recipe)
+    again, _ = weights.load(tmp_path / "x.safetensors")
+    assert torch.equal(again(y, sigma), x_hat)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_every_parameter_can_be_trained(name):
+    """A few steps lower the loss, and each parameter has a gradient that is not zero in one of them."""
+    network = built(name).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    batch = gb.family("calpha:size=16").sample(range(8), split="train")
+    y, sigma = gb.add_noise(batch, 0.3), torch.full((8,), 0.3)
+    before = copy.deepcopy(network).eval()
+    moved = {key: False for key, _ in network.named_parameters()}
+    for _ in range(30):
+        optimizer.zero_grad()
+        (network(y, sigma) - batch.images).square().mean().backward()
+        for key, parameter in network.named_parameters():
+            moved[key] |= parameter.grad is not None and bool(parameter.grad.any())
+        optimizer.step()
+    assert all(moved.values()), [key for key, value in moved.items() if not value]
+    with torch.no_grad():
+        errors = [float((module(y, sigma) - batch.images).square().mean()) for module in (before, network)]
+    assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_images_that_cannot_be_taken_are_refused(name):
+    divisor = gb.network(name).divisor
+    if divisor > 1:
+        with pytest.raises(UsageError, match="divisible by"):
+            built(name, (1, 16, 15))
