@@ -8,6 +8,7 @@ The regret is measured on 128 images of split test, seed 0, after rounding; it a
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +23,9 @@ SHIPPED = Path(__file__).parents[1] / "gahb_bench" / "networks" / "pretrained"
 
 def main(source: Path, name: str) -> None:
     """Round, score, write."""
-    recipe, tensors = read_recipe(source), weights.read_tensors(source)
+    recipe, tensors = without_folders(read_recipe(source)), weights.read_tensors(source)
     half = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+    SHIPPED.mkdir(exist_ok=True)
     target = SHIPPED / f"{name}.safetensors"
     weights.save(target, half, recipe)
     law = gb.family(recipe["family"])
@@ -36,6 +38,14 @@ def main(source: Path, name: str) -> None:
     test = {"images": IMAGES, "sigma": list(DEFAULT_SIGMAS), "reference": kind, **measured}
     weights.save(target, half, recipe | {"test": test})
     print(f"{name}: mean regret {np.mean(measured['regret_db']):.3f} dB, worst {max(measured['regret_db']):.3f} dB")
+
+
+def without_folders(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The recipe with the weights it started from named by their file alone."""
+    if not recipe.get("initial"):
+        return recipe
+    settings = recipe["settings"] | {"initial": Path(recipe["settings"]["initial"]).name}
+    return recipe | {"settings": settings, "initial": without_folders(recipe["initial"])}
 
 
 if __name__ == "__main__":

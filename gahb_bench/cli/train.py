@@ -42,7 +42,12 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on from the folder's state, or begin again.")
     ] = True,
-    compiled: Annotated[bool, typer.Option("--compile", help="Compile the network (for GPUs).")] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the network: half a minute at first, then faster steps.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write events for TensorBoard, which must be installed.")
+    ] = False,
 ) -> None:
     """Train a network on a law, with its distance to the optimum in dB as it learns; keep the best and last weights."""
     from gahb_bench.training import processes
@@ -67,7 +72,15 @@ def train(
     with processes.joined(device) as place:
         check_possible(settings, place, processes.count(), folder)
         try:
-            best = fit(settings, folder, device=place, resume=resume, compiled=compiled, progress=_tell)
+            best = fit(
+                settings,
+                folder,
+                device=place,
+                resume=resume,
+                compiled=compiled,
+                tensorboard=tensorboard,
+                progress=_tell,
+            )
         except KeyboardInterrupt:
             typer.echo(f"interrupted: the same command goes on from the state in {folder}.", err=True)
             raise typer.Exit(1) from None

@@ -5,6 +5,7 @@
     best.safetensors    the averaged weights with the least mean error on validation images, with their recipe
     last.safetensors    the averaged weights of the last validation
     log.jsonl           one line every few steps
+    events/             the same for TensorBoard, if asked for
 
 Every file is written under a temporary name and renamed, so that a file that exists is whole; lines of the log that
 are younger than the state are dropped when a training goes on.
@@ -19,7 +20,7 @@ from typing import Any
 import filelock
 from torch import Tensor
 
-from gahb_bench.errors import StoreError, UsageError
+from gahb_bench.errors import MissingPackageError, StoreError, UsageError
 from gahb_bench.networks import weights
 from gahb_bench.running.store import explained, write_atomically
 from gahb_bench.training.settings import Settings
@@ -30,9 +31,10 @@ _FILES = ("training.json", "state.safetensors", "best.safetensors", "last.safete
 class TrainingFolder:
     """The folder of one training; only the main process of several writes to it."""
 
-    def __init__(self, path: Path, settings: Settings, *, main: bool = True) -> None:
+    def __init__(self, path: Path, settings: Settings, *, main: bool = True, tensorboard: bool = False) -> None:
         self.path, self._settings, self._main = path, settings, main
         self.best = path / "best.safetensors"
+        self._events: Any = _events(path / "events") if tensorboard and main else None
 
     @contextmanager
     def held(self) -> Iterator["TrainingFolder"]:
@@ -96,7 +98,12 @@ class TrainingFolder:
             weights.save(self.path / f"{name}.safetensors", tensors, recipe)
 
     def log(self, entry: dict[str, Any]) -> None:
-        """Add a line to the log."""
+        """Add a line to the log, and its numbers to the events of TensorBoard."""
+        if self._events is not None:
+            for name in ("loss", "rate", "mean_regret_db"):
+                if entry.get(name) is not None:
+                    self._events.add_scalar(name, entry[name], entry["step"])
+            self._events.flush()
         if self._main:
             with explained(self.path), (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
@@ -131,6 +138,23 @@ class TrainingFolder:
                 f"{self.path} holds a training with other settings ({changes}): nothing was changed. Give --out "
                 "another folder, or remove that one."
             )
+
+
+def _events(path: Path) -> Any:
+    """A writer of events for TensorBoard.
+
+    Raises
+    ------
+    MissingPackageError
+        If TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise MissingPackageError(
+            "--tensorboard needs the package tensorboard: pip install tensorboard. The log is in log.jsonl in any case."
+        ) from None
+    return SummaryWriter(str(path))
 
 
 def _step_of(line: str) -> float:

@@ -46,6 +46,7 @@ def fit(
     device: str = "cpu",
     resume: bool = True,
     compiled: bool = False,
+    tensorboard: bool = False,
     save_seconds: float = 60.0,
     progress: Callable[[Progress], object] = lambda _: None,
 ) -> Path:
@@ -68,6 +69,8 @@ def fit(
         with the same number of threads); false begins again.
     compiled : bool
         Compile the network.
+    tensorboard : bool
+        Also write the log as events for TensorBoard, which must be installed.
     save_seconds : float
         How often the state is saved, beside every validation.
     progress : callable
@@ -83,9 +86,11 @@ def fit(
         If the folder holds another training, or cannot be written.
     DenoiserError
         If the loss becomes NaN or infinite.
+    MissingPackageError
+        If TensorBoard is asked for and not installed.
     """
     rank, count = processes.rank(), processes.count()
-    with TrainingFolder(folder, settings, main=rank == 0).held() as store:
+    with TrainingFolder(folder, settings, main=rank == 0, tensorboard=tensorboard).held() as store:
         training = Trainer(settings, store, device, rank, count)
         if not resume:
             store.forget()
