@@ -27,11 +27,11 @@ def networks() -> str:
     head = ["weights", "trained on", "network", "parameters", "steps x batch", "minutes", "mean", "worst"]
     rows = [[*head, *(f"σ={sigma:.2g}" for sigma in sigmas)]]
     for name, recipe in recipes.items():
-        regret = np.array(recipe["test"]["regret_db"])
+        regret = np.array(recipe["test"]["regret_db"], dtype=float)
         settings = recipe["settings"]
         row = [f"`{name}`", f"`{recipe['family']}`", f"`{recipe['network']}`", f"{recipe['parameters'] / 1e6:.2f} M"]
         row += [f"{total(recipe, 'step')} x {settings['batch']}", f"{total(recipe, 'seconds') / 60:.0f}"]
-        rows.append([*row, *(f"{value:.2f}" for value in (regret.mean(), regret.max(), *regret[LEVELS]))])
+        rows.append([*row, *map(_decibel, (np.nanmean(regret), np.nanmax(regret), *regret[LEVELS]))])
     hardware = {
         f"{recipe['environment']['cpu']}, {recipe['environment']['threads']} thread" for recipe in recipes.values()
     }
@@ -68,6 +68,10 @@ def with_tables(text: str) -> str:
         _, _, after = rest.partition(end)
         text = f"{before}{begin}{make()}\n{end}{after}"
     return text
+
+
+def _decibel(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.2f}"
 
 
 def _table(rows: list[list[str]]) -> str:

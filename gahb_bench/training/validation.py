@@ -11,7 +11,7 @@ from torch import nn
 from gahb_bench import catalog
 from gahb_bench.noise import scale_noise, unit_noise
 from gahb_bench.scoring.curve import ATTAINS
-from gahb_bench.training.settings import Settings
+from gahb_bench.training.settings import VANISHING, Settings
 from gahb_bench.types import FloatArray
 
 _AT_ONCE = 32
@@ -19,7 +19,10 @@ _AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Measured:
-    """Mean squared error a pixel at each noise level, and the distance in dB to the optimum (NaN if unknown)."""
+    """Mean squared error a pixel at each noise level, and the distance in dB to the optimum.
+
+    The distance is NaN where the optimum is unknown, or vanishes: then a distance in dB says nothing.
+    """
 
     sigma: FloatArray
     mse: FloatArray
@@ -27,7 +30,9 @@ class Measured:
 
     @property
     def mean_regret_db(self) -> float:
-        return float(self.regret_db.mean())
+        """Mean over the noise levels where there is one; NaN without any."""
+        known = self.regret_db[np.isfinite(self.regret_db)]
+        return float(known.mean()) if len(known) else float("nan")
 
     @property
     def mean_mse_db(self) -> float:
@@ -48,7 +53,8 @@ class Validation:
         reference = law.reference(self._sigma)
         names = {entry.name for entry in catalog.entries("oracles") if entry.family == law.name}
         attaining = [name for name in ATTAINS.get(reference.kind, ()) if name in names]
-        self._optimum = self._errors(catalog.denoiser(attaining[0], law)) if attaining else reference.mse
+        optimum = self._errors(catalog.denoiser(attaining[0], law)) if attaining else reference.mse
+        self._optimum = np.where(optimum > VANISHING * self._sigma**2, optimum, np.nan)
 
     def __call__(self, network: nn.Module) -> Measured:
         """Measure a module ``D(y, sigma)``."""
