@@ -135,7 +135,7 @@ def check_sigmas(sigmas: object) -> FloatArray:
     UsageError
         If there is none, or one is zero, negative, infinite or NaN.
     """
-    values = np.atleast_1d(np.asarray(sigmas, dtype=np.float64))
+    values = np.atleast_1d(np.array(sigmas, dtype=np.float64))  # a copy: a column of a table cannot be written
     if values.ndim != 1 or values.size == 0:
         raise UsageError("no noise levels given: give at least one sigma > 0.")
     bad = values[~(np.isfinite(values) & (values > 0) & (values <= _MOST_SIGMA))]

@@ -3,7 +3,7 @@
 What a command needs is imported when it runs, so that help is quick.
 """
 
-from gahb_bench.cli import checks, compare, data, run, train
+from gahb_bench.cli import checks, compare, data, report, run, train
 from gahb_bench.cli.app import app
 
-__all__ = ["app", "checks", "compare", "data", "run", "train"]
+__all__ = ["app", "checks", "compare", "data", "report", "run", "train"]

@@ -72,6 +72,11 @@ class Denoiser(Plugin):
         return ""
 
     @property
+    def fitted(self) -> int | None:
+        """How many numbers of it were fitted to images: weights, tuned parameters; None where that is not stated."""
+        return None
+
+    @property
     def family(self) -> Family:
         """The family this denoiser was made for."""
         if self._family is None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gahb_bench import catalog
 from gahb_bench.denoisers.base import Denoiser
 from gahb_bench.errors import UsageError
+from gahb_bench.networks.base import parameter_count
 from gahb_bench.networks.recipe import read_recipe, shipped
 from gahb_bench.networks.weights import load
 from gahb_bench.types import Images, Knows
@@ -52,6 +53,11 @@ class TrainedNetwork(Denoiser):
     @property
     def digest(self) -> str:
         return hashlib.sha256(_file(self.weights).read_bytes()).hexdigest()[:16]
+
+    @property
+    def fitted(self) -> int | None:
+        """The number of parameters of the network."""
+        return parameter_count(_loaded(_file(self.weights), self.digest, "cpu"))
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         recipe = self.recipe

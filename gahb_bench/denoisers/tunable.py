@@ -112,6 +112,13 @@ class Tunable(Denoiser):
         return "" if table is None else table.digest
 
     @property
+    def fitted(self) -> int | None:
+        """1 (at each noise level) where a tuned table is used, 0 for a rule, None where a hand gave the value."""
+        if getattr(self, self.tuned) > 0:
+            return None
+        return 0 if self.table() is None else 1
+
+    @property
     def provenance(self) -> str:
         """Where the value of the tuned parameter comes from, in words."""
         if getattr(self, self.tuned) > 0:

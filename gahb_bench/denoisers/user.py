@@ -146,6 +146,14 @@ class UserNetwork(UserDenoiser):
     def needs_family(self) -> bool:
         return False
 
+    @property
+    def fitted(self) -> int | None:
+        """The number of parameters of the module; None while some have no shape yet."""
+        module: Any = self._call
+        parameters = list(module.parameters())
+        lazy = any(torch.nn.parameter.is_lazy(parameter) for parameter in parameters)
+        return None if lazy else sum(parameter.numel() for parameter in parameters)
+
 
 def _refuse_taken(name: str) -> None:
     """Refuse a name under which the catalogue has a denoiser: their rows could not be told apart."""

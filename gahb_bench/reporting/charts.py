@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 
 from gahb_bench.reporting import words
-from gahb_bench.reporting.content import Content, Method, Section
+from gahb_bench.reporting.content import Content
 from gahb_bench.reporting.gallery import Gallery
+from gahb_bench.reporting.method import Method
+from gahb_bench.reporting.per_image import per_image
+from gahb_bench.reporting.section import Section
 from gahb_bench.reporting.style import theory_dashes
 
 _CURVE = ("sigma", "mse", "mse_low", "mse_high", "regret_db", "regret_db_low", "regret_db_high", "exponent")
@@ -17,11 +20,12 @@ _DIGITS = 6
 
 def page_data(content: Content, galleries: dict[str, Gallery]) -> dict[str, Any]:
     """Everything the page's script needs: no markup in it, and no number that is not finite."""
-    labels = content.sigma_labels
+    labels, images = content.sigma_labels, per_image(content)
     return {
-        "sigmas": numbers(content.sigmas),
-        "sigma_labels": list(labels.values()),
-        "families": [_family(section, galleries.get(section.spec), labels) for section in content.sections],
+        "families": [
+            {**_family(section, galleries.get(section.anchor), labels), "images": images[section.anchor]}
+            for section in content.sections
+        ],
     }
 
 
@@ -34,9 +38,15 @@ def _family(section: Section, gallery: Gallery | None, labels: dict[float, str])
     return {
         "anchor": section.anchor,
         "label": section.label,
+        "spec": section.spec,
+        "seed": section.study.seed,
+        "split": section.study.split,
+        "sigmas": numbers(section.sigmas),
+        "levels": [labels[sigma] for sigma in section.sigmas],
+        "scaled": [words.number(255 * sigma) for sigma in section.sigmas],
         "reference": _reference(section),
         "methods": [_method(method) for method in section.methods],
-        "gallery": None if gallery is None else _gallery(gallery, labels),
+        "gallery": None if gallery is None else _gallery(gallery, section),
     }
 
 
@@ -79,10 +89,9 @@ def plotly_dash(lengths: tuple[int, ...]) -> str:
     return ",".join(f"{length}px" for length in lengths) or "solid"
 
 
-def _gallery(gallery: Gallery, labels: dict[float, str]) -> dict[str, Any]:
+def _gallery(gallery: Gallery, section: Section) -> dict[str, Any]:
     return {
-        "levels": [labels[sigma] for sigma in gallery.levels],
-        "scaled": [words.number(255 * sigma) for sigma in gallery.levels],
+        "levels": [section.sigmas.index(sigma) for sigma in gallery.levels],
         "windows": [[words.decibel(end) for end in window] for window in gallery.windows],
         "clean": gallery.clean,
         "cells": gallery.cells,

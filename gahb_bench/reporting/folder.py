@@ -22,6 +22,7 @@ class PlannedDenoiser(BaseModel):
     knows: Knows
     parameters: dict[str, Any] = {}
     digest: str = ""
+    fitted: int | None = None
 
 
 class PlannedFamily(BaseModel):

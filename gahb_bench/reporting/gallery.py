@@ -15,17 +15,19 @@ from PIL import Image, ImageDraw
 
 from gahb_bench import catalog
 from gahb_bench.noise import add_noise
-from gahb_bench.reporting.content import Content, Section, spread
+from gahb_bench.reporting.content import Content
+from gahb_bench.reporting.section import Section, spread
 from gahb_bench.running import store
 from gahb_bench.types import Batch
 
 Array = NDArray[np.floating]
+Estimates = dict[tuple[str, str, float], NDArray[np.float32]]
 
-BUDGET = 2_500_000  # bytes of pictures in a page, over all its families
+BUDGET = 2_800_000  # bytes of pictures in a page, over all its families
 ERROR_SCALE = 3.0  # full colour of an error image, in root mean square errors of the best estimate shown
 _MOST_IMAGES = 4
 _BASE64 = 4 / 3
-_BYTES_A_PIXEL = 1.6  # of an estimate and its error, compressed: what noise needs
+_BYTES_A_PIXEL = 1.2  # of an estimate and its error, compressed: what noise needs
 _OUTLINE_PIXELS, _OUTLINE_COLOUR = 128, (230, 60, 40)
 _ERROR_STEPS = 33  # an odd number, so that zero has a colour of its own
 
@@ -49,27 +51,36 @@ class Gallery:
         return len(self.clean)
 
 
-def galleries(content: Content, folder: Path) -> dict[str, Gallery]:
-    """The gallery of every family that has estimates in the run's folder, by spec."""
-    kept = store.estimates(folder)
+def galleries(content: Content) -> dict[str, Gallery]:
+    """The gallery of every section that has estimates in a run's folder, by anchor."""
+    kept = {source.run.folder: store.estimates(source.run.folder) for source in content.sources}
     share = BUDGET / max(1, len(content.sections))
-    found = {section.spec: _gallery(section, content, kept, share) for section in content.sections}
-    return {spec: gallery for spec, gallery in found.items() if gallery is not None}
+    found = {section.anchor: _gallery(section, _estimates(section, kept), share) for section in content.sections}
+    return {anchor: gallery for anchor, gallery in found.items() if gallery is not None}
 
 
-def _gallery(
-    section: Section, content: Content, kept: dict[tuple[str, str, float], NDArray[np.float32]], budget: float
-) -> Gallery | None:
-    mine = {(name, sigma): shown for (family, name, sigma), shown in kept.items() if family == section.spec}
+def _estimates(section: Section, kept: dict[Path, Estimates]) -> dict[tuple[str, float], NDArray[np.float32]]:
+    """The estimates of a section's methods by name and noise level, each from the run whose numbers are shown."""
+    found = {}
+    for method in section.methods:
+        for source, name in method.planned.sources:
+            for sigma in source.run.manifest.plan.sigmas:
+                shown = kept[source.run.folder].get((section.spec, name, sigma))
+                level = next((s for s in section.sigmas if math.isclose(s, sigma, rel_tol=1e-8)), sigma)
+                if shown is not None:
+                    found.setdefault((method.spec, level), shown)
+    return found
+
+
+def _gallery(section: Section, mine: dict[tuple[str, float], NDArray[np.float32]], budget: float) -> Gallery | None:
     available = [len(shown) for shown in mine.values() if len(shown)]
     if section.family is None or not available:
         return None
-    plan = content.manifest.plan
-    sigmas = [sigma for sigma in content.sigmas if any(level == sigma for _, level in mine)]
+    sigmas = [sigma for sigma in section.sigmas if any(level == sigma for _, level in mine)]
     levels, images = _fit_budget(
         sigmas, min(*available, _MOST_IMAGES), section.family.shape, len(section.methods), budget
     )
-    batch = section.family.sample(range(images), seed=plan.seed, split=plan.split)
+    batch = section.family.sample(range(images), seed=section.study.seed, split=section.study.split)
     clean = batch.images.numpy()
     windows = [(float(x.min()), float(x.max())) for x in clean]
     cells = []

@@ -1,9 +1,11 @@
 """The page: one self-contained file that opens offline, with its data, its scripts and its style inside."""
 
 import base64
+import gzip
 import hashlib
 import json
 import re
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 
@@ -13,12 +15,17 @@ from plotly.offline import get_plotlyjs
 
 from gahb_bench.reporting import words
 from gahb_bench.reporting.charts import page_data
-from gahb_bench.reporting.content import FIT_RANGE, Content, Method, Section
+from gahb_bench.reporting.content import Content
 from gahb_bench.reporting.gallery import ERROR_SCALE, Gallery
+from gahb_bench.reporting.leaderboard import STEPS, leaderboard, step
+from gahb_bench.reporting.method import FIT_RANGE, Method
+from gahb_bench.reporting.per_image import worst
+from gahb_bench.reporting.provenance import commands, facts, settings
+from gahb_bench.reporting.section import Section
 from gahb_bench.reporting.style import GREY, INK, KNOWS, theory_dashes
 from gahb_bench.spec import format_value
 
-_SCRIPTS = ("page.js", "charts.js", "table.js", "gallery.js")
+_SCRIPTS = ("page.js", "charts.js", "table.js", "images.js", "gallery.js", "download.js", "draw.js")
 # The path of each marker about the origin, for legends; plotly draws the same shapes.
 _MARKER_PATHS = {
     "circle": "M4,0A4,4 0 1,1 -4,0A4,4 0 1,1 4,0Z",
@@ -33,7 +40,7 @@ _MARKER_PATHS = {
 def render(content: Content, galleries: dict[str, Gallery]) -> str:
     """The whole page as text."""
     data = _script_json(page_data(content, galleries))
-    plotly = get_plotlyjs()
+    plotly, packed = _plotly()
     code = "\n".join(template(name) for name in _SCRIPTS)
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(template),
@@ -42,7 +49,7 @@ def render(content: Content, galleries: dict[str, Gallery]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["breakable"] = _breakable
+    environment.filters |= {"breakable": _breakable, "plan": lambda plan: json.dumps(plan, indent=2)}
     environment.globals |= {
         "words": words,
         "format_value": format_value,
@@ -53,23 +60,32 @@ def render(content: Content, galleries: dict[str, Gallery]) -> str:
     }
     return environment.get_template("page.html").render(
         content=content,
-        run=content.manifest,
-        sections=[_section(section, galleries.get(section.spec)) for section in content.sections],
+        board=leaderboard(content) if len(content.sections) > 1 else None,
+        steps=STEPS,
+        step=step,
+        sections=[_section(section, galleries.get(section.anchor)) for section in content.sections],
         knows=[word for word in KNOWS if any(m.knows == word for s in content.sections for m in s.methods)],
         labels=content.sigma_labels,
         style=Markup(template("page.css")),
         data=Markup(data),
-        plotly=Markup(plotly),
+        plotly=Markup(packed),
         code=Markup(code),
         policy=_policy(plotly, code),
         error_scale=ERROR_SCALE,
-        facts=facts(content),
-        plan=json.dumps(content.manifest.plan.model_dump(), indent=2),
+        facts=facts,
+        settings=settings(content),
     )
 
 
 def template(name: str) -> str:
     return (resources.files("gahb_bench.reporting") / "templates" / name).read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _plotly() -> tuple[str, str]:
+    """Plotly's script, and the same compressed, as base64: it is by far the largest part of a page."""
+    script = get_plotlyjs()
+    return script, base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
 
 
 def _breakable(label: str) -> Markup:
@@ -78,7 +94,7 @@ def _breakable(label: str) -> Markup:
 
 
 def _policy(*scripts: str) -> str:
-    """Content security policy: these scripts and no others, and nothing is fetched from anywhere."""
+    """Content security policy: these scripts (unpacked) and no others, and nothing is fetched from anywhere."""
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'"
@@ -108,7 +124,24 @@ def _section(section: Section, gallery: Gallery | None) -> dict[str, Any]:
         "first": None if gallery is None else _first_cell(gallery),
         "theory_fit": next((m.fit.reference for m in section.methods if m.fit is not None), float("nan")),
         "rows": [_row(method) for method in section.methods],
+        "commands": commands(section),
+        "worst": _worst(section, closest),
+        "chosen": _chosen(section, closest),
+        "image_axis": words.image_axis(section.attaining and section.attaining.label, section.reference),
     }
+
+
+def _worst(section: Section, method: Method | None) -> list[tuple[int, float]]:
+    """The images on which a method loses most at its worst noise level."""
+    if method is None or not words.finite(method.worst[1]):
+        return []
+    return worst(method, section.sigmas.index(method.worst[1]))
+
+
+def _chosen(section: Section, closest: Method | None) -> int:
+    """The method whose images are listed first: the closest to the optimum, else the first that is not the optimum."""
+    others = [m for m in section.methods if m is not section.attaining]
+    return section.methods.index(closest or (others or section.methods)[0])
 
 
 def _row(method: Method) -> dict[str, Any]:
@@ -120,26 +153,3 @@ def _first_cell(gallery: Gallery) -> dict[str, Any]:
     """Where the gallery opens: the middle noise level, the first image."""
     level = len(gallery.levels) // 2
     return {"level": level, "cell": gallery.cells[level][0], "clean": gallery.clean[0]}
-
-
-def facts(content: Content) -> list[tuple[str, str]]:
-    """Where the numbers come from, in words."""
-    run, environment = content.manifest, content.manifest.environment
-    found = [
-        ("command", run.command or "not recorded"),
-        ("seed, split", f"{run.plan.seed}, {run.plan.split}"),
-        ("images", f"{run.plan.images}, the first of the split, the same at every noise level for every denoiser"),
-        ("started", run.started),
-        ("finished", run.finished or "not finished"),
-        ("time", words.duration(run.seconds)),
-        ("results version", str(run.results_version)),
-    ]
-    names = {"git_commit": "commit", "cpu": "processor", "gpu": "accelerator", "threads": "torch threads"}
-    for key, value in environment.items():
-        if key != "packages" and value is not None:
-            found.append((names.get(key, key.replace("_", " ")), str(value)))
-    packages = environment.get("packages", {})
-    found.append(
-        ("packages", ", ".join(f"{name} {version or '(not installed)'}" for name, version in packages.items()))
-    )
-    return [(name, words.sentence(value)) for name, value in found]

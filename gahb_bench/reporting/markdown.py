@@ -1,46 +1,42 @@
 """The report as text: what a terminal, a pull request or a notebook can show."""
 
-import re
-from collections.abc import Iterable, Sequence
-
 from gahb_bench.reporting import words
-from gahb_bench.reporting.content import FIT_RANGE, Content, Method, Section
-from gahb_bench.reporting.html import facts
+from gahb_bench.reporting.content import Content
+from gahb_bench.reporting.leaderboard import leaderboard
+from gahb_bench.reporting.markdown_overview import overview
+from gahb_bench.reporting.markdown_text import code, table
+from gahb_bench.reporting.merge import Source
+from gahb_bench.reporting.method import FIT_RANGE, Method
+from gahb_bench.reporting.provenance import facts, settings
+from gahb_bench.reporting.section import Section
 
 
 def render(content: Content) -> str:
     """The whole report as GitHub-flavoured Markdown."""
-    run = content.manifest
+    status = "complete" if content.complete else "partial"
     parts = [
         "# How far from the optimum?",
-        f"{run.plan.images} images, {len(content.sigmas)} noise levels, seed {run.plan.seed}, split {run.plan.split}. "
-        f"Status: **{run.status}**"
+        f"{', '.join(settings(content))}. Status: **{status}**"
         + (f", {content.troubles} of {content.cells} cells have no number." if content.troubles else "."),
         "Regret is the distance to the optimum in decibels: 0 dB is the optimum, 3 dB is twice its error. "
         "In brackets: 95 % intervals over images.",
+        *([overview(leaderboard(content))] if len(content.sections) > 1 else []),
         *(_section(section, content) for section in content.sections),
         "## Where these numbers come from",
-        "\n".join(f"- {name}: {code(value)}" for name, value in facts(content)),
+        *(_source(source, len(content.sources) > 1) for source in content.sources),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def code(text: str) -> str:
-    r"""Any text as an inline code span, in which nothing is markup, safe inside a table.
-
-    >>> print(code("a|b"))
-    `a\|b`
-    """
-    shown = words.visible(text) or " "
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
-    padding = " " if shown.startswith("`") or shown.endswith("`") else ""
-    return f"{fence}{padding}{shown}{padding}{fence}".replace("|", "\\|")
+def _source(source: Source, named: bool) -> str:
+    lines = "\n".join(f"- {name}: {code(value)}" for name, value in facts(source.run.manifest))
+    return f"### Run {source.number}: {code(source.name)}\n\n{lines}" if named else lines
 
 
 def _section(section: Section, content: Content) -> str:
     title, sentence = words.REFERENCE_KIND[section.reference.kind]
     parts = [
-        f"## {code(section.spec)}",
+        f"## {code(section.label)}",
         f"The optimum here is **{title}**. {sentence} {words.how_sure(section.reference)}".rstrip(),
         words.sentence(section.reference.note),
         *(
@@ -49,6 +45,7 @@ def _section(section: Section, content: Content) -> str:
             for method in section.impossible
         ),
         _checked(section),
+        _origin(section, content),
         _results(section, content),
         _exponents(section),
         _troubles(section, content),
@@ -56,6 +53,19 @@ def _section(section: Section, content: Content) -> str:
     if section.rebuilt:
         parts.insert(1, f"This version cannot build the family again: {code(section.rebuilt)}.")
     return "\n\n".join(part for part in parts if part)
+
+
+def _origin(section: Section, content: Content) -> str:
+    """Which runs its numbers come from, where the page has several."""
+    if len(content.sources) == 1:
+        return ""
+    study = section.study
+    parts = [
+        f"run {source.number}: "
+        + ", ".join(code(m.spec) for m in section.methods if source in [origin for origin, _ in m.planned.sources])
+        for source in section.sources
+    ]
+    return f"{study.images} images, seed {study.seed}, split {study.split}. From {'; '.join(parts)}."
 
 
 def _checked(section: Section) -> str:
@@ -72,26 +82,26 @@ def _checked(section: Section) -> str:
 
 
 def _results(section: Section, content: Content) -> str:
-    labels, sigmas = content.sigma_labels, content.shown_sigmas
+    labels, sigmas = content.sigma_labels, section.shown_sigmas
     what = "dB" if section.has_regret else "MSE"
     header = ["denoiser", "knows", *(["mean regret, dB"] if section.has_regret else [])]
     header += [f"{what} at σ = {labels[sigma]}" for sigma in sigmas]
     rows = []
     for method in section.methods:
-        mean = [words.decibel(method.mean_regret) + _levels(method, content)] if section.has_regret else []
+        mean = [words.decibel(method.mean_regret) + _levels(method)] if section.has_regret else []
         cells = [_cell(method, sigma, section.has_regret) for sigma in sigmas]
         rows.append([code(method.spec), method.knows, *mean, *cells])
-    return _table(header, rows)
+    return table(header, rows)
 
 
-def _levels(method: Method, content: Content) -> str:
-    return f" ({len(method.curve)} of {len(content.sigmas)} levels)" if method.troubles else ""
+def _levels(method: Method) -> str:
+    return f" ({len(method.curve)} of {len(method.planned.sigmas)} levels)" if method.troubles else ""
 
 
 def _cell(method: Method, sigma: float, has_regret: bool) -> str:
     row = method.at(sigma)
     if row is None:
-        return "failed"
+        return "failed" if sigma in method.planned.sigmas else "–"
     if not has_regret:
         return words.mse(row["mse"])
     interval = "" if row["regret_db"] == 0 else words.interval(row["regret_db_low"], row["regret_db_high"])
@@ -119,7 +129,7 @@ def _exponents(section: Section) -> str:
         f"Exponents, fitted to log MSE against log σ within [{FIT_RANGE[0]:g}, {FIT_RANGE[1]:g}], with standard errors:"
     )
     theory = section.exponents_of_theory
-    return f"{intro}\n\n{_table(header, rows)}" + (f"\n\n{theory}" if theory else "")
+    return f"{intro}\n\n{table(header, rows)}" + (f"\n\n{theory}" if theory else "")
 
 
 def _troubles(section: Section, content: Content) -> str:
@@ -130,8 +140,3 @@ def _troubles(section: Section, content: Content) -> str:
         for trouble in section.troubles
     ]
     return "Cells without a number:\n\n" + "\n".join(lines)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    rule = ["---", *("---:" if index else "---" for index in range(len(header) - 1))]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [header, rule, *rows])

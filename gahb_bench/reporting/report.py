@@ -1,9 +1,11 @@
-"""The report of a run: a page, a text and a figure, made from the files of its folder alone."""
+"""The report of one run or of several: a page, a text and a figure, made from the files of their folders alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from gahb_bench.reporting import figures, html, markdown
-from gahb_bench.reporting.content import content
+from gahb_bench.errors import UsageError
+from gahb_bench.reporting import figures, html, markdown, paper
+from gahb_bench.reporting.content import Content, content
 from gahb_bench.reporting.folder import read
 from gahb_bench.reporting.gallery import galleries
 from gahb_bench.running.store import explained, write_atomically
@@ -26,13 +28,52 @@ def write_report(folder: Path) -> None:
     StoreError
         If the folder holds no run, a file of it cannot be read, or the folder cannot be written.
     """
-    run = read(folder)
-    worked_out = content(run)
+    write(content(read(folder)), folder)
+
+
+def write(worked_out: Content, folder: Path) -> None:
+    """Write the three files of a report into a folder, made if need be."""
     made = {
-        "report.html": html.render(worked_out, galleries(worked_out, folder)).encode(),
+        "report.html": html.render(worked_out, galleries(worked_out)).encode(),
         "report.md": markdown.render(worked_out).encode(),
         "curves.png": figures.png(worked_out),
     }
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     for name, data in made.items():
         with explained(folder):
             write_atomically(folder / name, lambda file, data=data: file.write(data))
+
+
+def merged(folders: Sequence[Path], families: Sequence[str] = (), denoisers: Sequence[str] = ()) -> Content:
+    """What the report of several runs says; families and denoisers choose what is shown.
+
+    Raises
+    ------
+    UsageError
+        If a folder is given twice, nothing is left to show, or two runs have different numbers for the same thing.
+    StoreError
+        If a folder holds no run, or a file of it cannot be read.
+    """
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UsageError("a run's folder is given twice: give each once.")
+    found = content(*map(read, folders), families=families, denoisers=denoisers)
+    if not found.sections:
+        raise UsageError("nothing is left to show: none of the denoisers asked for ran on the families asked for.")
+    return found
+
+
+def write_figure(worked_out: Content, path: Path, width: str) -> None:
+    """Write the curves as a figure for a paper; the kind of file is that of the name's ending.
+
+    Raises
+    ------
+    UsageError
+        For an ending or a width that is not known, or more families than fit on a page.
+    StoreError
+        If the file cannot be written.
+    """
+    made = paper.figure(worked_out, path.suffix, width)
+    with explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file: file.write(made))

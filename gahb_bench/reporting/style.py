@@ -94,13 +94,14 @@ _CHOSEN: dict[str, tuple[Colour, str]] = {
 
 
 def style(method: str) -> Style:
-    """The look of a method, from its spec alone.
+    """The look of a method, from its spec alone, whichever run it is said to come from (``spec @ run``).
 
     Parameters that no chosen look accounts for decide dash and marker, so that variants of a method share its hue.
 
     >>> style("wavelet:rule=sure").colour == style("wavelet:rule=sure,shifts=all").colour
     True
     """
+    method = method.partition(" @ ")[0]
     try:
         parsed = specs.parse(method)
         name, parameters = parsed.name, dict(parsed.parameters)

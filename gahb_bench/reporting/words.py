@@ -16,6 +16,15 @@ REFERENCE_NAME = {
     "none": "no reference",
 }
 
+# The same in a word or two, for tables.
+KIND_SHORT = {
+    "exact": "exact",
+    "bracket": "bracket",
+    "approximate": "approximate",
+    "linear": "best linear",
+    "none": "not known",
+}
+
 # What a regret is the distance to, by kind.
 REGRET_TO = {
     "exact": "the optimum",
@@ -200,6 +209,43 @@ def exponents_of_theory(slopes: Mapping[str, float], rates: Mapping[str, float])
         for each in (slopes, rates)
     )
     return f"Exponents of theory, by the same fit: {fitted}. For small noise on large images: {asymptotic}."
+
+
+def averaged(exact: int, families: int, uneven: bool) -> str:
+    """What a mean over families is made of, and what is left out of it."""
+    if not exact:
+        return "The optimum of none of these families is known exactly, so nothing is averaged over families."
+    which = "all" if exact == families else f"the {exact} of {families}"
+    text = (
+        f"Means and worst values are over {which} families whose optimum is known exactly, each counted once (again "
+        "for other images of it) with its mean over its own noise levels; a denoiser counts on a family where it has a "
+        "number at every level that has a regret. Intervals are 95 % over the images of these families, and say "
+        "nothing of other families."
+    )
+    if uneven:
+        text += " Here not all denoisers count on the same families: their means are over different families, and "
+        text += "cannot be compared directly."
+    if exact < families:
+        text += " Families with a bracket, an approximate law, the best linear denoiser or nothing as a reference "
+        text += "stand in the matrix alone: their regrets are distances to something else, and are averaged with none."
+    return text
+
+
+def image_axis(attaining: str | None, reference: Reference) -> tuple[str, str]:
+    """What the error of one image is compared with: the title of an axis, and a sentence."""
+    if attaining:
+        return (
+            "dB above the optimum",
+            f"Each image's error over that of {attaining} on the same image with the same noise: on one image luck may "
+            "put either of them ahead.",
+        )
+    if reference.kind == "none":
+        return "dB above its mean", "Each image's error over the method's own mean: no optimum is known here."
+    return (
+        f"dB above the {REFERENCE_NAME[reference.kind]}",
+        f"Each image's error over the {REFERENCE_NAME[reference.kind]}, which is a mean over images: what is high here "
+        "may be an image that is hard for everybody.",
+    )
 
 
 def finite(value: float | None) -> bool:

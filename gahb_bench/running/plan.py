@@ -27,6 +27,7 @@ class DenoiserPlan:
     """One denoiser, resolved: canonical spec, what it knows, all its parameters, hash of what the spec leaves out.
 
     brought : whether the user brought it from elsewhere, so that its units are not ours to vouch for
+    fitted : how many numbers of it were fitted to images, None where that is not stated
     """
 
     spec: str
@@ -34,6 +35,7 @@ class DenoiserPlan:
     parameters: dict[str, Any]
     digest: str
     brought: bool = False
+    fitted: int | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def _plan_family(family: Family, denoisers: Sequence[str] | None) -> FamilyPlan:
         chosen += catalog.default_denoisers(family) if spec == DEFAULTS else [spec]
     made = [catalog.denoiser(spec, family) for spec in chosen]
     refuse_duplicates(denoiser.spec for denoiser in made)
-    resolved = tuple(DenoiserPlan(d.spec, d.knows, d.parameters, d.digest, d.brought) for d in made)
+    resolved = tuple(DenoiserPlan(d.spec, d.knows, d.parameters, d.digest, d.brought, d.fitted) for d in made)
     return FamilyPlan(family.spec, family.name, family.parameters, resolved)
 
 

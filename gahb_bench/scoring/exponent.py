@@ -50,17 +50,17 @@ def exponent(
     Raises
     ------
     UsageError
-        If the range holds fewer than two scored noise levels, or some image failed there.
+        If the range holds fewer than two scored noise levels, some image failed there, or no image has an error there.
     """
     family = str(family)
     rows = table[(table["family"] == family) & (table["denoiser"] == str(denoiser))]
     rows = rows[rows["sigma"].between(low * (1 - 1e-9), high * (1 + 1e-9))]
     grid = rows.pivot_table(index="sigma", columns="image", values="mse", dropna=False)
     values = grid.to_numpy(dtype=np.float64)
-    if len(grid) < 2 or not np.isfinite(values).all():
+    if len(grid) < 2 or not np.isfinite(values).all() or not values.any(axis=1).all():
         raise UsageError(
             f"no exponent for {denoiser!r} on {family!r} over sigma in [{low:g}, {high:g}]: "
-            "it takes at least two noise levels at which every image was scored."
+            "it takes at least two noise levels, every image scored at each, and an error above 0 there."
         )
     sigma = grid.index.to_numpy(dtype=np.float64)
     weights = _slope_weights(np.log(sigma))
@@ -69,8 +69,9 @@ def exponent(
     error = float("nan")
     if images > 1:
         without_one = (values.sum(axis=1, keepdims=True) - values) / (images - 1)
-        slopes = weights @ np.log(without_one)
-        error = float(np.sqrt((images - 1) / images * ((slopes - slopes.mean()) ** 2).sum()))
+        with np.errstate(divide="ignore", invalid="ignore"):  # one image may have all the error: then it is not known
+            slopes = weights @ np.log(without_one)
+            error = float(np.sqrt((images - 1) / images * ((slopes - slopes.mean()) ** 2).sum()))
     law = catalog.family(family).reference(sigma)
     theory = float(weights @ np.log(law.mse)) if np.isfinite(law.mse).all() else float("nan")
     return Fit(value, error, float(sigma[0]), float(sigma[-1]), len(sigma), theory, law.asymptotic_exponent)

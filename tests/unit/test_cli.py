@@ -39,6 +39,28 @@ def test_run_writes_its_folder(run, tmp_path):
     assert {"run.json", "scores.parquet", "curves.csv", "report.html", "report.md", "curves.png"} <= names
 
 
+def test_report_of_one_run_and_of_several(run, tmp_path):
+    one, two, page = tmp_path / "one", tmp_path / "two", tmp_path / "page"
+    assert run(*SMALL, "--denoisers", "mmse", "--out", one)[0] == 0
+    assert run(*SMALL, "--denoisers", "identity", "--out", two)[0] == 0
+    (one / "report.html").unlink()
+    assert run("report", one, "--figure", tmp_path / "a.svg")[0] == 0  # a figure alone
+    assert (tmp_path / "a.svg").exists()
+    assert not (one / "report.html").exists()
+    assert run("report", one)[0] == 0
+    assert (one / "report.html").exists()
+    code, _, err = run("report", one, two)
+    assert (code, "give --out a folder" in err) == (2, True)
+    code, _, err = run("report", one, two, "--out", one)
+    assert (code, "whose own page this would replace" in err) == (2, True)
+    code, out, _ = run("report", one, two, "--out", page, "--denoisers", "identity")
+    assert code == 0
+    assert str(page / "report.html") in out
+    assert {path.name for path in page.iterdir()} == {"report.html", "report.md", "curves.png"}
+    code, _, err = run("report", tmp_path / "no\nthing")
+    assert (code, "needs the folder of a run" in err, "Traceback" in err) == (2, True, False)
+
+
 def test_default_folder_is_named_by_the_plan(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(*SMALL, "--denoisers", "identity")[0] == 0

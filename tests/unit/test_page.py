@@ -1,9 +1,14 @@
 """The page in a real browser: headless Chromium, offline, from a file."""
 
+import csv
+import io
 import json
 import shutil
+import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from reporting_runs import EVIL, awkward_run, small_run
 from selenium import webdriver
@@ -12,7 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from gahb_bench.reporting.report import write_report
+from gahb_bench.reporting.report import merged, write, write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -55,8 +60,20 @@ def hostile(tmp_path_factory):
     return folder / "report.html"
 
 
-def show(browser, path: Path, width: int = 1280, scheme: str = "light"):
-    """Open a page anew, and wait until its last chart is drawn."""
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """Two families, three runs, evil names, and a denoiser that one run alone has."""
+    parts = [tmp_path_factory.mktemp(name) for name in ("one", "two", "three")]
+    small_run(parts[0], ("calpha:size=16", "calpha:alpha=1,size=16"), ("mmse", "identity"))
+    small_run(parts[1], ("calpha:alpha=1,size=16",), ("wavelet",))
+    awkward_run(parts[2], EVIL)
+    folder = tmp_path_factory.mktemp("together")
+    write(merged(parts), folder)
+    return folder / "report.html"
+
+
+def show(browser, path: Path, width: int = 1280, scheme: str = "light", all_charts: bool = True):
+    """Open a page anew, and wait until its charts are drawn, those that are far from the window too."""
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     features = [{"name": "prefers-color-scheme", "value": scheme}]
@@ -65,6 +82,10 @@ def show(browser, path: Path, width: int = 1280, scheme: str = "light"):
         browser.get_log(log)
     browser.get("about:blank")
     browser.get(path.as_uri())
+    WebDriverWait(browser, 20).until(lambda driver: driver.execute_script("return typeof Plotly === 'object'"))
+    if not all_charts:
+        return
+    browser.execute_script("families.forEach(drawSection)")
     drawn = "return [...document.querySelectorAll('.chart')].every((div) => div.querySelector('.main-svg'))"
     WebDriverWait(browser, 20).until(lambda driver: driver.execute_script(drawn))
 
@@ -83,7 +104,7 @@ def chart(browser, name: str, script: str):
     return browser.execute_script(f"const div = document.querySelector('[data-chart={name}]'); return {script}")
 
 
-@pytest.mark.parametrize("which", ["plain", "hostile"])
+@pytest.mark.parametrize("which", ["plain", "hostile", "together"])
 def test_opens_offline_without_an_error_or_a_request(browser, which, request):
     path = request.getfixturevalue(which)
     show(browser, path)
@@ -112,7 +133,7 @@ def test_the_policy_stops_foreign_scripts_and_requests(browser, plain):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("which", ["plain", "hostile"])
+@pytest.mark.parametrize("which", ["hostile", "together"])
 def test_no_sideways_scrolling(browser, which, width, request):
     show(browser, request.getfixturevalue(which), width)
     for details in browser.find_elements(By.TAG_NAME, "details"):
@@ -243,3 +264,86 @@ def test_names_are_not_read_as_markup_by_the_charts(browser, hostile):
     texts = chart(browser, "main", "div.data.filter((trace) => trace.marker).map((trace) => trace.text[0])")
     named = next(text for text in texts if "alert(1)" in text and "script" in text)
     assert named.startswith("<b>&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt;</b><br>")
+
+
+def test_charts_are_drawn_when_they_come_near(browser, together):
+    show(browser, together, all_charts=False)
+    drawn = "return [...document.querySelectorAll('section.family')].map((s) => Boolean(s.querySelector('.main-svg')))"
+    assert browser.execute_script(drawn)[1] is False
+    link = select(browser, ".matrix tbody tr:nth-child(2) td a")
+    assert link.get_attribute("href").endswith("#family-2")
+    press(browser, link, Keys.ENTER)
+    WebDriverWait(browser, 20).until(lambda driver: driver.execute_script(drawn)[1])
+    assert browser.execute_script("return document.querySelector('#family-2').getBoundingClientRect().top") < 100
+
+
+def test_the_matrix_can_be_read_by_its_headings_and_sorts(browser, together):
+    show(browser, together, all_charts=False)
+    table = select(browser, "table.matrix")
+    assert {th.get_attribute("scope") for th in table.find_elements(By.CSS_SELECTOR, "tbody th")} == {"row"}
+    columns = [th.text.splitlines()[0] for th in table.find_elements(By.CSS_SELECTOR, "thead th[scope=col]")]
+    column = columns.index("identity")
+    cells = table.find_elements(By.CSS_SELECTOR, f"tbody td:nth-child({column + 1})")
+    values = [float(cell.get_attribute("data-value")) for cell in cells]
+    assert [float(cell.text.splitlines()[0]) for cell in cells] == pytest.approx(values, abs=0.006)
+    for _ in range(2):
+        table.find_elements(By.CSS_SELECTOR, "thead button")[column].click()
+    rows = table.find_elements(By.CSS_SELECTOR, f"tbody td:nth-child({column + 1})")
+    assert [float(cell.get_attribute("data-value")) for cell in rows] == sorted(values, reverse=True)
+
+
+POINT = """
+    const div = document.querySelector("#family-1 [data-chart=main]");
+    div.scrollIntoView({ block: "center" });
+    const [layout, box] = [div._fullLayout, div.getBoundingClientRect()];
+    const trace = div.data.find((t) => t.meta === arguments[0]);
+    const [x, y] = [layout.xaxis, layout.yaxis];
+    return [box.x + x._offset + x.d2p(trace.x[2]), box.y + y._offset + y.d2p(trace.y[2])].map(Math.round);
+"""
+
+
+def test_a_point_chooses_its_noise_level_and_its_method(browser, plain):
+    show(browser, plain)
+    noisy = select(browser, "#family-1 [data-picture=noisy]").get_attribute("src")
+    x, y = browser.execute_script(POINT, 3)  # wavelet at the largest noise level
+    for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+        event = {"type": kind, "x": x, "y": y, "button": "none" if kind == "mouseMoved" else "left", "clickCount": 1}
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+        time.sleep(0.15)  # plotly looks where the pointer is at most every tenth of a second
+    assert select(browser, "#family-1 .level-name").text.startswith("σ = 1")
+    assert select(browser, "#family-1 [data-picture=noisy]").get_attribute("src") != noisy
+    assert select(browser, "#family-1 [data-images-of]").text == "wavelet at σ = 1"
+    assert chart(browser, "main", "div.layout.shapes[0].x0") == 1
+
+
+def test_the_images_that_lose_most(browser, plain):
+    show(browser, plain)
+    choice = select(browser, "#family-1 select.method")
+    press(browser, choice, Keys.HOME)
+    press(browser, select(browser, "#family-1 input.level"), Keys.HOME)
+    assert select(browser, "#family-1 [data-images-of]").text == "ideal at σ = 0.01"
+    rows = browser.find_elements(By.CSS_SELECTOR, "#family-1 .worst tbody tr")
+    scores = pd.read_parquet(plain.parent / "scores.parquet").query("family == 'calpha:size=16' and sigma == 0.01")
+    table = scores.pivot(index="image", columns="denoiser", values="mse")
+    expected = (10 * np.log10(table["ideal"] / table["mmse"])).nlargest(3)
+    assert [int(row.find_element(By.TAG_NAME, "th").text) for row in rows] == expected.index.tolist()
+    said = [float(row.find_element(By.TAG_NAME, "td").text.replace("−", "-")) for row in rows]
+    assert said == pytest.approx(expected.tolist(), abs=0.011)
+    assert all(row.find_element(By.TAG_NAME, "img").get_attribute("src").startswith("data:image/png") for row in rows)
+
+
+def test_what_can_be_taken_away(browser, together):
+    show(browser, together)
+    rows = list(csv.DictReader(io.StringIO(browser.execute_script("return csv(page.families[0])"))))
+    assert {row["denoiser"] for row in rows} >= {"mmse", "identity", "../x", "a\\nb|`c`", "NA"}
+    labels = browser.execute_script("return page.families[0].methods.map((m) => m.label)")
+    assert [row["denoiser"] for row in rows][: 3 * len(labels) : 3] == labels
+    assert browser.execute_script("return field('=1+1')") == '"\'=1+1"'
+    picture = "families[0].picture().then(arguments[0], (error) => arguments[0](String(error)))"
+    assert browser.execute_async_script(picture).startswith("data:image/png;base64,iVBOR")
+    details = select(browser, "#family-2 .command").find_element(By.XPATH, "./ancestor::details")
+    browser.execute_script("arguments[0].open = true", details)
+    press(browser, details.find_element(By.CSS_SELECTOR, "button.copy"), Keys.ENTER)
+    said = details.find_element(By.CSS_SELECTOR, "button.copy")
+    WebDriverWait(browser, 5).until(lambda _: said.text != "copy")
+    assert browser.get_log("browser") == []

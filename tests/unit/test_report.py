@@ -1,4 +1,5 @@
 import base64
+import gzip
 import hashlib
 import io
 import json
@@ -19,6 +20,8 @@ from gahb_bench.errors import StoreError
 from gahb_bench.reporting import figures, gallery, html, markdown, style, words
 from gahb_bench.reporting.content import content
 from gahb_bench.reporting.folder import read
+from gahb_bench.reporting.leaderboard import STEPS
+from gahb_bench.reporting.markdown_text import code
 from gahb_bench.reporting.report import write_report
 
 REPORTS = ("report.html", "report.md", "curves.png")
@@ -75,6 +78,11 @@ def page(folder):
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
+def unpacked(found):
+    """Plotly's script, which a page holds compressed."""
+    return gzip.decompress(base64.b64decode(found.scripts[1])).decode()
+
+
 def rewrite(folder, **changes):
     """Change fields of run.json."""
     manifest = json.loads((folder / "run.json").read_text()) | changes
@@ -91,7 +99,7 @@ def test_page_is_self_contained(plain):
     assert style_sheet is not None
     assert "url(" not in style_sheet[1]
     assert "@import" not in style_sheet[1]
-    assert found.scripts[1].count("plotly.js v") == 1
+    assert unpacked(found).count("plotly.js v") == 1
 
 
 def test_policy_allows_exactly_the_scripts_of_the_page(plain):
@@ -99,7 +107,10 @@ def test_policy_allows_exactly_the_scripts_of_the_page(plain):
     policy = next(a["content"] for a in found.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
     assert "default-src 'none'" in policy
     allowed = set(re.findall(r"'sha256-([^']+)'", policy))
-    assert allowed == {base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in found.scripts[1:]}
+    assert allowed == {
+        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        for script in (unpacked(found), found.scripts[2])
+    }
     assert "unsafe-inline" not in policy.partition("script-src")[2].partition(";")[0]
 
 
@@ -378,7 +389,7 @@ def decoded(uri):
 def test_the_gallery_shows_the_runs_images(plain):
     shown = page(plain).data["families"][0]["gallery"]
     batch = gb.family("calpha:size=16").sample(range(4), seed=0, split="test")
-    assert shown["levels"] == ["0.01", "0.1", "1"]
+    assert shown["levels"] == [0, 1, 2]
     assert len(shown["clean"]) == 4
     x = batch.images[2, 0].numpy()
     expected = np.round(255 * (x - x.min()) / (x.max() - x.min()))
@@ -404,7 +415,7 @@ def test_pictures_of_an_estimate_that_is_missing(awkward):
 def test_the_gallery_keeps_to_its_budget(plain, monkeypatch):
     monkeypatch.setattr(gallery, "BUDGET", 9_000)
     run = read(plain)
-    small = gallery.galleries(content(run), plain)["calpha:size=16"]
+    small = gallery.galleries(content(run))["family-1"]
     assert (len(small.levels), small.images) != (3, 4)
     assert len(json.dumps(small.cells)) + len(json.dumps(small.clean)) < 3 * 9_000
 
@@ -485,6 +496,17 @@ def test_colours_stand_out_from_the_page(theme):
         assert f"--ink: {colour};" in html.template("page.css")
 
 
+@pytest.mark.parametrize("theme", [0, 1])
+def test_numbers_can_be_read_on_the_colours_of_the_matrix(theme):
+    sheet = html.template("page.css")
+    variables = [dict(re.findall(r"--(r\d|on-low|on-high): (#\w{6})", block)) for block in sheet.split("@media")[:2]]
+    assert len(variables[theme]) == len(STEPS) + 3
+    for step in range(len(STEPS) + 1):
+        text = variables[theme]["on-high" if f".heat.r{step}" in sheet else "on-low"]
+        ends = sorted(linear(parse(value)) @ [0.2126, 0.7152, 0.0722] for value in (text, variables[theme][f"r{step}"]))
+        assert (ends[1] + 0.05) / (ends[0] + 0.05) >= 4.5, step
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -505,9 +527,9 @@ def test_colours_stand_out_from_the_page(theme):
         (words.duration(36000.0), "10.0 h"),
         (words.visible("a\tb\u200b"), "a\\tb\\u200b"),
         (words.sigma_labels([0.1, 0.1001, 1.0]), {0.1: "0.1", 0.1001: "0.1001", 1.0: "1"}),
-        (markdown.code("`"), "`` ` ``"),
-        (markdown.code("a|b"), "`a\\|b`"),
-        (markdown.code(""), "` `"),
+        (code("`"), "`` ` ``"),
+        (code("a|b"), "`a\\|b`"),
+        (code(""), "` `"),
     ],
 )
 def test_how_things_are_written(given, expected):

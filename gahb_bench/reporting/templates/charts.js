@@ -8,6 +8,7 @@ const METRICS = {
   regret: { title: "Regret", axis: "regret, dB", log: false, columns: ["regret_db", "regret_db_low", "regret_db_high"], of: (v) => v },
 };
 const FAR = 15; // dB; a method that gets further than this from the optimum does not set the scale for the others
+const DEEPEST = 1e-9; // of the largest error shown: less is called nothing
 const RATIOS = { "×½": 0.5, "×1": 1, "×2": 2, "×4": 4, "×10": 10, "×100": 100, "×1000": 1000 };
 const TOUCH = window.matchMedia("(pointer: coarse)").matches;
 const ALL = `${TOUCH ? "tap twice" : "double-click"} for all`;
@@ -25,7 +26,7 @@ function faint(hex, alpha) {
 }
 
 // A band between two curves: one outline for each stretch without a gap.
-function band(x, low, high, fill) {
+function band(x, low, high, fill, name = "", edge = 0) {
   const outline = { x: [], y: [] };
   const close = (stretch) => {
     if (stretch.length < 2) return;
@@ -39,7 +40,12 @@ function band(x, low, high, fill) {
     else { close(stretch); stretch = []; }
   });
   close(stretch);
-  return { ...outline, fill: "toself", fillcolor: fill, line: { width: 0 }, mode: "lines", hoverinfo: "skip" };
+  return { ...outline, fill: "toself", fillcolor: fill, line: { width: edge, color: fill }, mode: "lines", name, hoverinfo: "skip" };
+}
+
+// On paper a chart is as wide as its place there; on a screen it follows the window.
+function onPaper(div) {
+  return div && document.documentElement.classList.contains("printing") ? { width: div.clientWidth, height: div.clientHeight } : { autosize: true };
 }
 
 class FamilyCharts {
@@ -75,7 +81,8 @@ class FamilyCharts {
     for (const [name, div] of Object.entries(this.charts)) {
       if (only && name !== only) continue;
       const [traces, axis] = name === "exponent" ? this.exponents() : this.curves(name === "main" ? this.metric : name);
-      Plotly.react(div, traces, this.layout(axis), CONFIG);
+      Plotly.react(div, traces, this.layout(axis, div), CONFIG);
+      this.listen(div);
       const cut = this.section.querySelector(`[data-cut="${name}"]`);
       if (cut) cut.textContent = axis.cut || "";
     }
@@ -84,6 +91,39 @@ class FamilyCharts {
       this.section.querySelector('[data-title="main"]').textContent = title;
       this.charts.main.setAttribute("aria-label", `${title} of each method on ${this.data.label} against the noise level; the numbers are in the tables below`);
     }
+  }
+
+  // A point of a curve chooses its noise level (and its method) for the pictures and images below.
+  listen(div) {
+    if (div.dataset.listens) return;
+    div.dataset.listens = "yes";
+    div.on("plotly_click", ({ points }) => {
+      const point = points.find(({ data }) => data.meta !== undefined) ?? points[0];
+      selections.get(this.section)?.select(point.x, point.data.meta);
+    });
+  }
+
+  // A thin line at the chosen noise level, in every chart that is drawn.
+  mark(level) {
+    this.level = level;
+    for (const div of Object.values(this.charts)) if (div.dataset.listens) Plotly.relayout(div, { shapes: this.shapes() });
+  }
+
+  shapes() {
+    if (this.level === undefined) return [];
+    const x = this.data.sigmas[this.level];
+    return [{ type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper", layer: "between", line: { color: colour("accent"), width: 1.5, dash: "4px,3px" } }];
+  }
+
+  // The main chart as a picture with its legend, light, for a document.
+  async picture() {
+    const [traces, axis] = this.curves(this.metric);
+    const layout = this.layout(axis);
+    const data = traces.map((trace) => ({ ...trace, showlegend: Boolean(trace.name) }));
+    return Plotly.toImage({ data, layout: {
+      ...layout, shapes: [], paper_bgcolor: colour("paper"), plot_bgcolor: colour("paper"), showlegend: true,
+      title: { text: `${METRICS[this.metric].title} on ${plain(shorten(this.data.label, 80))}`, font: { size: 15 } }, margin: { l: 70, r: 20, t: 50, b: 55 },
+    } }, { format: "png", width: 1100, height: 620, scale: 2 });
   }
 
   curves(name) {
@@ -100,12 +140,12 @@ class FamilyCharts {
   exponents() {
     const traces = [];
     const { reference } = this.data;
-    const last = page.sigmas.length - 1;
+    const { sigmas } = this.data;
     if (!this.hidden.has("reference") && reference.exponent.some((value) => value !== null)) {
       traces.push({ x: reference.sigma, y: reference.exponent, mode: "lines", line: { color: colour("ink"), width: 3 }, text: reference.exponent.map((v) => `exponent of the ${plain(reference.name)}<br>${significant(v)}`), hovertemplate: "%{text}<extra></extra>" });
     }
     if (!this.hidden.has("asymptotic") && reference.asymptotic !== null) {
-      traces.push({ x: [page.sigmas[0], page.sigmas[last]], y: [reference.asymptotic, reference.asymptotic], mode: "lines", line: { color: colour("soft"), width: 2, dash: "6px,4px" }, hovertemplate: `asymptotic exponent ${significant(reference.asymptotic, 4)}<extra></extra>` });
+      traces.push({ x: [sigmas[0], sigmas[sigmas.length - 1]], y: [reference.asymptotic, reference.asymptotic], mode: "lines", line: { color: colour("soft"), width: 2, dash: "6px,4px" }, hovertemplate: `asymptotic exponent ${significant(reference.asymptotic, 4)}<extra></extra>` });
     }
     for (const method of this.methods) {
       const text = method.exponent.map((v, i) => `<b>${plain(shorten(method.label, 60))}</b><br>σ = ${significant(method.sigma[i])}<br>local exponent ${significant(v)}`);
@@ -122,22 +162,22 @@ class FamilyCharts {
     const of = name === "regret" ? (v, i) => (v === null || reference.mse[i] === null ? null : decibel(v / reference.mse[i])) : METRICS[name].of;
     const bracket = reference.kind === "bracket";
     if (!this.hidden.has("reference")) {
-      if (reference.band) traces.push(band(reference.sigma, reference.low.map(of), reference.high.map(of), faint(colour("ink"), bracket ? 0.3 : 0.15)));
+      if (reference.band) traces.push(band(reference.sigma, reference.low.map(of), reference.high.map(of), faint(colour("ink"), bracket ? 0.3 : 0.15), bracket ? plain(reference.name) : "", bracket ? 1.5 : 0)); // an edge: brackets can be narrow
       const line = { color: colour("ink"), width: bracket ? 0 : 3, dash: reference.kind === "approximate" ? "6px,4px" : "solid" };
       const single = reference.sigma.length > 1 ? {} : { mode: "markers", marker: { color: line.color, symbol: "line-ew-open", size: 22 } };
       const text = reference.mse.map((v, i) => `<b>${plain(reference.name)}</b><br>σ = ${significant(reference.sigma[i])}<br>MSE ${bracket ? `${significant(reference.low[i])} to ${significant(reference.high[i])}` : significant(v)}`);
-      traces.push({ x: reference.sigma, y: reference.mse.map(of), mode: "lines", line, ...single, text, hovertemplate: "%{text}<extra></extra>" });
+      traces.push({ x: reference.sigma, y: reference.mse.map(of), mode: "lines", line, ...single, text, name: bracket ? "" : plain(reference.name), hovertemplate: "%{text}<extra></extra>" });
     }
     reference.curves.forEach((curve, index) => {
       if (this.hidden.has(`theory-${index}`)) return;
-      traces.push({ x: reference.sigma, y: curve.mse.map(of), mode: "lines", line: { color: colour("soft"), width: 2, dash: curve.dash }, hovertemplate: `${plain(curve.name)}<extra></extra>` });
+      traces.push({ x: reference.sigma, y: curve.mse.map(of), mode: "lines", line: { color: colour("soft"), width: 2, dash: curve.dash }, name: plain(shorten(curve.name, 40)), hovertemplate: `${plain(curve.name)}<extra></extra>` });
     });
     return traces;
   }
 
   line(method, y, text) {
     const hue = this.hue(method);
-    return { x: method.sigma, y, text, mode: "lines+markers", line: { color: hue, width: 1.8, dash: method.dash }, marker: { symbol: method.marker, size: 7.5, color: hue }, connectgaps: false, hovertemplate: "%{text}<extra></extra>" };
+    return { x: method.sigma, y, text, meta: this.data.methods.indexOf(method), name: plain(shorten(method.label, 40)), mode: "lines+markers", line: { color: hue, width: 1.8, dash: method.dash }, marker: { symbol: method.marker, size: 7.5, color: hue }, connectgaps: false, hovertemplate: "%{text}<extra></extra>" };
   }
 
   hue(method) {
@@ -158,8 +198,9 @@ class FamilyCharts {
     const columns = name === "regret" ? metric.columns : ["mse"];
     const values = this.methods.flatMap((method) => columns.flatMap((column) => method[column])).filter((v) => v !== null);
     const theory = name === "regret" ? [0] : this.data.reference.mse.filter((v) => v !== null);
-    if (!values.length) return axis;
-    let [low, high] = [Math.min(...values, ...theory), Math.max(...values, ...theory)];
+    const positive = [...values, ...theory].filter((v) => name === "regret" || v > 0);
+    if (!values.length || !positive.length) return axis;
+    let [low, high] = [Math.min(...positive), Math.max(...positive)];
     if (name === "regret") {
       const most = this.mostRegret(high);
       if (high > most) { high = most; axis.cut = `Cut at ${most.toFixed(1)} dB; ${ALL}.`; }
@@ -168,6 +209,7 @@ class FamilyCharts {
     }
     const most = 10 * Math.max(...theory);
     if (theory.length && high > most) { high = most; axis.cut = `Cut at ten times the largest error of the reference; ${ALL}.`; }
+    if (low < DEEPEST * high) low = DEEPEST * high;
     const ends = decades([low / 1.4, high * 1.4]);
     return { ...axis, range: metric.log ? ends : ends.map((v) => -10 * v).reverse() };
   }
@@ -187,31 +229,21 @@ class FamilyCharts {
     return shown.filter(([, y], i) => i === 0 || y - shown[i - 1][1] > close).map(([text, y]) => ({ text, y, x: 1, xref: "paper", xanchor: "left", xshift: 3, showarrow: false, font: { size: 11, color: soft } }));
   }
 
-  layout(axis) {
+  layout(axis, div) {
     const [ink, soft, rule] = [colour("ink"), colour("soft"), colour("rule")];
-    const ends = decades([page.sigmas[0], page.sigmas[page.sigmas.length - 1]]);
+    const ends = decades([this.data.sigmas[0], this.data.sigmas[this.data.sigmas.length - 1]]);
     const margin = 0.03 * (ends[1] - ends[0]) || 0.5;
     const shared = { color: soft, gridcolor: rule, zeroline: false, linecolor: rule, ticks: "outside", tickcolor: rule, automargin: false };
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "closest", dragmode: TOUCH ? false : "zoom",
-      font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink }, margin: { l: 58, r: axis.ratios ? 34 : 10, t: 10, b: 46 }, annotations: this.ratios(axis, soft),
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink }, margin: { l: 58, r: axis.ratios ? 34 : 10, t: 10, b: 46 }, annotations: this.ratios(axis, soft), shapes: this.shapes(),
       hoverlabel: { bgcolor: colour("panel"), bordercolor: rule, font: { color: ink }, align: "left" },
       xaxis: { ...shared, type: "log", title: { text: "noise level σ" }, range: [ends[0] - margin, ends[1] + margin], dtick: 1, tickformat: "~g", minor: { ticks: "outside", ticklen: 3, tickcolor: rule } },
       yaxis: { ...shared, type: axis.log ? "log" : "linear", title: { text: axis.title }, range: axis.range, autorange: !axis.range, ...(axis.log ? { dtick: 1, exponentformat: "power", tickfont: { size: 10 } } : { exponentformat: "none" }) },
+      ...onPaper(div),
       uirevision: `${axis.title}`,
     };
   }
 }
 
 const families = [...document.querySelectorAll("section.family")].map((section) => new FamilyCharts(section));
-const drawAll = () => families.forEach((family) => family.draw());
-night.addEventListener("change", drawAll);
-window.addEventListener("beforeprint", drawAll);
-window.addEventListener("afterprint", drawAll);
-
-// One family after the other, so that a page of many families can be read at once.
-(function drawFrom(index) {
-  if (index === families.length) return;
-  families[index].draw();
-  setTimeout(drawFrom, 0, index + 1);
-})(0);

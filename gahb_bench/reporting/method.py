@@ -1,0 +1,184 @@
+"""One denoiser on one family: its curve, its regret, its exponent, its images."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gahb_bench.errors import UsageError
+from gahb_bench.reporting import words
+from gahb_bench.reporting.merge import Planned, Study
+from gahb_bench.reporting.style import Style
+from gahb_bench.scoring.exponent import Fit, exponent
+from gahb_bench.scoring.mean_regret import NOTHING, MeanRegret, mean_regret
+from gahb_bench.types import FloatArray, Reference
+
+FIT_RANGE = (0.01, 1.0)  # noise levels over which exponents are fitted
+_REGRET = ("regret_db", "regret_db_low", "regret_db_high")  # infinite where the optimum makes no error: no number
+HONEST = ("nothing", "training set")  # what is known to those that see only the noisy image
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A cell without a number, and why."""
+
+    denoiser: str
+    sigma: float
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """One denoiser on one family. ``curve`` holds its good cells, rows of curves.csv sorted by noise level.
+
+    ``errors`` holds its per-image MSE at the section's noise levels, ``(levels, images)``, NaN where there is none;
+    ``image_db`` the same in dB above the optimum (`_image_db`). ``regret`` is its mean over noise levels.
+    """
+
+    planned: Planned
+    style: Style
+    curve: pd.DataFrame
+    troubles: tuple[Trouble, ...]
+    fit: Fit | None
+    no_fit: str
+    seconds: float
+    errors: FloatArray
+    image_db: FloatArray
+    regret: MeanRegret
+
+    @property
+    def spec(self) -> str:
+        return self.planned.plan.spec
+
+    @property
+    def knows(self) -> str:
+        return self.planned.plan.knows
+
+    @property
+    def label(self) -> str:
+        """Its name with nothing invisible in it."""
+        return words.visible(self.spec)
+
+    @property
+    def honest(self) -> bool:
+        """Whether it sees only y (and training images): then its regret can be compared with others'."""
+        return self.knows in HONEST
+
+    @property
+    def ideal(self) -> bool:
+        """Whether it has seen the image or its latents: an ideal that no denoiser can be compared with."""
+        return self.knows in ("latents", "image")
+
+    @property
+    def exponent_error(self) -> float:
+        """The fitted exponent minus that of the same fit through the reference; NaN where either is unknown."""
+        return float("nan") if self.fit is None else self.fit.value - self.fit.reference
+
+    @cached_property
+    def drawn(self) -> pd.DataFrame:
+        """``curve`` with a row of NaN for each cell without a number, so that no line runs through it."""
+        levels = sorted({*self.curve["sigma"], *(trouble.sigma for trouble in self.troubles)})
+        return self.curve.set_index("sigma").reindex(levels).reset_index()
+
+    @property
+    def mean_regret(self) -> float:
+        """Mean over noise levels of the regret in dB; NaN without any."""
+        return self.regret.value
+
+    @property
+    def levels(self) -> int:
+        """At how many noise levels it has a regret."""
+        return int(self.curve["regret_db"].notna().sum())
+
+    @property
+    def worst(self) -> tuple[float, float]:
+        """The largest regret in dB, and the noise level where it is; NaN without any."""
+        values = self.curve.dropna(subset=["regret_db"])
+        if values.empty:
+            return float("nan"), float("nan")
+        row = values.loc[values["regret_db"].idxmax()]
+        return float(row["regret_db"]), float(row["sigma"])
+
+    def at(self, sigma: float) -> dict[str, Any] | None:
+        """The row of one noise level, or None where there is no number."""
+        found = self.curve[np.isclose(self.curve["sigma"], sigma, rtol=1e-9, atol=0)]
+        return found.iloc[0].to_dict() if len(found) else None
+
+
+def make_method(
+    study: Study,
+    planned: Planned,
+    reference: Reference,
+    errors: dict[str, FloatArray],
+    paired: FloatArray | None,
+    looks: dict[str, Style],
+) -> Method:
+    spec = planned.plan.spec
+    rows = study.curves[study.curves["denoiser"] == spec].sort_values("sigma")
+    good = rows[(rows["status"] == "ok") & np.isfinite(rows["mse"])]
+    good = good.assign(**{name: good[name].where(np.isfinite(good[name])) for name in _REGRET})
+    mine = study.scores[study.scores["denoiser"] == spec]
+    troubles = tuple(
+        Trouble(spec, sigma, _reason(study, spec, sigma, mine))
+        for sigma in planned.sigmas
+        if not np.isclose(good["sigma"], sigma, rtol=1e-9, atol=0).any()
+    )
+    fit, no_fit = None, ""
+    try:
+        fit = exponent(mine, study.family.spec, spec, *FIT_RANGE)
+    except UsageError as error:
+        no_fit = words.sentence(error)
+    values = errors[spec]
+    image_db = _image_db(values, paired, study)
+    regret = _mean_regret(study, good, values, paired, reference)
+    return Method(
+        planned, looks[spec], good, troubles, fit, no_fit, float(mine["seconds"].mean()), values, image_db, regret
+    )
+
+
+def image_errors(study: Study, denoiser: str) -> FloatArray:
+    """Per-image MSE ``(levels, images)``; NaN where an image failed or was not scored."""
+    rows = study.scores[(study.scores["denoiser"] == denoiser) & (study.scores["status"] == "ok")]
+    table = rows.pivot_table(index="sigma", columns="image", values="mse")
+    table = table.reindex(index=study.sigmas, columns=range(study.images))
+    return table.to_numpy(dtype=np.float64)
+
+
+def _image_db(values: FloatArray, paired: FloatArray | None, study: Study) -> FloatArray:
+    """Error of each image in dB: above the optimum on that image, else above the reference, else above its own mean."""
+    stated = study.curves.drop_duplicates("sigma").set_index("sigma")["reference_mse"].reindex(study.sigmas)
+    base = np.broadcast_to(stated.to_numpy(dtype=np.float64)[:, None], values.shape)
+    own = values.mean(axis=1, keepdims=True)
+    base = np.where(np.isfinite(base), base, own)
+    if paired is not None:
+        base = np.where(np.isfinite(paired).all(axis=1, keepdims=True), paired, base)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return 10 * np.log10(values / base)
+
+
+def _mean_regret(
+    study: Study, good: pd.DataFrame, values: FloatArray, paired: FloatArray | None, reference: Reference
+) -> MeanRegret:
+    """The mean regret over the noise levels that have one."""
+    rows = good.dropna(subset=["regret_db"])
+    levels = [study.sigmas.index(sigma) for sigma in rows["sigma"]]
+    if not levels or not np.isfinite(values[levels]).all() or not (values[levels] > 0).all():
+        return replace(NOTHING, value=float(rows["regret_db"].mean())) if levels else NOTHING
+    stated, lower, upper = (rows[f"reference_{name}"].to_numpy(dtype=np.float64) for name in ("mse", "low", "high"))
+    error = np.interp(np.log(rows["sigma"]), np.log(reference.sigma), np.nan_to_num(reference.standard_error))
+    best = np.full_like(values[levels], np.nan) if paired is None else paired[levels]
+    lower = np.maximum(lower - 2 * error, np.finfo(float).tiny)
+    found = mean_regret(values[levels], best, stated, lower, upper + 2 * error)
+    # What the page says of each level and of their mean is the same, also in folders whose tables were changed since.
+    return replace(found, value=float(rows["regret_db"].mean()))
+
+
+def _reason(study: Study, denoiser: str, sigma: float, scores: pd.DataFrame) -> str:
+    """Why a cell has no number: as the run recorded it, or that it was not computed."""
+    for failure in study.failures:
+        if failure.denoiser == denoiser and np.isclose(failure.sigma, sigma, rtol=1e-9):
+            return words.sentence(failure.reason)
+    failed = scores[np.isclose(scores["sigma"], sigma, rtol=1e-9, atol=0) & (scores["status"] != "ok")]
+    return words.sentence(failed["reason"].iloc[0]) if len(failed) else "not computed"
