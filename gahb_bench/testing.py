@@ -37,7 +37,7 @@ def assert_near_optimal(
     AssertionError
         If the regret is larger somewhere, or the denoiser fails; the message lists where and by how much.
     UsageError
-        If no optimum is known for the family.
+        If no optimum is known for the family, or it vanishes at one of the noise levels.
 
     Examples
     --------
@@ -53,6 +53,12 @@ def assert_near_optimal(
     if (rows["reference_kind"] != "exact").any():
         raise UsageError(f"no exact optimum is known for {rows['family'].iloc[0]}: choose a family with one.")
     curve = rows[rows["denoiser"] == name]
+    vanishing = curve[curve["regret_db"].isna() & (curve["status"] == "ok")]["sigma"]
+    if len(vanishing):
+        raise UsageError(
+            f"the optimum of {curve['family'].iloc[0]} vanishes at sigma={vanishing.iloc[0]:.4g}, so that no distance "
+            "in dB to it can be asserted: choose larger noise levels."
+        )
     bad = curve[~(curve["regret_db"] <= max_regret_db)]
     if len(bad):
         reasons = table[(table["denoiser"] == name) & (table["status"] != "ok")]["reason"].unique()

@@ -16,7 +16,6 @@ import gahb_bench as gb
 from gahb_bench.networks import weights
 from gahb_bench.networks.recipe import read_recipe
 from gahb_bench.running.plan import DEFAULT_SIGMAS
-from gahb_bench.training.settings import VANISHING
 
 IMAGES = 128
 SHIPPED = Path(__file__).parents[1] / "gahb_bench" / "networks" / "pretrained"
@@ -33,10 +32,9 @@ def main(source: Path, name: str) -> None:
     ran = [f"network:weights={name}"] + (["mmse"] if law.reference(DEFAULT_SIGMAS).kind == "exact" else [])
     curve = gb.curves(gb.score(law, ran, DEFAULT_SIGMAS, images=IMAGES))
     rows = curve[curve["denoiser"] == ran[0]]
-    followed = rows["reference_mse"] > VANISHING * rows["sigma"] ** 2
     columns = {"regret_db": "regret_db", "low": "regret_db_low", "high": "regret_db_high"}
     measured = {
-        key: [round(value, 4) if there else None for value, there in zip(rows[column], followed, strict=True)]
+        key: [round(value, 4) if np.isfinite(value) else None for value in rows[column]]
         for key, column in columns.items()
     }
     kind = str(rows["reference_kind"].iloc[0])

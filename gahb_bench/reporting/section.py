@@ -14,7 +14,7 @@ from gahb_bench.reporting.folder import PlannedFamily
 from gahb_bench.reporting.merge import Source, Study
 from gahb_bench.reporting.method import FIT_RANGE, Method, Trouble, image_errors, make_method
 from gahb_bench.reporting.style import Style, rank
-from gahb_bench.scoring.curve import ATTAINS
+from gahb_bench.scoring.curve import ATTAINS, below_optimum
 from gahb_bench.types import FloatArray, Reference
 
 SHOWN_LEVELS = 5  # noise levels with a column of their own in tables
@@ -133,11 +133,8 @@ class Section:
 
     @property
     def impossible(self) -> tuple[Method, ...]:
-        """Methods said to see only y whose regret is below 0 with their whole interval, where that cannot be."""
-        if self.reference.kind not in ("exact", "bracket"):  # of a bracket, the high end is against its lower end
-            return ()
-        blind = [m for m in self.methods if m.honest]
-        return tuple(m for m in blind if (m.curve["regret_db_high"] < 0).any() or (m.curve["mse"] == 0).any())
+        """Methods said to see only y that are below the optimum beyond chance, which cannot be."""
+        return tuple(m for m in self.methods if below_optimum(m.curve).any())
 
     def closest(self) -> Method | None:
         """The method with the least mean regret of those that know neither the law nor the image."""

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from gahb_bench.reporting.words import REGRET_TO
+from gahb_bench.scoring.curve import below_optimum
 
 _LEVELS = 5
 
@@ -24,10 +25,16 @@ def _family(family: str, rows: pd.DataFrame) -> str:
     column = "regret_db" if known else "mse"
     lines = [f"\n{family}: {what}", f"{'denoiser':<36} {'knows':<12}" + "".join(f"{f'σ={s:.3g}':>10}" for s in chosen)]
     for name, curve in rows.groupby("denoiser", sort=False):
-        values = curve.set_index("sigma")[column].reindex(chosen)
-        cells = "".join(f"{'failed' if np.isnan(value) else f'{value:.3g}':>10}" for value in values)
+        at = curve.set_index("sigma").reindex(chosen)
+        cells = "".join(f"{_cell(*row):>10}" for row in zip(at[column], at["status"], strict=True))
         lines.append(f"{name!s:<36} {curve['knows'].iloc[0]:<12}{cells}")
-    blind = rows["knows"].isin(["nothing", "training set"]) & (rows["reference_kind"] == "exact")
-    for name in rows[blind & (rows["regret_db_high"] < 0)]["denoiser"].unique():
+    for name in rows[below_optimum(rows)]["denoiser"].unique():
         lines.append(f"warning: {name} is below the optimum, which nothing that sees only y can be: has it seen x?")
     return "\n".join(lines) + "\n"
+
+
+def _cell(value: float, status: object) -> str:
+    """A number; why there is none, if there is none: the denoiser failed, or the optimum is zero or unknown there."""
+    if np.isnan(value):
+        return "failed" if status == "failed" else "–"
+    return f"{value:.3g}"

@@ -29,6 +29,7 @@ COLUMNS = [
     "exponent",
     "status",
 ]
+VANISHING = 1e-6  # of sigma^2: below it an optimum (of a law of finitely many images) is as good as zero
 # The denoiser whose risk the reference states, by kind: on the same images it gives the paired regret.
 ATTAINS = {"exact": ("mmse", "wiener"), "linear": ("wiener",)}
 
@@ -43,8 +44,9 @@ def curves(table: pd.DataFrame) -> pd.DataFrame:
     Where the denoiser that attains the reference (``mmse``; ``wiener`` for the linear reference) was scored on the
     same images, the regret is *paired*: 10 log10 of the ratio of the two mean MSEs on those images, so that the luck
     of the draw cancels; that denoiser itself is then at exactly 0. Otherwise it is taken against ``reference_mse``;
-    for a bracket the regret is an interval from the upper to the lower end. ``exponent`` is the local slope
-    d log mse / d log sigma through neighbouring noise levels. A cell in which any image failed has status ``failed``
+    for a bracket the regret is an interval from the upper to the lower end. Where the optimum vanishes, a distance in
+    dB to it says nothing, and there is none. ``exponent`` is the local slope d log mse / d log sigma through
+    neighbouring noise levels. A cell in which any image failed has status ``failed``
     and no numbers: a mean over the images that happened to work would flatter it.
 
     Parameters
@@ -104,7 +106,9 @@ def _curve(grid: pd.DataFrame, attained: pd.DataFrame | None, reference: Referen
     mse, low, high = (np.full(len(values), np.nan) for _ in range(3))
     mse[whole] = values[whole].mean(axis=1)
     low[whole], high[whole] = mean_interval(values[whole])
-    regret, regret_low, regret_high = _regret(grid, whole, (mse, low, high), attained, reference)
+    known = reference.mse >= VANISHING * reference.sigma**2
+    regrets = _regret(grid, whole, (mse, low, high), attained, reference)
+    regret, regret_low, regret_high = (np.where(known, values, np.nan) for values in regrets)
     return pd.DataFrame(
         {
             "sigma": reference.sigma,
@@ -147,6 +151,18 @@ def _regret(
     ends = ratio_interval(values, best[paired])
     regret_low[paired], regret_high[paired] = _decibel(ends[0]), _decibel(ends[1])
     return regret, regret_low, regret_high
+
+
+def below_optimum(curves: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which rows of curves are impossible: of something that sees only y, and below what is possible beyond chance.
+
+    Below by twice the way to the high end of the interval, about four standard errors, so that a denoiser at the
+    optimum is not accused over many noise levels and few images; of a bracket, the high end is against its lower end.
+    """
+    blind = curves["knows"].isin(["nothing", "training set"]) & curves["reference_kind"].isin(["exact", "bracket"])
+    below = 2 * curves["regret_db_high"] - curves["regret_db"] < 0
+    zero = (curves["mse"] == 0) & curves["regret_db"].notna()
+    return (blind & (below | zero)).to_numpy()
 
 
 def local_exponent(sigma: NDArray, mse: NDArray) -> NDArray:

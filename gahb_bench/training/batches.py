@@ -9,11 +9,12 @@ from torch import Tensor
 
 from gahb_bench import rng
 from gahb_bench.noise import scale_noise
-from gahb_bench.training.settings import VANISHING, Settings
+from gahb_bench.training.settings import Settings
 from gahb_bench.types import Batch, FloatArray, Images, PerImage
 
 _MOMENT_IMAGES = 1024
 _WEIGHT_LEVELS = 13  # noise levels at which the optimum is asked for; between them it is interpolated
+_LEAST_MMSE = 1e-3  # of sigma^2: a vanishing optimum, which no network follows, would drown the other levels
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _optimum(settings: Settings, std: float) -> tuple[FloatArray, FloatArray]:
     sigma = np.geomspace(*ends, _WEIGHT_LEVELS) if ends[0] < ends[1] else np.array(ends[:1])
     mmse = settings.law.reference(sigma).mse
     mmse = mmse if np.isfinite(mmse).all() else sigma**2 * std**2 / (sigma**2 + std**2)
-    return sigma, np.maximum(mmse, VANISHING * sigma**2)
+    return sigma, np.maximum(mmse, _LEAST_MMSE * sigma**2)
 
 
 def pixel_moments(settings: Settings) -> tuple[float, float]:

@@ -15,9 +15,6 @@ from gahb_bench.spec import format_value
 from gahb_bench.types import FloatArray, check_scored_sigmas
 
 DEFAULT_RANGE = (10**-2.5, 10**0.5)  # the range of the default noise levels of a run
-VANISHING = (
-    1e-3  # of sigma^2: below, an optimum (of a law of finitely many images) counts as zero, no network follows it
-)
 Precision = Literal["float32", "bf16"]
 
 

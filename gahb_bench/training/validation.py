@@ -10,8 +10,8 @@ from torch import nn
 
 from gahb_bench import catalog
 from gahb_bench.noise import scale_noise, unit_noise
-from gahb_bench.scoring.curve import ATTAINS
-from gahb_bench.training.settings import VANISHING, Settings
+from gahb_bench.scoring.curve import ATTAINS, VANISHING
+from gahb_bench.training.settings import Settings
 from gahb_bench.types import FloatArray
 
 _AT_ONCE = 32

@@ -12,6 +12,7 @@ import gahb_bench as gb
 from gahb_bench.errors import UsageError
 from gahb_bench.reporting.summary import summary
 from gahb_bench.scoring import curve, score
+from gahb_bench.scoring.curve import below_optimum
 from gahb_bench.scoring.intervals import mean_interval, ratio_interval
 
 FAMILY = "calpha:size=16"
@@ -115,6 +116,28 @@ def test_a_bracket_makes_the_regret_an_interval(monkeypatch):
     row = curves.iloc[0]
     assert row["regret_db_low"] == pytest.approx(10 * np.log10(row["mse_low"] / 2e-3))
     assert row["regret_db_high"] == pytest.approx(10 * np.log10(row["mse_high"] / 5e-4))
+
+
+def test_what_is_below_the_optimum_beyond_chance_is_named():
+    def cheat(y, sigma):  # the clean images, as only something that has seen them can give them
+        return batch.images[: len(y)] + 0.01 * sigma * (y - batch.images[: len(y)])
+
+    batch = gb.family(FAMILY).sample(range(20))
+    curves = gb.curves(gb.score(FAMILY, ["mmse", cheat, "wavelet", "wiener-data"], [0.01, 0.1], images=20))
+    assert set(curves[below_optimum(curves)]["denoiser"]) == {"cheat"}
+    assert "warning: cheat is below the optimum" in summary(curves)
+    near = curves[curves["denoiser"] == "wiener-data"].assign(regret_db=-0.001, regret_db_high=-0.0001)
+    assert not below_optimum(near).any(), "below with its whole interval, but not beyond chance"
+
+
+def test_no_regret_where_the_optimum_vanishes():
+    curves = gb.curves(gb.score("hierarchy:depth=3", ["mmse", "identity"], [0.003, 0.3], images=8))
+    assert curves["regret_db"].isna().tolist() == [True, False, True, False]
+    assert np.isfinite(curves["mse"]).all()
+    assert (curves["status"] == "ok").all()
+    assert "failed" not in summary(curves)
+    with pytest.raises(UsageError, match=r"vanishes at sigma=0\.003"):
+        gb.testing.assert_near_optimal("identity", "hierarchy:depth=3", [0.003, 0.3], images=8)
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say():
