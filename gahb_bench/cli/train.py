@@ -89,7 +89,7 @@ def train(
         typer.echo(f"weights: {shown}")
         typer.echo(
             f"score them: python -m gahb_bench run --family '{settings.family}' "
-            f"--denoisers 'mmse,network:weights={shown}'"
+            f"--denoisers 'defaults,network:weights={shown}'"
         )
 
 

@@ -36,10 +36,10 @@ def test_stated_receptive_field(name):
     side = -(-2 * field // 8) * 8 + 8
     network = built(name, (1, side, side)).double().eval()
     reached = 0
-    for pixel in range(side // 2, side // 2 + 8):
-        y = torch.randn(4, 1, side, side, generator=torch.Generator().manual_seed(pixel), dtype=torch.float64)
+    for pixel in range(side // 2, side // 2 + gb.network(name).divisor):
+        y = torch.randn(2, 1, side, side, generator=torch.Generator().manual_seed(pixel), dtype=torch.float64)
         y.requires_grad_()
-        network(y, torch.full((4,), 0.1, dtype=torch.float64))[:, :, pixel, side // 2].sum().backward()
+        network(y, torch.full((2,), 0.1, dtype=torch.float64))[:, :, pixel, side // 2].sum().backward()
         rows = (y.grad.abs().sum(dim=(0, 1, 3)) > 0).nonzero()
         reached = max(reached, int(rows.max() - rows.min()) + 1)
     assert reached == field
