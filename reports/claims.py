@@ -10,9 +10,11 @@ from tables import total
 
 import gahb_bench as gb
 from gahb_bench.networks.recipe import read_recipe, shipped
+from gahb_bench.running.plan import DEFAULT_SIGMAS
 from gahb_bench.scoring.exponent import Fit
 
 NEAR = 0.5  # dB of mean regret below which a network is called near-optimal
+IMAGES = 128
 HERE = Path(__file__).parent
 CLAIMS = {
     "calpha-32": "near-optimal on C^alpha images, with the optimal exponent",
@@ -25,8 +27,8 @@ PAGE = """\
 
 Kadkhodaie, Guth, Simoncelli and Mallat (ICLR 2024, [arXiv:2310.02557](https://arxiv.org/abs/2310.02557)) conclude that
 denoising networks are near-optimal where the best basis is a geometry-adaptive harmonic one, and only there. This page
-puts numbers on that, with the networks that are shipped here; it is made by `python reports/claims.py` from
-`reports/baseline/` ({images} images of split test, {levels} noise levels from σ = {low:.2g} to {high:.2g}).
+puts numbers on that, with the networks that are shipped here; it is made by `python reports/claims.py` ({images} images
+of split test, {levels} noise levels from σ = {low:.2g} to {high:.2g}).
 
 {table}
 
@@ -55,14 +57,14 @@ itself does not reach the asymptotic rate.
 
 def main() -> None:
     """Write the page."""
-    scores = pd.read_parquet(HERE / "baseline" / "scores.parquet")
-    curves = pd.read_csv(HERE / "baseline" / "curves.csv")
     recipes = {name: read_recipe(shipped()[name]) for name in CLAIMS}
     rows = ["| claim | images | mean regret | worst regret | exponent | optimum here | asymptotic |", "|" + "---|" * 7]
     words = []
     for name, claim in CLAIMS.items():
         family, denoiser = recipes[name]["family"], f"network:weights={name}"
-        curve = curves[(curves["family"] == family) & (curves["denoiser"] == denoiser)]
+        exact = gb.family(family).reference(DEFAULT_SIGMAS).kind == "exact"
+        scores = gb.score(family, [denoiser, *(["mmse"] if exact else [])], DEFAULT_SIGMAS, images=IMAGES)
+        curve = gb.curves(scores).query("denoiser == @denoiser")
         fit = gb.exponent(scores, family, denoiser)
         worst = curve.loc[curve["regret_db"].idxmax()]
         cells = [claim, f"`{family}`", f"{curve['regret_db'].mean():.2f} dB"]
@@ -75,10 +77,10 @@ def main() -> None:
     seen = [total(recipe, "step") * recipe["settings"]["batch"] for recipe in recipes.values()]
     page = PAGE.format(
         near=NEAR,
-        images=int(curves["images"].max()),
-        levels=curves["sigma"].nunique(),
-        low=curves["sigma"].min(),
-        high=curves["sigma"].max(),
+        images=IMAGES,
+        levels=len(DEFAULT_SIGMAS),
+        low=min(DEFAULT_SIGMAS),
+        high=max(DEFAULT_SIGMAS),
         table="\n".join(rows),
         words="\n".join(words),
         parameters=first["parameters"] / 1e6,
