@@ -28,6 +28,7 @@ def plain_step(x, network):
     return step
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch's own compiler
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 @pytest.mark.parametrize("network", ["unet:preset=paper", "edm-unet"])
 def test_step_against_a_plain_loop(benchmark, tmp_path, network, compiled):

@@ -57,6 +57,10 @@ class Batches:
         self._ahead = (step + 1, self._pool.submit(self._make, step + 1)) if more else None
         return made
 
+    def close(self) -> None:
+        """End the thread that makes batches ahead."""
+        self._pool.shutdown()
+
     def _make(self, step: int) -> Step:
         settings = self._settings
         places = list(range(step * settings.batch, (step + 1) * settings.batch))[self._mine]

@@ -94,8 +94,11 @@ def fit(
         training = Trainer(settings, store, device, rank, count)
         if not resume:
             store.forget()
-        training.restore()
-        training.run(compiled, save_seconds, progress)
+        try:
+            training.restore()
+            training.run(compiled, save_seconds, progress)
+        finally:
+            training.batches.close()
     return store.best
 
 

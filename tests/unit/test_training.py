@@ -253,3 +253,13 @@ def test_linear_converges_to_the_wiener_filter(tmp_path):
     assert away < 0.05, "the matrix is diagonal in Fourier"
     wiener = law.spectrum.ravel() / (law.spectrum.ravel() + 0.1**2)
     assert np.abs(np.diag(gains) - wiener).max() < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch's own compiler
+def test_a_compiled_network_learns_the_same(tmp_path):
+    lines = {True: [], False: []}
+    for compiled, told in lines.items():
+        fit(settings(), tmp_path / str(compiled), compiled=compiled, progress=told.append)
+    losses = [[line.loss for line in told] for told in lines.values()]
+    np.testing.assert_allclose(*losses, rtol=1e-3)
