@@ -1,12 +1,14 @@
 """The tables in README.md that are made from measurements: shipped networks, and speed.
 
-    python reports/tables.py             writes them between their markers
-    pytest benchmarks/ -n 0 --benchmark-json reports/benchmarks.json     makes the measurements of speed
+    python reports/tables.py                        writes them between their markers
+    pytest benchmarks/ -n 0 --benchmark-json b.json
+    python reports/tables.py b.json                 takes a new measurement of speed, kept in reports/speed.json
 
 A test checks that README.md holds what this makes.
 """
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from gahb_bench.networks.recipe import read_recipe, shipped
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
+SPEED = HERE / "speed.json"
 LEVELS = slice(0, None, 2)  # every second of the 13 default noise levels
 
 
@@ -44,17 +47,33 @@ def total(recipe: dict[str, Any], what: str) -> float:
 
 
 def speed() -> str:
-    """What `pytest benchmarks/` measured."""
-    content = json.loads((HERE / "benchmarks.json").read_text(encoding="utf-8"))
-    rows = [["benchmark", "median", "images/s", "ratio"]]
+    """What `pytest benchmarks/` measured, a row a benchmark, its cases side by side."""
+    content = json.loads(SPEED.read_text(encoding="utf-8"))
+    rows = [["benchmark", "cases"]]
+    for name, cases in content["benchmarks"].items():
+        rows.append([name, ", ".join(f"{case} **{value}**" if case else f"**{value}**" for case, value in cases)])
+    return f"{_table(rows)}\n\nOn {content['cpu']}, one thread, {content['date']}."
+
+
+def take(measured: Path) -> None:
+    """Keep of a benchmark run what the table shows."""
+    content = json.loads(measured.read_text(encoding="utf-8"))
+    found: dict[str, list[tuple[str, str]]] = {}
     for entry in content["benchmarks"]:
-        extra = entry["extra_info"]
-        ratios = [f"{value:g} {key.replace('_', ' ')}" for key, value in extra.items() if key.startswith("times_")]
-        rate = extra.get("images_per_second")
-        name = f"`{Path(entry['fullname'].partition('::')[0]).stem.removeprefix('test_')}` {entry['name']}"
-        rows.append([name, _seconds(entry["stats"]["median"]), f"{rate:,.0f}" if rate else "", "; ".join(ratios)])
-    cpu = content["machine_info"]["cpu"]["brand_raw"]
-    return f"{_table(rows)}\n\nOn {cpu}, one thread, {content['datetime'][:10]}."
+        file = Path(entry["fullname"].partition("::")[0]).stem.removeprefix("test_").replace("_", " ")
+        name, _, case = entry["name"].removeprefix("test_").partition("[")
+        found.setdefault(f"{file}: {name.replace('_', ' ')}", []).append((case.removesuffix("]"), _measured(entry)))
+    kept = {"cpu": content["machine_info"]["cpu"]["brand_raw"], "date": content["datetime"][:10], "benchmarks": found}
+    SPEED.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _measured(entry: dict[str, Any]) -> str:
+    """A ratio if one was taken, else a rate, else the median time."""
+    for key, value in entry["extra_info"].items():
+        if key.startswith("times_"):
+            return f"{value:.3g} {key.replace('_', ' ')}"
+    rate = entry["extra_info"].get("images_per_second")
+    return f"{rate:,.0f}/s" if rate else _seconds(entry["stats"]["median"])
 
 
 MADE: dict[str, Callable[[], str]] = {"networks": networks, "speed": speed}
@@ -84,4 +103,6 @@ def _seconds(value: float) -> str:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        take(Path(sys.argv[1]))
     README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")

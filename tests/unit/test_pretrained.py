@@ -1,0 +1,62 @@
+"""The weights that are shipped: small, documented, and as good as their header says."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+import gahb_bench as gb
+from gahb_bench import catalog
+from gahb_bench.networks.recipe import read_recipe, shipped
+from gahb_bench.networks.weights import load
+
+ROOT = Path(__file__).parents[2]
+FAMILIES = ("calpha", "calpha-contours", "disks", "besov", "hierarchy", "shuffled")
+
+
+def test_there_is_one_for_each_of_these_laws():
+    trained_on = [gb.family(read_recipe(path)["family"]) for path in shipped().values()]
+    assert {law.name for law in trained_on} >= set(FAMILIES)
+    assert all(law.shape[1] >= 32 for law in trained_on)
+
+
+def test_sizes():
+    sizes = [path.stat().st_size for path in shipped().values()]
+    assert max(sizes) <= 2e6
+    assert sum(sizes) <= 16e6
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_recipe(name):
+    recipe = read_recipe(shipped()[name])
+    assert gb.family(recipe["family"]).spec == recipe["family"]
+    assert recipe["environment"]["cpu"]
+    assert recipe["step"] == recipe["settings"]["steps"]
+    assert len(recipe["test"]["sigma"]) == len(recipe["test"]["regret_db"]) == 13
+    assert "/" not in str(recipe["settings"].get("initial")), "no path of the machine it was made on"
+    module, _ = load(shipped()[name])
+    assert sum(parameter.numel() for parameter in module.parameters()) == recipe["parameters"]
+    assert f"network:weights={name}" in catalog.default_denoisers(gb.family(recipe["family"]))
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_regret_is_what_the_header_says(name):
+    recipe = read_recipe(shipped()[name])
+    law, denoiser, test = gb.family(recipe["family"]), f"network:weights={name}", recipe["test"]
+    level = test["sigma"][6]
+    exact = law.reference(level).kind == "exact"
+    curve = gb.curves(gb.score(law, [denoiser, *(["mmse"] if exact else [])], [level], images=test["images"]))
+    row = curve[curve["denoiser"] == denoiser].iloc[0]
+    assert row["regret_db"] == pytest.approx(test["regret_db"][6], abs=2e-3)
+    assert row["reference_kind"] == test["reference"]
+
+
+def test_readme_holds_the_tables_that_the_script_makes():
+    script = ROOT / "reports" / "tables.py"
+    found = importlib.util.spec_from_file_location("tables", script)
+    tables = importlib.util.module_from_spec(found)
+    found.loader.exec_module(tables)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text == tables.with_tables(text), "run: python reports/tables.py"
+    for name in shipped():
+        assert f"`{name}`" in text
