@@ -32,5 +32,10 @@ def test_the_wheel_runs_elsewhere(tmp_path):
     run = ("-m", "gahb_bench", "run", "--denoisers", "mmse,identity", "--out", "run")
     python(*run, "--family", "calpha:size=16", "--images", "4", "--sigmas", "0.1,1")
     assert (work / "run" / "report.html").stat().st_size > 1e6
+    shipped = ("--family", "calpha:size=32", "--denoisers", "network:weights=calpha-32", "--out", "shipped")
+    scored = python("-m", "gahb_bench", "run", *shipped, "--images", "4", "--sigmas", "0.1")
+    assert "network:weights=calpha-32" in scored
+    python("-m", "gahb_bench", "compare", "run", "run", "--format", "html", "--out", "compare.html")
+    assert "<html" in (work / "compare.html").read_text()
     python("-m", "gahb_bench", "generate", "--card", "calpha-1-64", "--out", "set.npz")
     assert (work / "set.npz").exists()
