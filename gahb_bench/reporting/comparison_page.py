@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
@@ -12,7 +11,7 @@ from gahb_bench.reporting import words
 from gahb_bench.reporting.comparison import Candidate, Comparison
 from gahb_bench.reporting.comparison_text import conclusion, families, is_bitwise, pairs, terms
 from gahb_bench.reporting.comparison_words import ends, faster, signed, title, where
-from gahb_bench.reporting.html import template
+from gahb_bench.reporting.html import jinja_environment, template
 from gahb_bench.scoring.compare import MARGIN_DB
 
 _WIDTH, _HEIGHT, _EDGE = 240, 18, 8  # of the picture of an interval, pixels
@@ -20,13 +19,7 @@ _WIDTH, _HEIGHT, _EDGE = 240, 18, 8  # of the picture of an interval, pixels
 
 def page(comparison: Comparison) -> str:
     """The whole page as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(template),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = jinja_environment()
     environment.globals |= {
         "words": words,
         "signed": signed,

@@ -42,13 +42,7 @@ def render(content: Content, galleries: dict[str, Gallery]) -> str:
     data = _script_json(page_data(content, galleries))
     plotly, packed = _plotly()
     code = "\n".join(template(name) for name in _SCRIPTS)
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(template),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = jinja_environment()
     environment.filters |= {"breakable": _breakable, "plan": lambda plan: json.dumps(plan, indent=2)}
     environment.globals |= {
         "words": words,
@@ -77,7 +71,19 @@ def render(content: Content, galleries: dict[str, Gallery]) -> str:
     )
 
 
+def jinja_environment() -> jinja2.Environment:
+    """Templates of this package: everything is escaped, and a name that is missing is an error."""
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(template),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 def template(name: str) -> str:
+    """The text of a template."""
     return (resources.files("gahb_bench.reporting") / "templates" / name).read_text(encoding="utf-8")
 
 

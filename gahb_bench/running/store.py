@@ -46,23 +46,11 @@ class RunFolder:
     @contextmanager
     def held(self) -> Iterator["RunFolder"]:
         """The folder, made if need be and locked against other processes."""
-        with explained(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.path / ".lock")
-            try:
-                lock.acquire(timeout=0)
-            except filelock.Timeout:
-                raise StoreError(
-                    f"{self.path} is being written by another process: wait for it, or give --out another folder."
-                ) from None
-        try:
+        with locked(self.path):
             self._refuse_another_plan()
             with explained(self.path):
                 self._parts.mkdir(exist_ok=True)
             yield self
-        finally:
-            lock.release()
-            (self.path / ".lock").unlink(missing_ok=True)
 
     def save_part(self, cell: Cell, evaluation: Evaluation) -> bool:
         """Keep a finished cell; tells whether it was. A cell with a failure is not kept: it will be tried again."""
@@ -161,6 +149,31 @@ class RunFolder:
             )
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """A folder, made if need be, that no other process writes while this holds it.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be made, or another process holds it.
+    """
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise StoreError(
+                f"{folder} is being written by another process: wait for it, or give --out another folder."
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+        (folder / ".lock").unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file so that it is either whole or not there: temporary name, flush to disk, rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -228,6 +241,6 @@ def explained(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise StoreError(
-            f"cannot write to the run folder {path}: {error.strerror or error}. Give --out a folder that "
-            "can be written, with space left. Finished cells are kept, and the same command goes on from them."
+            f"cannot write to the folder {path}: {error.strerror or error}. Give --out a folder that can be written, "
+            "with space left. What is finished is kept, and the same command goes on from it."
         ) from error

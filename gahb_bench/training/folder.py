@@ -17,12 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import filelock
 from torch import Tensor
 
 from gahb_bench.errors import MissingPackageError, StoreError, UsageError
 from gahb_bench.networks import weights
-from gahb_bench.running.store import explained, write_atomically
+from gahb_bench.running.store import explained, locked, write_atomically
 from gahb_bench.training.settings import Settings
 
 _FILES = ("training.json", "state.safetensors", "best.safetensors", "last.safetensors", "log.jsonl")
@@ -48,19 +47,9 @@ class TrainingFolder:
         if not self._main:
             yield self
             return
-        with explained(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise StoreError(f"{self.path} is being written by another training: give --out another folder.") from None
-        try:
+        with locked(self.path):
             self._refuse_another()
             yield self
-        finally:
-            lock.release()
-            (self.path / ".lock").unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Remove the training that is there (``--no-resume``)."""

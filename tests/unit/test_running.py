@@ -248,7 +248,7 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, monkeypatch):
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", full_after_four)
-    with pytest.raises(StoreError, match=r"No space left on device.*Finished cells are kept"):
+    with pytest.raises(StoreError, match=r"No space left on device.*What is finished is kept"):
         engine.run(_plan(), tmp_path / "a")
     assert not list((tmp_path / "a").rglob("*.tmp"))
     monkeypatch.setattr(os, "fsync", real)
@@ -257,7 +257,7 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"cannot write to the run folder.*--out"):
+    with pytest.raises(StoreError, match=r"cannot write to the folder.*--out"):
         engine.run(_plan(), tmp_path / "file" / "run")
 
 
@@ -288,7 +288,7 @@ def test_a_report_that_cannot_be_written(tmp_path, monkeypatch):
 
     engine.run(_plan(denoisers=["identity"], sigmas=[0.1]), tmp_path)
     (tmp_path / "report.html").mkdir()
-    with pytest.raises(StoreError, match=r"cannot write to the run folder.*Give --out a folder"):
+    with pytest.raises(StoreError, match=r"cannot write to the folder.*Give --out a folder"):
         report.write_report(tmp_path)
 
 
