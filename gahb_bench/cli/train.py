@@ -82,7 +82,8 @@ def train(
                 progress=_tell,
             )
         except KeyboardInterrupt:
-            typer.echo(f"interrupted: the same command goes on from the state in {folder}.", err=True)
+            kept = "goes on from the state" if (folder / "state.safetensors").exists() else "begins again"
+            typer.echo(f"interrupted: the same command {kept} in {folder}.", err=True)
             raise typer.Exit(1) from None
     if processes.rank() == 0:
         shown = os.path.relpath(best)

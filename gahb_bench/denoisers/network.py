@@ -1,20 +1,19 @@
 """Networks that ``train`` trained, shipped or the user's own."""
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 from torch import Tensor, nn
 
 from gahb_bench import catalog
 from gahb_bench.denoisers.base import Denoiser
-from gahb_bench.errors import UsageError
+from gahb_bench.errors import DenoiserError, UsageError
 from gahb_bench.networks.base import parameter_count
-from gahb_bench.networks.recipe import read_recipe, shipped
-from gahb_bench.networks.weights import load
+from gahb_bench.networks.recipe import shipped
+from gahb_bench.networks.weights import content_digest, load
 from gahb_bench.types import Images, Knows
 
 _PIXELS_AT_ONCE = 2**17  # bounds the memory of a network's features
@@ -37,9 +36,13 @@ class TrainedNetwork(Denoiser):
 
     weights: str = Field("", description="name of shipped weights, or a .safetensors file")
 
+    _path: Path = PrivateAttr()
+    _digest: str = PrivateAttr()
+
     def model_post_init(self, context: object) -> None:
         del context
-        _file(self.weights)
+        self._path = _file(self.weights)
+        self._digest = content_digest(self._path)
 
     @property
     def needs_family(self) -> bool:
@@ -48,22 +51,22 @@ class TrainedNetwork(Denoiser):
     @property
     def recipe(self) -> dict[str, object]:
         """How the weights came about: network, family, steps, settings, hardware, regret on validation images."""
-        return read_recipe(_file(self.weights))
+        return _loaded(self._path, self._digest, "cpu")[1]
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(_file(self.weights).read_bytes()).hexdigest()[:16]
+        """Hash of the file as it was when the denoiser was made; it fails if the file has changed since."""
+        return self._digest
 
     @property
     def fitted(self) -> int | None:
         """The number of parameters of the network."""
-        return parameter_count(_loaded(_file(self.weights), self.digest, "cpu"))
+        return parameter_count(_loaded(self._path, self._digest, "cpu")[0])
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
-        recipe = self.recipe
+        module, recipe = _loaded(self._path, self._digest, str(y.device))
         channels, height, width = y.shape[1:]
-        catalog.network(str(recipe["network"])).check_shape((channels, height, width))
-        module = _loaded(_file(self.weights), self.digest, str(y.device))
+        catalog.network(recipe["network"]).check_shape((channels, height, width))
         size = max(1, _PIXELS_AT_ONCE // y[0].numel())
         parts = zip(y.float().split(size), sigma.float().split(size), strict=True)
         return torch.cat([module(part, levels) for part, levels in parts])
@@ -82,7 +85,9 @@ def _file(weights: str) -> Path:
 
 
 @lru_cache(maxsize=4)
-def _loaded(path: Path, digest: str, device: str) -> nn.Module:
-    """A trained module on a device; the digest tells one content of a file from another."""
-    del digest
-    return load(path)[0].to(device)
+def _loaded(path: Path, digest: str, device: str) -> tuple[nn.Module, dict[str, Any]]:
+    """The module on a device, and its recipe, from a file of this content and no other."""
+    module, recipe = load(path)
+    if content_digest(path) != digest:
+        raise DenoiserError(f"the weights {path} were changed while they were in use: run the same command again.")
+    return module.to(device), recipe

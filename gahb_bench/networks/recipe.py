@@ -42,7 +42,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         return recipe
     except OSError as error:
         raise UsageError(f"cannot read the weights {path}: {error.strerror or error}.") from None
-    except (ValueError, KeyError, TypeError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
         raise UsageError(
             f"{path} is not a file of weights that `train` writes (safetensors with a recipe): {printable(error)}."
         ) from None

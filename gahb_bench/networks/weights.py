@@ -1,6 +1,8 @@
 """Trained weights as files: safetensors, with the recipe that made them as JSON in the header. Nothing is executed."""
 
+import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,12 @@ from gahb_bench.errors import UsageError, printable
 from gahb_bench.networks.recipe import KEY, read_recipe
 from gahb_bench.running.store import write_atomically
 
-REQUIRED = ("network", "family", "shape", "mean", "std")
+_REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_LARGEST_SIDE = 2**16
 
 
 def save(path: Path, tensors: dict[str, Tensor], recipe: dict[str, Any]) -> None:
-    """Write tensors and their recipe, whole or not at all; `load` needs the keys `REQUIRED` in the recipe."""
+    """Write tensors and their recipe, whole or not at all; `load` needs network, family, shape, mean and std in it."""
     from safetensors.torch import save as as_bytes
 
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -52,31 +55,70 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         If the file cannot be read, or its tensors do not fit the architecture that its recipe names.
     """
     recipe = read_recipe(path)
-    missing = [key for key in REQUIRED if key not in recipe]
-    if missing:
-        raise UsageError(f"{path} holds no trained network: its recipe lacks {', '.join(missing)}.")
-    module = catalog.network(recipe["network"]).build(tuple(recipe["shape"]), recipe["mean"], recipe["std"])
-    fit_tensors(module, read_tensors(path), str(path))
+    _check(recipe, path)
+    network, tensors = catalog.network(recipe["network"]), read_tensors(path)
+    told = (tuple(recipe["shape"]), recipe["mean"], recipe["std"])
+    with torch.device("meta"):  # no memory is taken for a network whose tensors are not there
+        _refuse_misfit(network.build(*told), tensors, str(path))
+    module = network.build(*told)
+    fit_tensors(module, tensors, str(path))
     return module.eval().requires_grad_(False), recipe
 
 
-def fit_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    """Load tensors into a module, in place; every name and shape must match.
+def content_digest(path: Path) -> str:
+    """Hash of a file's content.
 
     Raises
     ------
     UsageError
-        Naming the first tensors that are missing, unexpected, of another shape, or not finite.
+        If it cannot be read.
     """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise UsageError(f"cannot read the weights {path}: {error.strerror or error}.") from None
+
+
+def _check(recipe: dict[str, Any], path: Path) -> None:
+    """Refuse a recipe that cannot have made a network."""
+    shape, mean, std = (recipe.get(key) for key in ("shape", "mean", "std"))
+    wrong = [key for key in ("network", "family") if not isinstance(recipe.get(key), str)]
+    sides = shape if isinstance(shape, list) and len(shape) == 3 else [0]
+    if not all(isinstance(side, int) and 0 < side <= _LARGEST_SIDE for side in sides):
+        wrong.append("shape")
+    wrong += [
+        key
+        for key, value in (("mean", mean), ("std", std))
+        if not isinstance(value, int | float) or not math.isfinite(value) or (key == "std" and value <= 0)
+    ]
+    if wrong:
+        raise UsageError(f"{path} holds no trained network: its recipe lacks, or states wrongly, {', '.join(wrong)}.")
+
+
+def fit_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
+    """Load tensors into a module, in place; every name, shape and kind of number must match.
+
+    Raises
+    ------
+    UsageError
+        Naming the first tensors that are missing, unexpected, of another shape or kind, or not finite.
+    """
+    _refuse_misfit(module, tensors, source)
+    wanted = module.state_dict()
+    module.load_state_dict({name: tensors[name].to(wanted[name].dtype) for name in wanted})
+
+
+def _refuse_misfit(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     wanted = module.state_dict()
     problems = [f"{name} is missing" for name in wanted if name not in tensors]
     problems += [f"{name} is not of this network" for name in tensors if name not in wanted]
     for name in wanted.keys() & tensors.keys():
         if wanted[name].shape != tensors[name].shape:
             problems.append(f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(wanted[name].shape)}")
-        elif not torch.isfinite(tensors[name]).all():
+        elif tensors[name].dtype not in (_REAL if wanted[name].is_floating_point() else (wanted[name].dtype,)):
+            problems.append(f"{name} holds {tensors[name].dtype}, not {wanted[name].dtype}")
+        elif not torch.isfinite(tensors[name].to(wanted[name].dtype)).all():
             problems.append(f"{name} holds NaN or infinity")
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise UsageError(f"the weights {source} do not fit the network: {'; '.join(sorted(problems)[:3])}{more}.")
-    module.load_state_dict({name: tensors[name].to(wanted[name].dtype) for name in wanted})

@@ -152,11 +152,9 @@ def _candidate(
     letter: str, baseline: RunData, run: RunData, mapping: Mapping[str, str]
 ) -> tuple[Candidate, pd.DataFrame]:
     ours, theirs = baseline.manifest.plan, run.manifest.plan
-    unpaired = [
-        f"the {what} differs ({printable(a)}, {printable(b)})"
-        for what, a, b in (("seed", ours.seed, theirs.seed), ("split", ours.split, theirs.split))
-        if a != b
-    ]
+    versions = baseline.manifest.results_version, run.manifest.results_version
+    addresses = (("seed", ours.seed, theirs.seed), ("split", ours.split, theirs.split), ("results version", *versions))
+    unpaired = [f"the {what} differs ({printable(a)}, {printable(b)})" for what, a, b in addresses if a != b]
     pairs, unmatched = match(baseline.scores, run.scores, mapping, " and ".join(unpaired))
     if not pairs:
         raise UsageError(

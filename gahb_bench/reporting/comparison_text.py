@@ -59,7 +59,11 @@ def conclusion(comparison: Comparison) -> str:
         return f"{len(comparison.table)} rows compared; nothing makes it fail."
     if count:
         return f"FAILED: {count} of {len(comparison.table)} rows {'is' if count == 1 else 'are'} {gates}."
-    return f"Passed: none of {len(comparison.table)} rows is {gates}."
+    missing = int((comparison.table["verdict"] == "missing").sum())
+    passed = f"Passed: none of {len(comparison.table) - missing} rows is {gates}."
+    if missing and "missing" not in comparison.fail_on:
+        passed += f" {missing} more {'is' if missing == 1 else 'are'} missing, which --fail-on missing would forbid."
+    return passed
 
 
 def families(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

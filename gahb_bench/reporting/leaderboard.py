@@ -50,7 +50,12 @@ class Leaderboard:
 
     @property
     def exact(self) -> int:
-        return sum(map(_exact, self.sections))
+        """How many laws with a known optimum there are."""
+        return len({section.spec for section in self.sections if _exact(section)})
+
+    @property
+    def laws(self) -> int:
+        return len({section.spec for section in self.sections})
 
     @property
     def uneven(self) -> bool:
@@ -96,7 +101,7 @@ def _standing(name: str, sections: Sequence[Section]) -> Standing:
     methods = tuple(next((m for m in section.methods if m.spec == name), None) for section in sections)
     pairs = [(section, method) for section, method in zip(sections, methods, strict=True) if method is not None]
     first = pairs[0][1]
-    counted = [(s, m) for s, m in pairs if _counts(s, m)]
+    counted = _one_a_law([(s, m) for s, m in pairs if _counts(s, m)])
     worst = max(((*m.worst, s) for s, m in counted), key=lambda found: found[0], default=None)
     errors = [(m.exponent_error, m.fit.standard_error, s) for s, m in counted if m.fit is not None]
     errors = [error for error in errors if np.isfinite(error[0])]
@@ -107,13 +112,23 @@ def _standing(name: str, sections: Sequence[Section]) -> Standing:
         knows=first.knows,
         methods=methods,
         counted=tuple(section for section, _ in counted),
-        exact=sum(map(_exact, sections)),
+        exact=len({section.spec for section in sections if _exact(section)}),
         mean=over_families([m.regret for _, m in counted]),
         worst=worst,
         exponent_error=max(errors, key=lambda error: abs(error[0]), default=None),
         fitted=max(fitted, default=None),
         images_per_second=1 / float(np.mean(seconds)) if seconds and np.mean(seconds) > 0 else float("nan"),
     )
+
+
+def _one_a_law(counted: list[tuple[Section, Method]]) -> list[tuple[Section, Method]]:
+    """Of the sections of one law (other images, another seed), the one with the most images: a law has one vote."""
+    best: dict[str, tuple[Section, Method]] = {}
+    for section, method in counted:
+        kept = best.get(section.spec)
+        if kept is None or section.study.images > kept[0].study.images:
+            best[section.spec] = (section, method)
+    return list(best.values())
 
 
 def _counts(section: Section, method: Method) -> bool:

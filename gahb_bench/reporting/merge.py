@@ -144,16 +144,19 @@ def _together(scores: list[pd.DataFrame], names: dict[int, str], family: str) ->
     for (denoiser, sigma), rows in cells.groupby(_CELL, sort=False):
         good = rows[rows["good"]]
         if len(good) > 1:
-            _refuse_different(f"{denoiser} on {family} at sigma={sigma:.4g}", good, names)
+            mine = table[(table["denoiser"] == denoiser) & (table["sigma"] == sigma)]
+            images = mine.pivot_table(index="run", columns="image", values="mse").loc[good["run"]]
+            _refuse_different(f"{denoiser} on {family} at sigma={sigma:.4g}", good, images, names)
         kept.append((good if len(good) else rows).iloc[0][[*_CELL, "run"]])
     return table.merge(pd.DataFrame(kept).astype({"run": int}), on=[*_CELL, "run"])
 
 
-def _refuse_different(what: str, cells: pd.DataFrame, names: dict[int, str]) -> None:
-    first, mse = cells.iloc[0], cells["mse"].to_numpy(dtype=np.float64)
+def _refuse_different(what: str, cells: pd.DataFrame, images: pd.DataFrame, names: dict[int, str]) -> None:
+    """Refuse cells (runs by images) of which some image differs beyond rounding."""
+    first, mse = cells.iloc[0], images.to_numpy(dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = np.abs(10 * np.log10(mse / mse[0]))
-    different = np.flatnonzero((mse != mse[0]) & ~(apart < SAME_DB))
+    different = np.flatnonzero(((mse != mse[0]) & ~(apart < SAME_DB)).any(axis=1))
     if len(different):
         other = cells.iloc[different[0]]
         raise UsageError(

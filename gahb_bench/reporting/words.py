@@ -217,8 +217,8 @@ def averaged(exact: int, families: int, uneven: bool) -> str:
         return "The optimum of none of these families is known exactly, so nothing is averaged over families."
     which = "all" if exact == families else f"the {exact} of {families}"
     text = (
-        f"Means and worst values are over {which} families whose optimum is known exactly, each counted once (again "
-        "for other images of it) with its mean over its own noise levels; a denoiser counts on a family where it has a "
+        f"Means and worst values are over {which} families whose optimum is known exactly, each counted once (on "
+        "the most images of it) with its mean over its own noise levels; a denoiser counts on a family where it has a "
         "number at every level that has a regret. Intervals are 95 % over the images of these families, and say "
         "nothing of other families."
     )

@@ -134,6 +134,8 @@ class RunFolder:
 
     def _refuse_another_plan(self) -> None:
         path = self.path / "run.json"
+        if (self.path / "training.json").exists():
+            raise StoreError(f"{self.path} holds a training: nothing was changed. Give --out another folder.")
         if not path.exists():
             return
         try:
@@ -170,8 +172,8 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        (folder / ".lock").unlink(missing_ok=True)  # while it is held: a lock on a removed file counts for nothing
         lock.release()
-        (folder / ".lock").unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -146,7 +146,7 @@ def bands(sigmas: Sequence[float] | FloatArray) -> dict[str, np.ndarray]:
     """Which noise levels are in which band: all, and the thirds of the range of log sigma that hold any.
 
     >>> {name: int(chosen.sum()) for name, chosen in bands([0.01, 0.1, 1.0, 10.0]).items()}
-    {'all': 4, 'small': 2, 'large': 2}
+    {'all': 4, 'small': 1, 'middle': 2, 'large': 1}
     """
     levels = np.log(np.asarray(sigmas, dtype=np.float64))
     found = {"all": np.ones(len(levels), dtype=bool)}

@@ -9,7 +9,7 @@ from gahb_bench.types import FloatArray
 _FEWEST = 3  # images, below which nothing can be said
 _DECIBEL = 10 / math.log(10)
 _TINY = np.finfo(np.float64).tiny
-_ROUNDING_DB = 1e-9  # a standard error below it is rounding
+_ROUNDING_DB = 1e-9  # a difference, or a standard error, below it is rounding
 
 
 def mean_difference(a: FloatArray, b: FloatArray, paired: bool) -> dict[str, float]:
@@ -32,6 +32,8 @@ def mean_difference(a: FloatArray, b: FloatArray, paired: bool) -> dict[str, flo
         ``difference_db, error_db, freedom, skewness``; all but the first NaN with fewer than 3 images.
     """
     value = float(np.mean(10 * np.log10(np.maximum(b.mean(axis=1), _TINY) / np.maximum(a.mean(axis=1), _TINY))))
+    if abs(value) < _ROUNDING_DB:
+        value = 0.0
     if min(a.shape[1], b.shape[1]) < _FEWEST:
         exact = paired and np.array_equal(a, b)
         return {"difference_db": value, "error_db": 0.0 if exact else np.nan, "freedom": np.nan, "skewness": np.nan}

@@ -69,7 +69,7 @@ class TrainingFolder:
                 weights.save(self.path / "state.safetensors", tensors, facts)
 
     def load_state(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The state to go on from, or None if there is none; the log is cut back to it."""
+        """The state to go on from, or None if there is none."""
         path = self.path / "state.safetensors"
         if not path.exists():
             return None
@@ -77,8 +77,6 @@ class TrainingFolder:
             facts, tensors = weights.read_recipe(path), weights.read_tensors(path)
         except UsageError as error:
             raise StoreError(f"{error} The training cannot go on from it: begin again with --no-resume.") from None
-        if self._main:
-            self._cut_log(int(facts["step"]))
         return tensors, facts
 
     def save_weights(self, name: str, tensors: dict[str, Tensor], recipe: dict[str, Any]) -> None:
@@ -97,9 +95,10 @@ class TrainingFolder:
             with explained(self.path), (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
 
-    def _cut_log(self, step: int) -> None:
+    def cut_log(self, step: int) -> None:
+        """Drop what the log says of later steps, which will be taken again."""
         path = self.path / "log.jsonl"
-        if path.exists():
+        if path.exists() and self._main:
             lines = path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if _step_of(line) <= step]
             self._write("log.jsonl", "".join(line + "\n" for line in kept).encode())
@@ -111,6 +110,8 @@ class TrainingFolder:
 
     def _refuse_another(self) -> None:
         path = self.path / "training.json"
+        if (self.path / "run.json").exists():
+            raise StoreError(f"{self.path} holds a run: nothing was changed. Give --out another folder.")
         if not path.exists():
             return
         try:

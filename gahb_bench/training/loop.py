@@ -13,9 +13,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gahb_bench import rng
-from gahb_bench.errors import DenoiserError, StoreError, UsageError
+from gahb_bench.errors import DenoiserError, StoreError, UsageError, reason_of
 from gahb_bench.networks.base import parameter_count
-from gahb_bench.networks.weights import fit_tensors, load
+from gahb_bench.networks.weights import content_digest, fit_tensors, load
 from gahb_bench.running.environment import environment
 from gahb_bench.training import processes
 from gahb_bench.training.batches import Batches, pixel_moments
@@ -25,6 +25,10 @@ from gahb_bench.training.validation import Measured, Validation
 
 _WARM_UP = 0.02  # part of the steps in which the learning rate rises
 _CLIP = 1.0  # largest norm of the gradient
+_DIVERGED = (
+    "{what} is no longer a finite number at step {step}: lower --lr or use --precision float32. The state of the last "
+    "save is kept."
+)
 _REPORT_EVERY = 20  # steps between two lines of the log
 
 
@@ -92,13 +96,16 @@ def fit(
     rank, count = processes.rank(), processes.count()
     with TrainingFolder(folder, settings, main=rank == 0, tensorboard=tensorboard).held() as store:
         training = Trainer(settings, store, device, rank, count)
-        if not resume:
-            store.forget()
         try:
-            training.restore()
+            if resume:
+                training.restore()
+            else:
+                store.forget()
             training.run(compiled, save_seconds, progress)
         finally:
             training.batches.close()
+    if rank == 0 and not store.best.exists():
+        raise StoreError(f"the training in {folder} is finished, but {store.best.name} is gone: use --no-resume.")
     return store.best
 
 
@@ -146,19 +153,36 @@ class Trainer:
     def restore(self) -> None:
         """Go on from the folder's state, if there is one."""
         state = self.store.load_state()
-        if state is None:
-            return
-        tensors, facts = state
+        if state is not None:
+            self._restore(*state)
+        self.store.cut_log(self.step)
+
+    def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         if facts.get("settings") != self.settings.model_dump():
             raise StoreError(f"{self.store.path} holds the state of another training: give --out another folder.")
-        fit_tensors(self.network, _under("network.", tensors), "in the state")
-        fit_tensors(self.average, _under("average.", tensors), "in the state")
+        try:
+            fit_tensors(self.network, _under("network.", tensors), "in the state")
+            fit_tensors(self.average, _under("average.", tensors), "in the state")
+            self._restore_optimizer(tensors)
+            self.step, self.best, self.seconds = int(facts["step"]), float(facts["best"]), float(facts["seconds"])
+            if not 0 < self.step <= self.settings.steps:
+                raise ValueError(f"step {self.step} of {self.settings.steps}")
+        except (UsageError, KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"the state in {self.store.path} cannot be gone on from ({reason_of(error)}): begin again with "
+                "--no-resume."
+            ) from None
+
+    def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
         moving = self.optimizer.state_dict()
-        moving["state"] = {
-            index: _under(f"optimizer.{index}.", tensors) for index in range(len(moving["param_groups"][0]["params"]))
-        }
+        moving["state"] = {}
+        for index, parameter in enumerate(self.network.parameters()):
+            kept = _under(f"optimizer.{index}.", tensors)
+            for name in ("exp_avg", "exp_avg_sq"):
+                if kept[name].shape != parameter.shape or not torch.isfinite(kept[name]).all():
+                    raise ValueError(f"optimizer.{index}.{name} does not fit")
+            moving["state"][index] = {"step": kept["step"], **kept}
         self.optimizer.load_state_dict(moving)
-        self.step, self.best, self.seconds = int(facts["step"]), float(facts["best"]), float(facts["seconds"])
 
     @property
     def rate(self) -> float:
@@ -202,10 +226,7 @@ class Trainer:
             distributed.all_reduce(mean)
             mean /= self.processes
         if not torch.isfinite(mean):
-            raise DenoiserError(
-                f"the loss of {self.settings.network} became {float(mean)} before step {self.step}: lower --lr or use "
-                "--precision float32. The state of the last save is kept."
-            )
+            raise DenoiserError(_DIVERGED.format(what=f"the loss of {self.settings.network}", step=self.step))
         return float(mean)
 
     def _validate(self) -> Measured:
@@ -213,10 +234,12 @@ class Trainer:
         assert self.validation is not None
         network = self.average.module
         measured = self.validation(network)
+        if not math.isfinite(measured.mean_mse_db):
+            raise DenoiserError(_DIVERGED.format(what=f"the error of {self.settings.network}", step=self.step))
         recipe = self._recipe(measured)
         tensors = network.state_dict()
         self.store.save_weights("last", tensors, recipe)
-        if not measured.mean_mse_db >= self.best:
+        if measured.mean_mse_db < self.best:
             self.best = measured.mean_mse_db
             self.store.save_weights("best", tensors, recipe)
         return measured
@@ -266,6 +289,8 @@ def _initial(settings: Settings) -> tuple[nn.Module, tuple[float, float], dict[s
     """
     if settings.initial is not None:
         network, recipe = load(Path(settings.initial))
+        if content_digest(Path(settings.initial)) != settings.initial_digest:
+            raise UsageError(f"{settings.initial} is not the file that this training started from: it was changed.")
         if recipe["network"] != settings.network or tuple(recipe["shape"]) != settings.law.shape:
             raise UsageError(
                 f"{settings.initial} holds {recipe['network']} for images {tuple(recipe['shape'])}: training "

@@ -11,6 +11,7 @@ from gahb_bench import catalog
 from gahb_bench.errors import UsageError
 from gahb_bench.families.base import Family
 from gahb_bench.networks.base import Network
+from gahb_bench.networks.weights import content_digest
 from gahb_bench.spec import format_value
 from gahb_bench.types import FloatArray, check_scored_sigmas
 
@@ -22,7 +23,7 @@ class Settings(BaseModel):
     """Everything the trained weights depend on, but for the device and the number of processes.
 
     family, network : canonical specs
-    initial : file of weights of the same network to start from, instead of random ones
+    initial, initial_digest : file of weights of the same network to start from, instead of random ones; its content
     images : size of a finite training set, the first images of split ``train``; None: a new image every time
     sigma_low, sigma_high : noise levels are drawn log-uniformly between them, one an image, stratified over the batch
     batch : images a step, over all processes
@@ -36,6 +37,7 @@ class Settings(BaseModel):
     family: str
     network: str
     initial: str | None = None
+    initial_digest: str | None = None
     images: int | None = Field(None, ge=1)
     steps: int = Field(4000, ge=1)
     batch: int = Field(32, ge=1)
@@ -83,13 +85,17 @@ def make_settings(family: str, network: str, values: dict[str, Any]) -> Settings
         For an unknown name, or a value that is not allowed: what was given, and what is allowed.
     """
     law, architecture = catalog.family(family), catalog.network(network)
+    if values.get("initial") is not None:
+        path = Path(values["initial"]).absolute()
+        values = values | {"initial": str(path), "initial_digest": content_digest(path)}
     try:
         return Settings(family=law.spec, network=architecture.spec, **values)
     except ValidationError as error:
         told = []
         for problem in error.errors():
             subject = f"{problem['loc'][0]}={format_value(problem['input'])} is not allowed: " if problem["loc"] else ""
-            told.append(subject + problem["msg"].removeprefix("Value error, ").rstrip("."))
+            message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "it should be")
+            told.append(subject + message.rstrip("."))
         raise UsageError("; ".join(told) + ".") from None
 
 

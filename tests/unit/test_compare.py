@@ -373,6 +373,28 @@ def test_another_seed_is_unpaired_and_differences_of_the_runs_are_told(run, base
     assert {"what": "results version", "baseline": "1", "candidate": "9"} in found["candidates"][0]["differences"]
 
 
+def test_another_results_version_is_unpaired(run, baseline, derived):
+    other = derived()
+    manifest = json.loads((other / "run.json").read_text())
+    (other / "run.json").write_text(json.dumps(manifest | {"results_version": 99}))
+    _, out, _ = run(baseline, other)
+    assert "the results version differs" in out
+    assert "paired on" not in out.replace("unpaired", "")
+
+
+def test_what_is_missing_is_told_with_the_verdict(run, baseline, derived):
+    less = derived(lambda table: table[table["denoiser"] != table["denoiser"].iloc[-1]])
+    code, out, _ = run(baseline, less)
+    assert code == 0
+    assert "missing, which --fail-on missing would forbid" in out.splitlines()[-1]
+
+
+def test_rounding_is_no_difference_at_any_margin():
+    table = scores(images=16)
+    rounded = table.assign(mse=table["mse"] * (1 + 1e-13 * np.random.default_rng(0).standard_normal(len(table))))
+    assert set(gb.compare(table, rounded, margin=0.0)["verdict"]) == {"same"}
+
+
 def test_folders_that_hold_no_run_are_refused_with_one_error(run, baseline, derived, tmp_path):
     broken = derived(name="broken")
     (broken / "scores.parquet").write_bytes(b"not a table")

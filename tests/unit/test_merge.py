@@ -91,6 +91,24 @@ def test_rounding_is_the_same_number_and_anything_more_is_refused(optimum, rival
         content(optimum, changed(rival, "identity", 1.001))
 
 
+def test_equal_means_of_other_images_are_refused(optimum):
+    turned = optimum.scores.copy()
+    mine = turned["denoiser"] == "identity"
+    turned.loc[mine, "mse"] = turned[mine].groupby("sigma")["mse"].transform(lambda mse: mse.to_numpy()[::-1])
+    with pytest.raises(UsageError, match="different numbers"):
+        content(optimum, replace(optimum, scores=turned))
+
+
+def test_a_law_has_one_vote(optimum, tmp_path):
+    more = read(small_run(tmp_path / "more", denoisers=("mmse", "identity"), images=12))
+    board = leaderboard(content(optimum, more))
+    assert (board.exact, board.laws, len(board.sections)) == (1, 1, 2)
+    standing = next(standing for standing in board.standings if standing.label == "identity")
+    (counted,) = standing.counted
+    assert counted.study.images == 12
+    assert standing.mean.value == method(counted, "identity").mean_regret
+
+
 def test_a_name_for_two_things_is_kept_apart_by_the_names_of_the_runs(optimum, rival):
     apart = content(optimum, renamed_digest(changed(rival, "identity", 2.0), "identity", "other"))
     (section,) = apart.sections

@@ -16,8 +16,10 @@ import gahb_bench as gb
 from gahb_bench.errors import DenoiserError, StoreError, UsageError
 from gahb_bench.networks import weights
 from gahb_bench.networks.recipe import read_recipe
+from gahb_bench.running import engine
+from gahb_bench.running.plan import make_plan
 from gahb_bench.training.batches import Batches
-from gahb_bench.training.loop import fit
+from gahb_bench.training.loop import Trainer, fit
 from gahb_bench.training.settings import check_possible, make_settings
 from gahb_bench.training.validation import Validation
 
@@ -175,6 +177,131 @@ def test_training_can_start_from_weights(tmp_path):
     np.testing.assert_allclose(list(regret[0].values()), list(regret[1].values()), atol=1e-3)
     with pytest.raises(UsageError, match="cannot start from it"):
         fit(settings(network="linear", initial=str(first)), tmp_path / "third")
+
+
+def test_a_log_without_a_state_begins_anew(tmp_path):
+    with pytest.raises(StoppedError):
+        fit(settings(steps=60, validate_every=60), tmp_path, progress=stop_at(40))
+    assert not (tmp_path / "state.safetensors").exists()
+    fit(settings(steps=60, validate_every=60), tmp_path)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == [20, 40, 60]
+
+
+def test_weights_to_start_from_that_were_changed_are_refused(tmp_path):
+    first = fit(settings(steps=5), tmp_path / "first")
+    made = settings(steps=20, initial=str(first))
+    with pytest.raises(StoppedError):
+        fit(made, tmp_path / "second", save_seconds=0.0, progress=stop_at(10))
+    fit(settings(steps=6), tmp_path / "other")
+    (tmp_path / "other" / "best.safetensors").replace(first)
+    with pytest.raises(UsageError, match="was changed"):
+        fit(made, tmp_path / "second")
+    with pytest.raises(StoreError, match="initial_digest"):
+        fit(settings(steps=20, initial=str(first)), tmp_path / "second")
+
+
+def test_weights_that_are_not_finite_are_not_kept(tmp_path, monkeypatch):
+    advance = Trainer.advance
+
+    def spoil(self, forward):
+        loss = advance(self, forward)
+        if self.step == 20:
+            with torch.no_grad():
+                next(self.average.module.parameters()).fill_(float("nan"))
+        return loss
+
+    monkeypatch.setattr(Trainer, "advance", spoil)
+    with pytest.raises(DenoiserError, match="no longer a finite number at step 20"):
+        fit(settings(), tmp_path)
+    tensors = weights.read_tensors(tmp_path / "best.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+    assert read_recipe(tmp_path / "state.safetensors")["step"] == 10
+
+
+def _drop(name):
+    return lambda tensors, facts: ({key: value for key, value in tensors.items() if name not in key}, facts)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        _drop("optimizer"),
+        _drop("optimizer.0.exp_avg"),
+        _drop("average"),
+        lambda tensors, facts: (tensors, facts | {"step": 1000}),
+        lambda tensors, facts: (tensors, facts | {"step": "x"}),
+        lambda tensors, facts: (tensors, {key: value for key, value in facts.items() if key != "best"}),
+        lambda tensors, facts: ({key: value * float("nan") for key, value in tensors.items()}, facts),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(tmp_path, edit):
+    with pytest.raises(StoppedError):
+        fit(settings(), tmp_path, save_seconds=0.0, progress=stop_at(20))
+    path = tmp_path / "state.safetensors"
+    weights.save(path, *edit(weights.read_tensors(path), read_recipe(path)))
+    with pytest.raises(StoreError, match="begin again with --no-resume"):
+        fit(settings(), tmp_path)
+
+
+def test_runs_and_trainings_do_not_share_a_folder(tmp_path):
+    fit(settings(steps=2), tmp_path / "training")
+    with pytest.raises(StoreError, match="holds a training"):
+        engine.run(make_plan(["calpha:size=8"], ["identity"], [0.1], 2), tmp_path / "training")
+    engine.run(make_plan(["calpha:size=8"], ["identity"], [0.1], 2), tmp_path / "run")
+    with pytest.raises(StoreError, match="holds a run"):
+        fit(settings(steps=2), tmp_path / "run")
+
+
+def test_a_finished_training_whose_best_weights_are_gone_says_so(tmp_path):
+    fit(settings(steps=2), tmp_path).unlink()
+    with pytest.raises(StoreError, match="is gone"):
+        fit(settings(steps=2), tmp_path)
+
+
+def test_weights_that_change_while_in_use_are_not_mixed(tmp_path):
+    first, second = (fit(settings(steps=steps), tmp_path / str(steps)) for steps in (4, 5))
+    live = tmp_path / "live.safetensors"
+    live.write_bytes(first.read_bytes())
+    denoiser = gb.denoiser(str(live))
+    digest = denoiser.digest
+    live.write_bytes(second.read_bytes())
+    batch = gb.family("calpha:size=8").sample(range(2))
+    with pytest.raises(DenoiserError, match="were changed while they were in use"):
+        denoiser(gb.add_noise(batch, 0.1), 0.1)
+    assert denoiser.digest == digest
+    assert gb.denoiser(str(live)).digest != digest
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"network": 5},
+        {"network": None},
+        {"shape": "abc"},
+        {"shape": [1, 8]},
+        {"shape": [-1, 8, 8]},
+        {"shape": [1.5, 8, 8]},
+        {"std": 0.0},
+        {"std": -1.0},
+        {"mean": "x"},
+        {"network": "unet:width=1000000"},
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused(tmp_path, wrong):
+    path = fit(settings(steps=1), tmp_path / "t")
+    weights.save(path, weights.read_tensors(path), read_recipe(path) | wrong)
+    with pytest.raises(UsageError):
+        gb.denoiser(str(path))(torch.zeros(1, 1, 8, 8), 0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.complex64, torch.float8_e4m3fn])
+def test_tensors_of_another_kind_are_refused(tmp_path, dtype):
+    path = fit(settings(steps=1), tmp_path / "t")
+    tensors = {name: value.to(dtype) for name, value in weights.read_tensors(path).items()}
+    weights.save(path, tensors, read_recipe(path))
+    with pytest.raises(UsageError, match=r"not torch\.float32"):
+        weights.load(path)
 
 
 def test_begin_again(tmp_path):
