@@ -79,6 +79,7 @@ _CHOSEN: dict[str, tuple[Colour, str]] = {
     "nlm": (HUES["crimson"], "square"),
     "dct": (HUES["ochre"], "square"),
     "bm3d": (HUES["rust"], "diamond"),
+    "network": (HUES["teal"], "circle"),
     "unet": (HUES["crimson"], "circle"),
     "edm-unet": (HUES["rust"], "circle"),
     "bf-cnn": (HUES["green"], "circle"),
