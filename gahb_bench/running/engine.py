@@ -152,7 +152,10 @@ def check_device(device: str) -> None:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise UsageError(f"the device {device!r} cannot be used: {reason} Give --device cpu, cuda or cuda:0.") from None
+        raise UsageError(
+            f"the device {device!r} cannot be used here ({reason.rstrip('.')}): give --device cpu, or cuda or cuda:0 "
+            "where there is a GPU and a torch that knows it."
+        ) from None
 
 
 def _failures(scores: pd.DataFrame) -> list[dict[str, Any]]:

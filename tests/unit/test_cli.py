@@ -103,7 +103,7 @@ def test_a_failing_denoiser_exits_1_and_the_rest_is_kept(run, tmp_path, monkeypa
         ((*SMALL, "--denoisers", "wavelet:hard"), "name:key=value"),
         ((*SMALL, "--denoisers", "no_such_module:d"), "No module named 'no_such_module'"),
         ((*SMALL, "--images", "0"), "images=0 is not allowed"),
-        ((*SMALL, "--device", "toaster"), "device 'toaster' cannot be used"),
+        ((*SMALL, "--device", "toaster"), "device 'toaster' cannot be used here"),
         ((*SMALL, "--card", "calpha-2-64"), "--card"),
         (("run", "--card", "nothing"), "calpha-2-64"),
         (("list", "famlies"), "did you mean 'families'"),
