@@ -96,7 +96,8 @@ def denoiser(spec: "str | Denoiser | Callable[..., Any]", family: "str | Family 
     """Any denoiser by spec, or a user's callable ``(y, sigma) -> x_hat`` as a denoiser.
 
     Oracles, and denoisers that know a training set, need the family. ``module:callable`` names a callable on the
-    Python path; a path that ends in ``.safetensors`` is short for ``network:weights=PATH``.
+    Python path; a path that ends in ``.safetensors``, and the name of shipped weights, are short for
+    ``network:weights=...``.
 
     Raises
     ------
@@ -106,13 +107,14 @@ def denoiser(spec: "str | Denoiser | Callable[..., Any]", family: "str | Family 
     from gahb_bench.denoisers.base import Denoiser
     from gahb_bench.denoisers.files import refuse_bare_path
     from gahb_bench.denoisers.user import UserDenoiser
+    from gahb_bench.networks.recipe import shipped
 
     law = globals()["family"](family) if family is not None else None
     if isinstance(spec, Denoiser):
         return spec if law is None or not spec.needs_family else spec.bind(law)
     if not isinstance(spec, str):
         return UserDenoiser.wrap(spec)
-    if spec.endswith(WEIGHTS) and ":" not in spec:
+    if ":" not in spec and (spec.endswith(WEIGHTS) or spec in shipped()):
         spec = specs.format_spec("network", {"weights": spec})
     if UserDenoiser.is_path(spec):
         return denoiser(UserDenoiser.load(spec), law)

@@ -34,6 +34,7 @@ def test_recipe(name):
     assert recipe["step"] == recipe["settings"]["steps"]
     assert len(recipe["test"]["sigma"]) == len(recipe["test"]["regret_db"]) == 13
     assert "/" not in str(recipe["settings"].get("initial")), "no path of the machine it was made on"
+    assert gb.denoiser(name).spec == f"network:weights={name}"
     module, _ = load(shipped()[name])
     assert sum(parameter.numel() for parameter in module.parameters()) == recipe["parameters"]
     assert f"network:weights={name}" in catalog.default_denoisers(gb.family(recipe["family"]))
