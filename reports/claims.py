@@ -37,8 +37,8 @@ of split test, {levels} noise levels from σ = {low:.2g} to {high:.2g}).
 
 ![Mean squared error and regret on three laws](claims.png)
 
-*The shipped networks (teal) beside the optimum (black, or the bracket that holds it) and classical methods; on disks none
-is near it. {pictured} images of the baseline.*
+*The shipped networks (teal) beside the optimum (black, or the bracket that holds it) and classical methods; on disks
+none is near it. {pictured} images of the baseline.*
 
 Regret is the distance to the optimum in dB, over all noise levels; for contours the optimum is known up to a bracket,
 and the regret is to its geometric middle. Exponents are slopes of log MSE against log σ over σ in [0.01, 1], with the
