@@ -15,9 +15,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from gahb_bench import rng
 from gahb_bench.errors import DenoiserError, StoreError, UsageError, reason_of
 from gahb_bench.networks.base import parameter_count
-from gahb_bench.networks.weights import content_digest, fit_tensors, load
+from gahb_bench.networks.weights import content_digest, load
 from gahb_bench.running.environment import environment
-from gahb_bench.training import processes
+from gahb_bench.training import processes, state
 from gahb_bench.training.batches import Batches, pixel_moments
 from gahb_bench.training.folder import TrainingFolder
 from gahb_bench.training.settings import Settings
@@ -147,23 +147,21 @@ class Trainer:
             self.store.log(self._log_entry(loss, measured))
             progress(Progress(self.step, settings.steps, loss, left, measured))
             if validate or now - saved > save_seconds:
-                self.store.save_state(*self._state())
+                self._save()
                 saved = time.perf_counter()
 
     def restore(self) -> None:
         """Go on from the folder's state, if there is one."""
-        state = self.store.load_state()
-        if state is not None:
-            self._restore(*state)
+        kept = self.store.load_state()
+        if kept is not None:
+            self._restore(*kept)
         self.store.cut_log(self.step)
 
     def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         if facts.get("settings") != self.settings.model_dump():
             raise StoreError(f"{self.store.path} holds the state of another training: give --out another folder.")
         try:
-            fit_tensors(self.network, _under("network.", tensors), "in the state")
-            fit_tensors(self.average, _under("average.", tensors), "in the state")
-            self._restore_optimizer(tensors)
+            state.restore(self.network, self.average, self.optimizer, tensors)
             self.step, self.best, self.seconds = int(facts["step"]), float(facts["best"]), float(facts["seconds"])
             if not 0 < self.step <= self.settings.steps:
                 raise ValueError(f"step {self.step} of {self.settings.steps}")
@@ -172,17 +170,6 @@ class Trainer:
                 f"the state in {self.store.path} cannot be gone on from ({reason_of(error)}): begin again with "
                 "--no-resume."
             ) from None
-
-    def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
-        moving = self.optimizer.state_dict()
-        moving["state"] = {}
-        for index, parameter in enumerate(self.network.parameters()):
-            kept = _under(f"optimizer.{index}.", tensors)
-            for name in ("exp_avg", "exp_avg_sq"):
-                if kept[name].shape != parameter.shape or not torch.isfinite(kept[name]).all():
-                    raise ValueError(f"optimizer.{index}.{name} does not fit")
-            moving["state"][index] = {"step": kept["step"], **kept}
-        self.optimizer.load_state_dict(moving)
 
     @property
     def rate(self) -> float:
@@ -270,13 +257,9 @@ class Trainer:
             entry["regret_db"] = [_number(regret) for regret in measured.regret_db]
         return entry
 
-    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
-        for index, moving in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in moving.items()}
+    def _save(self) -> None:
         facts = {"step": self.step, "best": self.best, "seconds": self.seconds, "settings": self.settings.model_dump()}
-        return tensors, facts
+        self.store.save_state(state.tensors(self.network, self.average, self.optimizer), facts)
 
 
 def _initial(settings: Settings) -> tuple[nn.Module, tuple[float, float], dict[str, Any] | None]:
@@ -300,10 +283,6 @@ def _initial(settings: Settings) -> tuple[nn.Module, tuple[float, float], dict[s
     moments = pixel_moments(settings)
     with rng.torch_seeded("initial weights", settings.network, settings.seed):
         return settings.architecture.build(settings.law.shape, *moments), moments, None
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _number(value: float) -> float | None:
