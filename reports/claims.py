@@ -17,6 +17,7 @@ from gahb_bench.scoring.exponent import Fit
 NEAR = 0.5  # dB of mean regret below which a network is called near-optimal
 IMAGES = 128
 HERE = Path(__file__).parent
+SAME = 0.05  # difference of exponents that is called none
 BASELINE = HERE / "baseline"
 RIVALS = ("wavelet:shifts=all", "tv", "curvelet")
 CLAIMS = {
@@ -110,8 +111,8 @@ def verdict(curve: pd.DataFrame, fit: Fit) -> str:
     else:
         near = f"sub-optimal, {mean:.1f} times the optimal error on average, {small:.1f} times for σ up to 0.1"
     away = fit.value - fit.reference
-    same = abs(away) < max(0.05, 2 * fit.standard_error)
-    return f"{near}; its exponent is {'that of the optimum' if same else f'off by {away:+.2f}'}."
+    same = abs(away) < SAME
+    return f"{near}; its exponent is {f'within {SAME:g} of the optimum' if same else f'off by {away:+.2f}'}."
 
 
 if __name__ == "__main__":
