@@ -8,26 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gahb_bench import testing
-    from gahb_bench.catalog import denoiser, family, network
-    from gahb_bench.noise import add_noise
+    from gahb_bench.channels.gaussian import add_noise
+    from gahb_bench.core import errors
+    from gahb_bench.core.images import Batch
+    from gahb_bench.core.optimum import Reference
+    from gahb_bench.core.posterior import Posterior
+    from gahb_bench.make import denoiser, family, network
     from gahb_bench.scoring.compare import compare
     from gahb_bench.scoring.curve import curves
     from gahb_bench.scoring.exponent import exponent
     from gahb_bench.scoring.score import score
-    from gahb_bench.types import Batch, Posterior, Reference
 
 _HOME = {
-    "family": "catalog",
-    "denoiser": "catalog",
-    "network": "catalog",
-    "add_noise": "noise",
+    "family": "make",
+    "denoiser": "make",
+    "network": "make",
+    "add_noise": "channels.gaussian",
     "score": "scoring.score",
     "compare": "scoring.compare",
     "curves": "scoring.curve",
     "exponent": "scoring.exponent",
-    "Batch": "types",
-    "Posterior": "types",
-    "Reference": "types",
+    "Batch": "core.images",
+    "Posterior": "core.posterior",
+    "Reference": "core.optimum",
 }
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "compare",
     "curves",
     "denoiser",
+    "errors",
     "exponent",
     "family",
     "network",
@@ -51,6 +55,8 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     if name == "testing":
         return import_module(f"{__name__}.testing")
+    if name == "errors":
+        return import_module(f"{__name__}.core.errors")
     if name == "__version__":
         return metadata.version("gahb_bench")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,7 +3,7 @@
 import sys
 
 from gahb_bench.cli import app
-from gahb_bench.errors import GahbError, MissingPackageError, StoreError, UsageError, printable, reason_of
+from gahb_bench.core.errors import GahbError, MissingPackageError, StoreError, UsageError, printable, reason_of
 
 _PARAGRAPH = 4000  # longest error message, in characters
 

@@ -4,10 +4,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from gahb_bench import catalog
-from gahb_bench.denoisers.base import Denoiser
-from gahb_bench.errors import ScaleWarning, UsageError
-from gahb_bench.families.base import Family
+from gahb_bench import make
+from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.errors import ScaleWarning, UsageError
+from gahb_bench.core.family import Family
 from gahb_bench.scoring.curve import curves
 from gahb_bench.scoring.score import score
 
@@ -43,7 +43,7 @@ def assert_near_optimal(
     --------
     >>> assert_near_optimal("mmse", "calpha:size=16", [0.1], images=8)
     """
-    mine = catalog.denoiser(denoiser, family)
+    mine = make.denoiser(denoiser, family)
     methods = [mine] if mine.spec == "mmse" else [mine, "mmse"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScaleWarning)  # the assertion says it

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gahb_bench import catalog
+from gahb_bench import make
+from gahb_bench.channels.gaussian import scale_noise, unit_noise
+from gahb_bench.core import registry
+from gahb_bench.core.errors import StoreError, UsageError
+from gahb_bench.core.family import Family
+from gahb_bench.core.images import check_sigmas
 from gahb_bench.denoisers.tunable import Tunable, TunedTable, read_tables, tuned_folders
-from gahb_bench.errors import StoreError, UsageError
-from gahb_bench.families.base import Family
-from gahb_bench.noise import scale_noise, unit_noise
-from gahb_bench.types import check_sigmas
 
 SPLIT = "val"  # the only split that tuning ever draws from
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -64,8 +65,8 @@ def tune(
     >>> table.value[1] > table.value[0]
     True
     """
-    law = catalog.family(family)
-    method = catalog.denoiser(denoiser, law)
+    law = make.family(family)
+    method = make.denoiser(denoiser, law)
     if not isinstance(method, Tunable):
         raise UsageError(f"{method.spec} has no parameter to tune: choose one of {', '.join(tunable_names())}.")
     if images < 1 or coarse < 3:
@@ -166,7 +167,7 @@ def save(table: TunedTable, folder: Path | None = None) -> Path:
 
 def tunable_names() -> list[str]:
     """The denoisers that have a tuned parameter."""
-    return [entry.name for entry in catalog.entries("denoisers") if issubclass(entry.load(), Tunable)]
+    return [entry.name for entry in registry.entries("denoisers") if issubclass(entry.load(), Tunable)]
 
 
 def _version(package: str) -> str | None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from gahb_bench.families.calpha_contours import CalphaContours
-from gahb_bench.oracles.calpha_contours_tables import TABLE, compute_table
+from gahb_bench.families.calpha_contours.law import CalphaContours
+from gahb_bench.families.calpha_contours.tables import TABLE, compute_table
 
 # the default noise levels 10^-2.5 ... 10^0.5 over the default contrast 1/2, and the ends 0.03 and 4
 LEVELS: list[float] = sorted([*(2 * 10 ** (-2.5 + i / 4) for i in range(13)), 0.03, 4.0])

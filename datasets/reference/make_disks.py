@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from gahb_bench.families.disks import Disks
-from gahb_bench.oracles.disks_reference import TABLE_IMAGES, compute
+from gahb_bench.families.disks.law import Disks
+from gahb_bench.families.disks.reference import TABLE_IMAGES, compute
 
 SIZES = (64, 32, 80)
 QUARTERS = (range(-10, 3), range(3, 5))  # of a decade: the default levels of a run first, for all sizes, then beyond

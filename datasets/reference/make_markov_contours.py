@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gahb_bench.families.markov_contours import MarkovContours
-from gahb_bench.oracles.markov_contours import TABLE, posterior_variances
-from gahb_bench.oracles.reference_tables import add_row, read_rows
+from gahb_bench.families.markov_contours.law import MarkovContours
+from gahb_bench.families.markov_contours.optimum import TABLE, posterior_variances
+from gahb_bench.tables.reference_tables import add_row, read_rows
 
 # the default noise levels 10^-2.5 ... 10^0.5 over the default contrast 1/2
 LEVELS = [2 * 10 ** (-2.5 + i / 4) for i in range(13)]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from gahb_bench import catalog
-from gahb_bench.oracles.sampled import measure
+from gahb_bench import make
+from gahb_bench.tables.sampled import measure
 from gahb_bench.running.plan import DEFAULT_SIGMAS
 
 TABLE = Path(__file__).with_name("sampled.json")
@@ -31,8 +31,8 @@ def main(specs: list[str]) -> None:
     torch.set_num_threads(1)
     table = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else {}
     for spec in specs or IMAGES:
-        family = catalog.family(spec)
-        module = catalog.oracle_module(family.name)
+        family = make.family(spec)
+        module = make.oracle_module(family.name)
         assert module is not None
         rows = []
         for sigma in (level for level in DEFAULT_SIGMAS if level >= LEAST_SIGMA[family.name]):

@@ -45,11 +45,11 @@ def verify(
     seed: Annotated[int, typer.Option("--seed", help="Which seed.")] = 0,
 ) -> None:
     """Measure the identities that show a family's optimum to be right; exit 1 if one is violated."""
-    from gahb_bench import catalog
-    from gahb_bench.errors import UsageError
-    from gahb_bench.scoring import identities
+    from gahb_bench import make
+    from gahb_bench.core.errors import UsageError
+    from gahb_bench.verification import identities
 
-    law = catalog.family(family)
+    law = make.family(family)
     if images < 64:
         raise UsageError(f"images={images} is not allowed: the statistical identities need at least 64.")
     typer.echo(f"{law.spec}: identities of its exact posterior mean ({images} images, seed {seed}, split val)\n")

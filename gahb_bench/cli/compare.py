@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gahb_bench.cli.app import app
-from gahb_bench.errors import UsageError, unknown
+from gahb_bench.core.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from gahb_bench.reporting.comparison import Comparison
@@ -77,7 +77,7 @@ def _render(comparison: "Comparison", form: str) -> str:
 
 
 def _write(path: Path, report: str) -> None:
-    from gahb_bench.running.store import write_atomically
+    from gahb_bench.core.files import write_atomically
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

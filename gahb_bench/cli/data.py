@@ -7,7 +7,7 @@ import typer
 
 from gahb_bench.cli.app import app
 from gahb_bench.cli.options import CardOption, Images, OneFamily, Seed, Split, read_card
-from gahb_bench.errors import UsageError
+from gahb_bench.core.errors import UsageError
 
 
 @app.command("list")
@@ -17,15 +17,15 @@ def list_(
     """List families, oracles, denoisers and networks: what they know, their parameters, defaults and sources."""
     from typing import get_args
 
-    from gahb_bench import catalog
-    from gahb_bench.errors import unknown
+    from gahb_bench.core import registry
+    from gahb_bench.core.errors import unknown
 
-    kinds = [kind for kind in get_args(catalog.Kind) if what in (kind, "all")]
+    kinds = [kind for kind in get_args(registry.Kind) if what in (kind, "all")]
     if not kinds:
-        raise unknown("kind of thing to list", what, [*get_args(catalog.Kind), "all"])
+        raise unknown("kind of thing to list", what, [*get_args(registry.Kind), "all"])
     for kind in kinds:
         typer.echo(f"{kind.upper()}\n")
-        for entry in catalog.entries(kind):
+        for entry in registry.entries(kind):
             about = [f"knows {entry.knows}"] if entry.knows else []
             if kind == "oracles":
                 about.append(f"of {entry.family or 'any family'}")
@@ -53,13 +53,13 @@ def show(
     out: Annotated[Path | None, typer.Option("--out", help="PNG file; default NAME.png.")] = None,
 ) -> None:
     """Draw a gallery of a family's images, clean and noisy, as a PNG."""
-    from gahb_bench import catalog
-    from gahb_bench.reporting.samples import draw_samples
+    from gahb_bench import make
+    from gahb_bench.core.files import write_atomically
+    from gahb_bench.reporting.figure.samples import draw_samples
     from gahb_bench.running.plan import parse_sigmas
-    from gahb_bench.running.store import write_atomically
     from gahb_bench.scoring.score import check_images
 
-    law = catalog.family(family)
+    law = make.family(family)
     check_images(images)
     path = out or Path(f"{law.name}.png")
     figure = draw_samples(law, list(parse_sigmas(sigmas)), images, seed, split)
@@ -88,7 +88,7 @@ def generate(
     ] = False,
 ) -> None:
     """Export a data set, described by a spec or a card, to .npz with latents and a manifest."""
-    from gahb_bench.export import export
+    from gahb_bench.sets.export import export
 
     if card is not None:
         described = read_card(card, given={"--family": family, "--images": images, "--seed": seed, "--split": split})

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gahb_bench.errors import UsageError
+from gahb_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from gahb_bench.cards import Card
+    from gahb_bench.sets.cards import Card
 
 FamilyOption = Annotated[
     list[str] | None,
@@ -38,7 +38,7 @@ CardOption = Annotated[
 
 def read_card(path: str, given: dict[str, object]) -> "Card":
     """A card, checked against its fingerprint; it fixes what could otherwise be given."""
-    from gahb_bench.cards import load_card
+    from gahb_bench.sets.cards import load_card
 
     clashing = [option for option, value in given.items() if value is not None]
     if clashing:

@@ -7,7 +7,7 @@ import typer
 
 from gahb_bench.cli.app import app
 from gahb_bench.cli.options import FamilyOption
-from gahb_bench.errors import UsageError
+from gahb_bench.core.errors import UsageError
 
 
 @app.command()

@@ -9,7 +9,7 @@ import typer
 
 from gahb_bench.cli.app import app
 from gahb_bench.cli.options import OneFamily
-from gahb_bench.errors import UsageError
+from gahb_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from gahb_bench.training.loop import Progress

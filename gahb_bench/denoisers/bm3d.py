@@ -9,10 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahb_bench.denoisers.base import Denoiser
+from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.errors import MissingPackageError
+from gahb_bench.core.images import Images
 from gahb_bench.denoisers.per_image import Image, map_images
-from gahb_bench.errors import MissingPackageError
-from gahb_bench.types import Images
 
 
 class Bm3d(Denoiser):
@@ -37,6 +37,7 @@ class Bm3d(Denoiser):
     name: ClassVar = "bm3d"
     knows: ClassVar = "nothing"
     source: ClassVar = "Dabov, Foi, Katkovnik & Egiazarian 2007; package bm3d (non-commercial licence)"
+    looks: ClassVar = {"": ("rust", "diamond")}
 
     profile: Literal["np", "lc", "high", "vn", "refilter"] = Field("np", description="profile of the package")
 

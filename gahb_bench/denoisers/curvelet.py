@@ -8,10 +8,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import pad
 
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.images import Images
 from gahb_bench.denoisers.tunable import Tunable
-from gahb_bench.errors import UsageError
 from gahb_bench.transforms.curvelets import CurveletFrame, multiple, package
-from gahb_bench.types import Images
 
 _COARSEST = 8  # the automatic number of scales leaves a coarse band of at least this side
 
@@ -37,6 +37,7 @@ class Curvelet(Tunable):
     name: ClassVar = "curvelet"
     knows: ClassVar = "nothing"
     source: ClassVar = "Starck, Candes & Donoho 2002; Nguyen & Chauris 2010"
+    looks: ClassVar = {"": ("plum", "diamond")}
     tuned: ClassVar = "threshold"
     search: ClassVar = (0.3, 30.0)
 

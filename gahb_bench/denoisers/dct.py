@@ -6,9 +6,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from gahb_bench.core.images import Images
 from gahb_bench.denoisers.tunable import Tunable
 from gahb_bench.transforms.dct import average_patches
-from gahb_bench.types import Images
 
 
 class Dct(Tunable):
@@ -36,6 +36,7 @@ class Dct(Tunable):
     name: ClassVar = "dct"
     knows: ClassVar = "nothing"
     source: ClassVar = "Yu & Sapiro 2011; Guleryuz 2003"
+    looks: ClassVar = {"": ("ochre", "square")}
     tuned: ClassVar = "threshold"
     search: ClassVar = (0.3, 30.0)
 

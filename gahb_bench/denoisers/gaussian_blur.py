@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from gahb_bench.core.images import Images
 from gahb_bench.denoisers.tunable import Tunable
-from gahb_bench.types import Images
 
 
 class GaussianBlur(Tunable):
@@ -27,6 +27,8 @@ class GaussianBlur(Tunable):
     name: ClassVar = "gaussian-blur"
     knows: ClassVar = "nothing"
     source: ClassVar = "folklore"
+    by_default: ClassVar = ("gaussian-blur",)
+    looks: ClassVar = {"": ("periwinkle", "triangle-down")}
     tuned: ClassVar = "width"
     search: ClassVar = (0.1, 40.0)
 

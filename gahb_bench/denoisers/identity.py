@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from gahb_bench.denoisers.base import Denoiser
-from gahb_bench.types import Images
+from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.images import Images
 
 
 class Identity(Denoiser):
@@ -14,6 +14,8 @@ class Identity(Denoiser):
     name: ClassVar = "identity"
     knows: ClassVar = "nothing"
     source: ClassVar = "definition"
+    by_default: ClassVar = ("identity",)
+    looks: ClassVar = {"": ("grey", "x")}
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         del sigma

@@ -8,13 +8,12 @@ import torch
 from pydantic import Field, PrivateAttr
 from torch import Tensor, nn
 
-from gahb_bench import catalog
-from gahb_bench.denoisers.base import Denoiser
-from gahb_bench.errors import DenoiserError, UsageError
-from gahb_bench.networks.base import parameter_count
+from gahb_bench.core import registry
+from gahb_bench.core.denoiser import Denoiser, Facts
+from gahb_bench.core.errors import DenoiserError, UsageError
+from gahb_bench.core.images import Images, Knows
 from gahb_bench.networks.recipe import shipped
-from gahb_bench.networks.weights import content_digest, load
-from gahb_bench.types import Images, Knows
+from gahb_bench.networks.weights import content_digest, count_parameters, load
 
 _PIXELS_AT_ONCE = 2**17  # bounds the memory of a network's features
 
@@ -33,6 +32,7 @@ class TrainedNetwork(Denoiser):
     name: ClassVar = "network"
     knows: ClassVar[Knows] = "training set"
     source: ClassVar = "trained by `python -m gahb_bench train`"
+    looks: ClassVar = {"": ("teal", "circle")}
 
     weights: str = Field("", description="name of shipped weights, or a .safetensors file")
 
@@ -54,19 +54,14 @@ class TrainedNetwork(Denoiser):
         return _loaded(self._path, self._digest, "cpu")[1]
 
     @property
-    def digest(self) -> str:
-        """Hash of the file as it was when the denoiser was made; it fails if the file has changed since."""
-        return self._digest
-
-    @property
-    def fitted(self) -> int | None:
-        """The number of parameters of the network."""
-        return parameter_count(_loaded(self._path, self._digest, "cpu")[0])
+    def facts(self) -> Facts:
+        """Hash of the file as it was when the denoiser was made, and the number of parameters of the network."""
+        return Facts(digest=self._digest, fitted=count_parameters(self._path))
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         module, recipe = _loaded(self._path, self._digest, str(y.device))
         channels, height, width = y.shape[1:]
-        catalog.network(recipe["network"]).check_shape((channels, height, width))
+        registry.make("networks", recipe["network"]).check_shape((channels, height, width))
         size = max(1, _PIXELS_AT_ONCE // y[0].numel())
         parts = zip(y.float().split(size), sigma.float().split(size), strict=True)
         return torch.cat([module(part, levels) for part, levels in parts])

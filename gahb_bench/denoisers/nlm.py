@@ -6,10 +6,10 @@ from pydantic import Field
 from skimage.restoration import denoise_nl_means
 from torch import Tensor
 
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.images import Images
 from gahb_bench.denoisers.per_image import Image, map_images
 from gahb_bench.denoisers.tunable import Tunable
-from gahb_bench.errors import UsageError
-from gahb_bench.types import Images
 
 
 class Nlm(Tunable):
@@ -32,6 +32,7 @@ class Nlm(Tunable):
     name: ClassVar = "nlm"
     knows: ClassVar = "nothing"
     source: ClassVar = "Buades, Coll & Morel 2005; scikit-image"
+    looks: ClassVar = {"": ("crimson", "square")}
     tuned: ClassVar = "h"
     search: ClassVar = (0.02, 20.0)
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gahb_bench.types import Images
+from gahb_bench.core.images import Images
 
 Image = NDArray[np.float64]
 

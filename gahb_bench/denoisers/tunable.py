@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gahb_bench.denoisers.base import Denoiser
-from gahb_bench.errors import UsageError
-from gahb_bench.spec import format_spec
+from gahb_bench.core.denoiser import Denoiser, Facts
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.spec import format_spec
 
 FOLDER_VARIABLE = "GAHB_BENCH_TUNED"
 _SHIPPED = tuple(Path(__file__).resolve().parents[up] / "datasets" / "tuned" for up in (1, 2))  # wheel, checkout
@@ -106,17 +106,12 @@ class Tunable(Denoiser):
         return format_spec(self.name, {key: value for key, value in self.changed.items() if key != self.tuned})
 
     @property
-    def digest(self) -> str:
-        """Hash of the tuned table in use; empty where the value is given by hand or by the rule."""
-        table = None if getattr(self, self.tuned) > 0 else self.table()
-        return "" if table is None else table.digest
-
-    @property
-    def fitted(self) -> int | None:
-        """1 (at each noise level) where a tuned table is used, 0 for a rule, None where a hand gave the value."""
+    def facts(self) -> Facts:
+        """Hash of the tuned table in use, and one number fitted (at each noise level) where there is one."""
         if getattr(self, self.tuned) > 0:
-            return None
-        return 0 if self.table() is None else 1
+            return Facts()
+        table = self.table()
+        return Facts(fitted=0) if table is None else Facts(digest=table.digest, fitted=1)
 
     @property
     def provenance(self) -> str:

@@ -7,9 +7,9 @@ from pydantic import Field
 from skimage.restoration import denoise_tv_bregman, denoise_tv_chambolle
 from torch import Tensor
 
+from gahb_bench.core.images import Images
 from gahb_bench.denoisers.per_image import Image, map_images
 from gahb_bench.denoisers.tunable import Tunable
-from gahb_bench.types import Images
 
 
 class Tv(Tunable):
@@ -37,6 +37,8 @@ class Tv(Tunable):
     name: ClassVar = "tv"
     knows: ClassVar = "nothing"
     source: ClassVar = "Rudin, Osher & Fatemi 1992; scikit-image"
+    by_default: ClassVar = ("tv",)
+    looks: ClassVar = {"": ("green", "diamond")}
     tuned: ClassVar = "weight"
     search: ClassVar = (0.01, 100.0)
 

@@ -8,10 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahb_bench.denoisers.base import Denoiser
-from gahb_bench.errors import UsageError
+from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.images import Images
 from gahb_bench.transforms.wavelets import WaveletTransform, extend
-from gahb_bench.types import Images
 
 _COARSEST = 4  # the automatic number of levels leaves a coarse block of at least this side
 
@@ -45,6 +45,13 @@ class Wavelet(Denoiser):
     name: ClassVar = "wavelet"
     knows: ClassVar = "nothing"
     source: ClassVar = "Donoho & Johnstone 1994, 1995; Chang et al. 2000; Coifman & Donoho 1995"
+    by_default: ClassVar = ("wavelet", "wavelet:shifts=all", "wavelet:rule=bayes,shifts=all")
+    looks: ClassVar = {
+        "": ("blue", "square"),
+        "rule=soft": ("periwinkle", "square"),
+        "rule=sure": ("teal", "square"),
+        "rule=bayes": ("indigo", "square"),
+    }
 
     rule: Literal["hard", "soft", "sure", "bayes"] = Field("hard", description="threshold rule")
     wavelet: str = Field("sym8", description="any orthogonal wavelet of PyWavelets")

@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahb_bench.denoisers.base import Denoiser
-from gahb_bench.families.base import Family
-from gahb_bench.types import Images
+from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.family import Family
+from gahb_bench.core.images import Images
 
 Shrinkage = Literal["none", "identity", "stationary"]
 _NUMBERS_AT_ONCE = 2**21
@@ -44,6 +44,7 @@ class WienerData(Denoiser):
     name: ClassVar = "wiener-data"
     knows: ClassVar = "training set"
     source: ClassVar = "Wiener 1949; Ledoit & Wolf 2004"
+    looks: ClassVar = {"": ("blue", "triangle-up")}
 
     n: int = Field(1000, ge=1, description="number of training images: the first n of the split")
     stationary: bool = Field(True, description="whether the covariance is taken to be invariant under shifts")

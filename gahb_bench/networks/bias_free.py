@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from gahb_bench.networks.base import Padding
+from gahb_bench.core.network import Padding
 
 _MOMENTUM = 0.1
 _EPSILON = 1e-5

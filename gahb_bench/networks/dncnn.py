@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 from torch import nn
 
-from gahb_bench.networks.base import Network, Padding, Residual
+from gahb_bench.core.network import Network, Padding, Residual
 from gahb_bench.networks.bias_free import check_odd
 
 

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gahb_bench.networks.base import Network, Padding
+from gahb_bench.core.network import Network, Padding
 
 
 class EdmUnet(Network):

@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gahb_bench.errors import UsageError
-from gahb_bench.networks.base import Network
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.network import Network
 
 _MOST_PIXELS = 4096  # a matrix of 4096^2 entries: 67 MB in float32
 

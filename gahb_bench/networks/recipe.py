@@ -5,7 +5,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from gahb_bench.errors import UsageError, printable
+from gahb_bench.core.errors import UsageError, printable
 
 KEY = "gahb_bench"  # under which the header's metadata holds the recipe
 _LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit

@@ -7,8 +7,8 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from gahb_bench.errors import UsageError
-from gahb_bench.networks.base import Network, Padding, Residual
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.network import Network, Padding, Residual
 from gahb_bench.networks.bias_free import BiasFreeBatchNorm, check_odd, convolution, initialize
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gahb_bench import catalog
-from gahb_bench.errors import UsageError, printable
+from gahb_bench.core import registry
+from gahb_bench.core.errors import UsageError, printable
+from gahb_bench.core.files import write_atomically
+from gahb_bench.core.network import parameter_count
 from gahb_bench.networks.recipe import KEY, read_recipe
-from gahb_bench.running.store import write_atomically
 
 _REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _LARGEST_SIDE = 2**16
@@ -56,13 +57,35 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     recipe = read_recipe(path)
     _check(recipe, path)
-    network, tensors = catalog.network(recipe["network"]), read_tensors(path)
-    told = (tuple(recipe["shape"]), recipe["mean"], recipe["std"])
-    with torch.device("meta"):  # no memory is taken for a network whose tensors are not there
-        _refuse_misfit(network.build(*told), tensors, str(path))
-    module = network.build(*told)
+    tensors = read_tensors(path)
+    _refuse_misfit(_build_empty(recipe), tensors, str(path))
+    module = _build(recipe)
     fit_tensors(module, tensors, str(path))
     return module.eval().requires_grad_(False), recipe
+
+
+def count_parameters(path: Path) -> int:
+    """The number of parameters of the network in a file of weights; its tensors are not read.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read, or its recipe cannot have made a network.
+    """
+    recipe = read_recipe(path)
+    _check(recipe, path)
+    return parameter_count(_build_empty(recipe))
+
+
+def _build(recipe: dict[str, Any]) -> nn.Module:
+    network = registry.make("networks", recipe["network"])
+    return network.build(tuple(recipe["shape"]), recipe["mean"], recipe["std"])
+
+
+def _build_empty(recipe: dict[str, Any]) -> nn.Module:
+    """The network without its numbers: no memory is taken for tensors that may not be there."""
+    with torch.device("meta"):
+        return _build(recipe)
 
 
 def content_digest(path: Path) -> str:

@@ -8,7 +8,7 @@ from string import ascii_uppercase
 
 import pandas as pd
 
-from gahb_bench.errors import StoreError, UsageError, printable, unknown
+from gahb_bench.core.errors import StoreError, UsageError, printable, unknown
 from gahb_bench.reporting import words
 from gahb_bench.reporting.comparison_options import fits, margin_of, read_mapping
 from gahb_bench.reporting.folder import Manifest, RunData, read

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gahb_bench.errors import unknown
+from gahb_bench.core.errors import unknown
 from gahb_bench.reporting import words
 from gahb_bench.reporting.folder import Manifest, RunData
 from gahb_bench.reporting.merge import Planned, Source, Study, sources, studies

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
-from gahb_bench.errors import StoreError
-from gahb_bench.types import Knows
+from gahb_bench.core.errors import StoreError
+from gahb_bench.core.images import Knows
 
 SCHEMA = 1
 _TEXT = {"family": str, "denoiser": str, "knows": str, "reference_kind": str, "status": str}

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from gahb_bench import catalog
-from gahb_bench.noise import add_noise
+from gahb_bench import make
+from gahb_bench.channels.gaussian import add_noise
+from gahb_bench.core.images import Batch
 from gahb_bench.reporting.content import Content
 from gahb_bench.reporting.section import Section, spread
 from gahb_bench.running import store
-from gahb_bench.types import Batch
 
 Array = NDArray[np.floating]
 Estimates = dict[tuple[str, str, float], NDArray[np.float32]]
@@ -99,7 +99,7 @@ def _inferred(
     section: Section, batch: Batch, sigma: float, windows: list[tuple[float, float]]
 ) -> list[dict[str, Any] | None]:
     """What the optimum infers of each image, where it says so: its outline on the noisy one, and where it is unsure."""
-    oracle: Any = None if section.attaining is None else catalog.denoiser(section.attaining.spec, section.family)
+    oracle: Any = None if section.attaining is None else make.denoiser(section.attaining.spec, section.family)
     if not (hasattr(oracle, "outline") and hasattr(oracle, "variance_map")):
         return [None] * len(batch)
     y = add_noise(batch, sigma)

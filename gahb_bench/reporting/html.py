@@ -13,6 +13,7 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from gahb_bench.core.spec import format_value
 from gahb_bench.reporting import words
 from gahb_bench.reporting.charts import page_data
 from gahb_bench.reporting.content import Content
@@ -23,7 +24,6 @@ from gahb_bench.reporting.per_image import worst
 from gahb_bench.reporting.provenance import commands, facts, settings
 from gahb_bench.reporting.section import Section
 from gahb_bench.reporting.style import GREY, INK, KNOWS, theory_dashes
-from gahb_bench.spec import format_value
 
 _SCRIPTS = ("page.js", "charts.js", "table.js", "images.js", "gallery.js", "download.js", "draw.js")
 # The path of each marker about the origin, for legends; plotly draws the same shapes.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gahb_bench.errors import GahbError, UsageError, printable
+from gahb_bench.core.errors import GahbError, UsageError, printable
 from gahb_bench.reporting.folder import Failure, PlannedDenoiser, PlannedFamily, RunData
 from gahb_bench.scoring.curve import curves
 

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gahb_bench.errors import UsageError
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.images import FloatArray
+from gahb_bench.core.optimum import Reference
 from gahb_bench.reporting import words
 from gahb_bench.reporting.merge import Planned, Study
 from gahb_bench.reporting.style import Style
 from gahb_bench.scoring.exponent import Fit, exponent
 from gahb_bench.scoring.mean_regret import NOTHING, MeanRegret, mean_regret
-from gahb_bench.types import FloatArray, Reference
 
 FIT_RANGE = (0.01, 1.0)  # noise levels over which exponents are fitted
 _REGRET = ("regret_db", "regret_db_low", "regret_db_high")  # infinite where the optimum makes no error: no number

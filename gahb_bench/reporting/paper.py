@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from gahb_bench.errors import UsageError, unknown
+from gahb_bench.core.errors import UsageError, unknown
 from gahb_bench.reporting.content import Content
 from gahb_bench.reporting.figures import PARAMETERS, draw_mse, draw_regret, escaped, look, reference_handles
 from gahb_bench.reporting.method import Method

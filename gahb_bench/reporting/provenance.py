@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
-from gahb_bench.errors import UsageError
+from gahb_bench.core.errors import UsageError
 from gahb_bench.reporting import words
 from gahb_bench.reporting.content import Content
 from gahb_bench.reporting.folder import Manifest

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gahb_bench.errors import UsageError
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.files import explained, write_atomically
 from gahb_bench.reporting import figures, html, markdown, paper
 from gahb_bench.reporting.content import Content, content
 from gahb_bench.reporting.folder import read
 from gahb_bench.reporting.gallery import galleries
-from gahb_bench.running.store import explained, write_atomically
 
 
 def write_report(folder: Path) -> None:

@@ -6,16 +6,17 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from gahb_bench import catalog
-from gahb_bench.errors import GahbError
-from gahb_bench.families.base import Family
+from gahb_bench import make
+from gahb_bench.core.errors import GahbError
+from gahb_bench.core.family import Family
+from gahb_bench.core.images import FloatArray
+from gahb_bench.core.optimum import Reference
 from gahb_bench.reporting import words
 from gahb_bench.reporting.folder import PlannedFamily
 from gahb_bench.reporting.merge import Source, Study
 from gahb_bench.reporting.method import FIT_RANGE, Method, Trouble, image_errors, make_method
 from gahb_bench.reporting.style import Style, rank
-from gahb_bench.scoring.curve import ATTAINS, below_optimum
-from gahb_bench.types import FloatArray, Reference
+from gahb_bench.scoring.curve import below_optimum
 
 SHOWN_LEVELS = 5  # noise levels with a column of their own in tables
 FEWEST_IMAGES = 16  # below, no verdict on the reference
@@ -153,14 +154,14 @@ def _slope(sigma: FloatArray, mse: FloatArray) -> float:
 def make_section(study: Study, anchor: str, distinction: str, looks: dict[str, Style]) -> Section:
     curves, spec = study.curves, study.family.spec
     try:
-        family, rebuilt = catalog.family(spec), ""
+        family, rebuilt = make.family(spec), ""
         reference = _reference(family, study.sigmas)
     except GahbError as error:
         family, rebuilt = None, words.sentence(error)
         reference = _stored_reference(curves)
     planned = sorted(study.denoisers, key=lambda denoiser: rank(denoiser.plan.knows))
     errors = {denoiser.plan.spec: image_errors(study, denoiser.plan.spec) for denoiser in planned}
-    best = next((name for name in ATTAINS.get(reference.kind, ()) if _attains(study, name)), None)
+    best = next((name for name in reference.attained_by if _attains(study, name)), None)
     paired = None if best is None else errors[best]
     methods = tuple(make_method(study, denoiser, reference, errors, paired, looks) for denoiser in planned)
     attaining = next((method for method in methods if method.spec == best), None)

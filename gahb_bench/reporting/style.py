@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from gahb_bench import spec as specs
-from gahb_bench.errors import UsageError
+from gahb_bench.core import spec as specs
+from gahb_bench.core.errors import UsageError
 
 # The order of legends and tables.
 KNOWS = ("law", "latents", "image", "training set", "nothing")

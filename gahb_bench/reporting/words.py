@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gahb_bench.types import FloatArray, Reference
+from gahb_bench.core.images import FloatArray
+from gahb_bench.core.optimum import Reference
 
 # What the line or band called the reference is named, by kind.
 REFERENCE_NAME = {

@@ -11,17 +11,17 @@ from typing import Any
 import pandas as pd
 import torch
 
-from gahb_bench import catalog
-from gahb_bench.denoisers.base import Denoiser
-from gahb_bench.errors import UsageError
-from gahb_bench.noise import unit_noise
-from gahb_bench.running.environment import environment
+from gahb_bench import make
+from gahb_bench.channels.gaussian import unit_noise
+from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.environment import environment
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.images import Batch, Images
 from gahb_bench.running.plan import RESULTS_VERSION, Cell, Plan
 from gahb_bench.running.store import RunFolder
 from gahb_bench.scoring.curve import curves
 from gahb_bench.scoring.plausible import suspicions
 from gahb_bench.scoring.score import Evaluation, evaluate
-from gahb_bench.types import Batch, Images
 
 # An executor takes a function and cells, and yields each cell with its evaluation, in any order.
 Executor = Callable[[Callable[[Cell], Evaluation], Sequence[Cell]], Iterable[tuple[Cell, Evaluation]]]
@@ -130,15 +130,15 @@ def evaluate_cell(cell: Cell, device: str = "cpu") -> Evaluation:
 
 @lru_cache(maxsize=1)
 def _images(family: str, images: int, seed: int, split: str, device: str) -> tuple[Batch, Images]:
-    batch = catalog.family(family).sample(range(images), seed=seed, split=split, device=device)
+    batch = make.family(family).sample(range(images), seed=seed, split=split, device=device)
     return batch, unit_noise(batch)
 
 
 @lru_cache(maxsize=1)
 def _denoiser(spec: str, family: str, digest: str) -> Denoiser:
-    made = catalog.denoiser(spec, family)
+    made = make.denoiser(spec, family)
     # A digest may differ each time it is made (code that cannot be found); a repeatable one that differs is a change.
-    if made.digest != digest and made.digest == catalog.denoiser(spec, family).digest:
+    if made.facts.digest != digest and made.facts.digest == make.denoiser(spec, family).facts.digest:
         raise UsageError(
             f"the file, code or table of {spec} was changed while the run was going on: what is finished is kept, and "
             "the same command again makes a new plan."

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gahb_bench import catalog
-from gahb_bench.noise import unit_noise
+from gahb_bench import make
+from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.running.plan import Plan
 from gahb_bench.scoring.score import evaluate
 
@@ -27,11 +27,11 @@ def estimate(plan: Plan, device: str = "cpu") -> Iterator[Estimate]:
     """Time each denoiser at the middle noise level, after one call to warm up."""
     sigma = plan.sigmas[len(plan.sigmas) // 2]
     for family in plan.families:
-        law = catalog.family(family.spec)
+        law = make.family(family.spec)
         batch = law.sample(range(min(_TRIAL_IMAGES, plan.images)), seed=plan.seed, split=plan.split, device=device)
         z = unit_noise(batch)
         for planned in family.denoisers:
-            denoiser = catalog.denoiser(planned.spec, law)
+            denoiser = make.denoiser(planned.spec, law)
             evaluate(denoiser, batch, z, sigma)
             rows = evaluate(denoiser, batch, z, sigma).rows
             reason = next((reason for reason in rows["reason"] if reason), "")

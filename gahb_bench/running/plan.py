@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from gahb_bench import catalog, rng
-from gahb_bench import spec as specs
-from gahb_bench.errors import UsageError
-from gahb_bench.families.base import Family
+from gahb_bench import make
+from gahb_bench.core import rng
+from gahb_bench.core import spec as specs
+from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.family import Family
+from gahb_bench.core.images import FloatArray, check_scored_sigmas, check_sigmas
 from gahb_bench.scoring.score import check_images, refuse_duplicates
-from gahb_bench.types import FloatArray, check_scored_sigmas, check_sigmas
 
 # Raised whenever a change makes any stored number differ, so that old parts are not mixed with new ones.
 RESULTS_VERSION = 1
@@ -123,7 +125,7 @@ def make_plan(
     check_images(images)
     rng.check_seed(seed)
     rng.check_split(split)
-    planned = tuple(_plan_family(catalog.family(spec), denoisers) for spec in families)
+    planned = tuple(_plan_family(make.family(spec), denoisers) for spec in families)
     if len({family.spec for family in planned}) < len(planned):
         raise UsageError(f"a family is given twice among {', '.join(family.spec for family in planned)}: give it once.")
     return Plan(planned, tuple(float(s) for s in levels), int(images), int(seed), split)
@@ -156,11 +158,16 @@ def parse_sigmas(text: str) -> FloatArray:
 def _plan_family(family: Family, denoisers: Sequence[str] | None) -> FamilyPlan:
     chosen: list[str] = []
     for spec in denoisers or [DEFAULTS]:
-        chosen += catalog.default_denoisers(family) if spec == DEFAULTS else [spec]
-    made = [catalog.denoiser(spec, family) for spec in chosen]
+        chosen += make.default_denoisers(family) if spec == DEFAULTS else [spec]
+    made = [make.denoiser(spec, family) for spec in chosen]
     refuse_duplicates(denoiser.spec for denoiser in made)
-    resolved = tuple(DenoiserPlan(d.spec, d.knows, d.parameters, d.digest, d.brought, d.fitted) for d in made)
+    resolved = tuple(_planned(d) for d in made)
     return FamilyPlan(family.spec, family.name, family.parameters, resolved)
+
+
+def _planned(denoiser: Denoiser) -> DenoiserPlan:
+    facts = denoiser.facts
+    return DenoiserPlan(denoiser.spec, denoiser.knows, denoiser.parameters, facts.digest, facts.brought, facts.fitted)
 
 
 def split_specs(texts: Sequence[str] | None) -> list[str] | None:

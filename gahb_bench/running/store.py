@@ -10,20 +10,19 @@ Every file is written under a temporary name, flushed to disk and renamed, so th
 
 import io
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import Any, get_args
 
-import filelock
 import numpy as np
 import pandas as pd
 
-from gahb_bench.errors import StoreError
+from gahb_bench.core.errors import StoreError
+from gahb_bench.core.files import explained, locked, write_atomically
+from gahb_bench.core.images import Knows
 from gahb_bench.running.plan import Cell, Plan
 from gahb_bench.scoring.score import SHOWN, Evaluation
-from gahb_bench.types import Knows
 
 SCHEMA = 1
 _ROW_COLUMNS = ("image", "mse", "seconds")
@@ -151,44 +150,6 @@ class RunFolder:
             )
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """A folder, made if need be, that no other process writes while this holds it.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be made, or another process holds it.
-    """
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise StoreError(
-                f"{folder} is being written by another process: wait for it, or give --out another folder."
-            ) from None
-    try:
-        yield
-    finally:
-        (folder / ".lock").unlink(missing_ok=True)  # while it is held: a lock on a removed file counts for nothing
-        lock.release()
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file so that it is either whole or not there: temporary name, flush to disk, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def estimates(folder: Path) -> dict[tuple[str, str, float], np.ndarray]:
     """The estimates of the first few images, float32 ``(k, c, h, w)``, by (family, denoiser, sigma).
 
@@ -232,17 +193,3 @@ def _is_whole(part: dict[str, np.ndarray], images: int) -> bool:
         and shown.dtype == np.float32
         and len(shown) == min(SHOWN, images)
     )
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Operating-system errors as a sentence that says what to do."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except OSError as error:
-        raise StoreError(
-            f"cannot write to the folder {path}: {error.strerror or error}. Give --out a folder that can be written, "
-            "with space left. What is finished is kept, and the same command goes on from it."
-        ) from error

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from gahb_bench.errors import UsageError
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.images import FloatArray
 from gahb_bench.scoring.intervals import LEVEL, ratio_interval
 from gahb_bench.scoring.jackknife import mean_difference
 from gahb_bench.scoring.matching import Pair, Unmatched, match
-from gahb_bench.types import FloatArray
 
 MARGIN_DB = 0.1
 VERDICTS = ("worse", "better", "inconclusive", "missing", "added", "same")

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gahb_bench import catalog
-from gahb_bench.errors import UsageError
+from gahb_bench import make
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.optimum import Reference
 from gahb_bench.scoring.intervals import mean_interval, ratio_interval
-from gahb_bench.types import Reference
 
 COLUMNS = [
     "family",
@@ -30,8 +30,6 @@ COLUMNS = [
     "status",
 ]
 VANISHING = 1e-6  # of sigma^2: below it an optimum (of a law of finitely many images) is as good as zero
-# The denoiser whose risk the reference states, by kind: on the same images it gives the paired regret.
-ATTAINS = {"exact": ("mmse", "wiener"), "linear": ("wiener",)}
 
 
 def curves(table: pd.DataFrame) -> pd.DataFrame:
@@ -76,10 +74,10 @@ def curves(table: pd.DataFrame) -> pd.DataFrame:
 
 def _family_curves(family: str, table: pd.DataFrame) -> pd.DataFrame:
     sigmas = np.sort(table["sigma"].unique())
-    reference = catalog.family(family).reference(sigmas)
+    reference = make.family(family).reference(sigmas)
     grids = {str(name): _grid(rows, sigmas) for name, rows in table.groupby("denoiser", sort=False)}
     knows = table.drop_duplicates("denoiser").set_index("denoiser")["knows"]
-    best = [name for name in ATTAINS.get(reference.kind, ()) if name in grids and knows[name] == "law"]
+    best = [name for name in reference.attained_by if name in grids and knows[name] == "law"]
     attained = grids[best[0]] if best else None
     rows = []
     for name, grid in grids.items():

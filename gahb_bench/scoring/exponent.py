@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gahb_bench import catalog
-from gahb_bench.denoisers.base import Denoiser
-from gahb_bench.errors import UsageError
-from gahb_bench.families.base import Family
+from gahb_bench import make
+from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.family import Family
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def exponent(
         with np.errstate(divide="ignore", invalid="ignore"):  # one image may have all the error: then it is not known
             slopes = weights @ np.log(without_one)
             error = float(np.sqrt((images - 1) / images * ((slopes - slopes.mean()) ** 2).sum()))
-    law = catalog.family(family).reference(sigma)
+    law = make.family(family).reference(sigma)
     theory = float(weights @ np.log(law.mse)) if np.isfinite(law.mse).all() else float("nan")
     return Fit(value, error, float(sigma[0]), float(sigma[-1]), len(sigma), theory, law.asymptotic_exponent)
 

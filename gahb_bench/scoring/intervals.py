@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from gahb_bench import rng
+from gahb_bench.core import rng
 
 LEVEL = 0.95
 _RESAMPLES = 2_999

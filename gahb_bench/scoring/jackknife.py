@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from gahb_bench.types import FloatArray
+from gahb_bench.core.images import FloatArray
 
 _FEWEST = 3  # images, below which nothing can be said
 _DECIBEL = 10 / math.log(10)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gahb_bench.errors import UsageError, printable
-from gahb_bench.types import FloatArray
+from gahb_bench.core.errors import UsageError, printable
+from gahb_bench.core.images import FloatArray
 
 _NEEDED = ("family", "denoiser", "sigma", "image", "mse", "status", "reason", "seconds")
 _SAME_SIGMA = 1e-9  # relative distance below which two noise levels are one

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from gahb_bench.core.images import FloatArray as Array
 from gahb_bench.scoring.intervals import LEVEL
-from gahb_bench.types import FloatArray as Array
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ def suspicions(table: pd.DataFrame, brought: Collection[str]) -> list[str]:
     table : pandas.DataFrame
         The columns of scores.parquet.
     brought : collection of specs
-        The denoisers to look at: those whose units are not ours to vouch for (`Denoiser.brought`). Others may be far
+        The denoisers to look at: those whose units are not ours to vouch for (`Facts.brought`). Others may be far
         worse than the identity with good reason.
     """
     looked_at = table[(table["status"] == "ok") & table["denoiser"].isin(list(brought))]

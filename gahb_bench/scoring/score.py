@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gahb_bench import catalog
-from gahb_bench.denoisers.base import Denoiser, check_estimate
-from gahb_bench.errors import ScaleWarning, UsageError, reason_of
-from gahb_bench.families.base import Family
-from gahb_bench.noise import scale_noise, unit_noise
+from gahb_bench import make
+from gahb_bench.channels.gaussian import scale_noise, unit_noise
+from gahb_bench.core.denoiser import Denoiser, check_estimate
+from gahb_bench.core.errors import ScaleWarning, UsageError, reason_of
+from gahb_bench.core.family import Family
+from gahb_bench.core.images import Batch, Images, check_scored_sigmas
+from gahb_bench.core.posterior import informed
 from gahb_bench.scoring.plausible import suspicions
-from gahb_bench.types import Batch, Images, check_scored_sigmas
 
 COLUMNS = ["family", "denoiser", "knows", "sigma", "image", "mse", "status", "reason", "seconds"]
 SHOWN = 4  # how many images' estimates are kept for galleries
@@ -73,15 +74,15 @@ def score(
     >>> bool(mse["identity"] > mse["mmse"])
     True
     """
-    law = catalog.family(family)
-    made = [catalog.denoiser(spec, law) for spec in denoisers]
+    law = make.family(family)
+    made = [make.denoiser(spec, law) for spec in denoisers]
     check_images(images)
     refuse_duplicates([denoiser.spec for denoiser in made])
     batch = law.sample(range(images), seed=seed, split="test", device=device)
     z = unit_noise(batch)
     parts = [evaluate(denoiser, batch, z, float(s)).rows for denoiser in made for s in check_scored_sigmas(sigmas)]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
-    for message in suspicions(table, [denoiser.spec for denoiser in made if denoiser.brought]):
+    for message in suspicions(table, [denoiser.spec for denoiser in made if denoiser.facts.brought]):
         warnings.warn(message, ScaleWarning, stacklevel=2)
     return table
 
@@ -100,7 +101,7 @@ def evaluate(denoiser: Denoiser, batch: Batch, z: Images, sigma: float) -> Evalu
         began = time.perf_counter()
         try:
             with torch.no_grad():
-                x_hat = check_estimate(denoiser.given(part)(y, sigma), y, denoiser.spec).detach()
+                x_hat = check_estimate(informed(denoiser, part)(y, sigma), y, denoiser.spec).detach()
                 error = (x_hat.double() - part.images.double()).square().mean(dim=(1, 2, 3)).cpu().numpy()
                 kept = x_hat[: max(SHOWN - start, 0)].float().cpu().numpy()
         except KeyboardInterrupt:
@@ -132,9 +133,8 @@ def evaluate(denoiser: Denoiser, batch: Batch, z: Images, sigma: float) -> Evalu
 
 def _why_not_finite(denoiser: Denoiser) -> str:
     """The reason of an image whose estimate is not finite: the denoiser's own, where it states one."""
-    if denoiser.nan_reason == Denoiser.nan_reason:
-        return f"{denoiser.spec} returned NaN or infinity."
-    return f"{denoiser.spec}: {denoiser.nan_reason}."
+    reason = denoiser.facts.nan_reason
+    return f"{denoiser.spec}: {reason}." if reason else f"{denoiser.spec} returned NaN or infinity."
 
 
 def check_images(images: int) -> None:

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gahb_bench import rng
-from gahb_bench.noise import scale_noise
+from gahb_bench.channels.gaussian import scale_noise
+from gahb_bench.core import rng
+from gahb_bench.core.images import Batch, FloatArray, Images, PerImage
 from gahb_bench.training.settings import Settings
-from gahb_bench.types import Batch, FloatArray, Images, PerImage
 
 _MOMENT_IMAGES = 1024
 _WEIGHT_LEVELS = 13  # noise levels at which the optimum is asked for; between them it is interpolated
@@ -34,7 +34,7 @@ class Step:
 class Batches:
     """The batches of one process out of several: a contiguous share of each global batch.
 
-    Every draw has an address of its own (see `gahb_bench.rng`), so a training that was stopped goes on with the
+    Every draw has an address of its own (see `gahb_bench.core.rng`), so a training that was stopped goes on with the
     very numbers it would have had, and any number of processes sees the same global batches.
     """
 

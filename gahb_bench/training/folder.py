@@ -19,9 +19,9 @@ from typing import Any
 
 from torch import Tensor
 
-from gahb_bench.errors import MissingPackageError, StoreError, UsageError
+from gahb_bench.core.errors import MissingPackageError, StoreError, UsageError
+from gahb_bench.core.files import explained, locked, write_atomically
 from gahb_bench.networks import weights
-from gahb_bench.running.store import explained, locked, write_atomically
 from gahb_bench.training.settings import Settings
 
 _FILES = ("training.json", "state.safetensors", "best.safetensors", "last.safetensors", "log.jsonl")

@@ -12,11 +12,11 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gahb_bench import rng
-from gahb_bench.errors import DenoiserError, StoreError, UsageError, reason_of
-from gahb_bench.networks.base import parameter_count
+from gahb_bench.core import rng
+from gahb_bench.core.environment import environment
+from gahb_bench.core.errors import DenoiserError, StoreError, UsageError, reason_of
+from gahb_bench.core.network import parameter_count
 from gahb_bench.networks.weights import content_digest, load
-from gahb_bench.running.environment import environment
 from gahb_bench.training import processes, state
 from gahb_bench.training.batches import Batches, pixel_moments
 from gahb_bench.training.folder import TrainingFolder

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import distributed
 
-from gahb_bench.errors import UsageError
+from gahb_bench.core.errors import UsageError
 from gahb_bench.running.engine import check_device
 
 

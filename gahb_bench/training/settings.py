@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gahb_bench import catalog
-from gahb_bench.errors import UsageError
-from gahb_bench.families.base import Family
-from gahb_bench.networks.base import Network
+from gahb_bench import make
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.family import Family
+from gahb_bench.core.images import FloatArray, check_scored_sigmas
+from gahb_bench.core.network import Network
+from gahb_bench.core.spec import format_value
 from gahb_bench.networks.weights import content_digest
-from gahb_bench.spec import format_value
-from gahb_bench.types import FloatArray, check_scored_sigmas
 
 DEFAULT_RANGE = (10**-2.5, 10**0.5)  # the range of the default noise levels of a run
 Precision = Literal["float32", "bf16"]
@@ -62,11 +62,11 @@ class Settings(BaseModel):
 
     @property
     def law(self) -> Family:
-        return catalog.family(self.family)
+        return make.family(self.family)
 
     @property
     def architecture(self) -> Network:
-        return catalog.network(self.network)
+        return make.network(self.network)
 
     @property
     def validation_sigmas(self) -> FloatArray:
@@ -84,7 +84,7 @@ def make_settings(family: str, network: str, values: dict[str, Any]) -> Settings
     UsageError
         For an unknown name, or a value that is not allowed: what was given, and what is allowed.
     """
-    law, architecture = catalog.family(family), catalog.network(network)
+    law, architecture = make.family(family), make.network(network)
     if values.get("initial") is not None:
         path = Path(values["initial"]).absolute()
         values = values | {"initial": str(path), "initial_digest": content_digest(path)}

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from gahb_bench import catalog
-from gahb_bench.noise import scale_noise, unit_noise
-from gahb_bench.scoring.curve import ATTAINS, VANISHING
+from gahb_bench import make
+from gahb_bench.channels.gaussian import scale_noise, unit_noise
+from gahb_bench.core.images import FloatArray
+from gahb_bench.scoring.curve import VANISHING
 from gahb_bench.training.settings import Settings
-from gahb_bench.types import FloatArray
 
 _AT_ONCE = 32
 
@@ -51,9 +51,8 @@ class Validation:
         self._sigma = settings.validation_sigmas
         self._x, self._z = batch.images.to(device), unit_noise(batch).to(device)
         reference = law.reference(self._sigma)
-        names = {entry.name for entry in catalog.entries("oracles") if entry.family == law.name}
-        attaining = [name for name in ATTAINS.get(reference.kind, ()) if name in names]
-        optimum = self._errors(catalog.denoiser(attaining[0], law)) if attaining else reference.mse
+        attaining = [name for name in reference.attained_by if law.optimum.oracle(name) is not None]
+        optimum = self._errors(make.denoiser(attaining[0], law)) if attaining else reference.mse
         self._optimum = np.where(optimum > VANISHING * self._sigma**2, optimum, np.nan)
 
     def __call__(self, network: nn.Module) -> Measured:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gahb_bench.errors import MissingPackageError, UsageError
+from gahb_bench.core.errors import MissingPackageError, UsageError
 
 
 @dataclass(frozen=True)

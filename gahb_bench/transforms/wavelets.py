@@ -13,7 +13,7 @@ import pywt
 import torch
 from torch import Tensor
 
-from gahb_bench.errors import UsageError, unknown
+from gahb_bench.core.errors import UsageError, unknown
 
 # "dmey", PyWavelets' finite Meyer filter, is left out: it is orthonormal to 2 % only.
 ORTHOGONAL = tuple(name for family in ("haar", "db", "sym", "coif") for name in pywt.wavelist(family))

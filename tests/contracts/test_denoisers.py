@@ -8,19 +8,21 @@ import pytest
 import torch
 
 import gahb_bench as gb
-from gahb_bench import catalog
-from gahb_bench.errors import GahbError, MissingPackageError, UsageError
-from gahb_bench.noise import unit_noise
-from gahb_bench.oracles.base import InformedOracle, PosteriorMean
-from gahb_bench.scoring.identities import tweedie, z_score
+from gahb_bench import make
+from gahb_bench.channels.gaussian import unit_noise
+from gahb_bench.core import registry
+from gahb_bench.core.errors import GahbError, MissingPackageError, UsageError
+from gahb_bench.core.posterior import InformedOracle, PosteriorMean, informed
+from gahb_bench.verification.identities import tweedie, z_score
 
-FAMILIES = [entry.name for entry in catalog.entries("families")]
+FAMILIES = [entry.name for entry in registry.entries("families")]
 
 
 def _cases():
     for family in FAMILIES:
-        for entry in catalog.denoiser_entries(family):
-            yield pytest.param(family, entry.name, id=f"{family}-{entry.name}")
+        oracles = [oracle.name for oracle in gb.family(family).optimum.oracles]
+        for name in (*oracles, *(entry.name for entry in registry.entries("denoisers"))):
+            yield pytest.param(family, name, id=f"{family}-{name}")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def _make(family, spec):
     """The denoiser, told what it must know; families refuse oracles that do not apply to their parameters."""
     law = gb.family(family)
     batch = law.sample(range(3), split="val")
-    return law, batch, _denoiser(spec, law).given(batch)
+    return law, batch, informed(_denoiser(spec, law), batch)
 
 
 def _denoiser(spec, law=None):
@@ -64,7 +66,7 @@ def test_contract(family, name, specs):
     scale = max(x_hat.abs().max().item(), 1.0)
     each = torch.full((3,), 0.2, dtype=torch.float64)
     assert (denoiser(y, each) - x_hat).abs().max() < 1e-5 * scale, "sigma as a tensor"
-    singles = [gb.denoiser(specs(name), law).given(batch.select([i])) for i in range(3)]
+    singles = [informed(gb.denoiser(specs(name), law), batch.select([i])) for i in range(3)]
     one_by_one = torch.cat([single(y[i : i + 1], 0.2) for i, single in enumerate(singles)])
     assert (one_by_one - x_hat).abs().max() < 1e-4 * scale, "an estimate does not depend on its neighbours"
 
@@ -94,9 +96,8 @@ def test_spec_and_errors(family, name, specs):
 
 def _posterior_means():
     for family in FAMILIES:
-        for entry in catalog.entries("oracles"):
-            if entry.family == family and entry.name == "mmse":
-                yield pytest.param(family, id=family)
+        if gb.family(family).optimum.oracle("mmse") is not None:
+            yield pytest.param(family, id=family)
 
 
 @pytest.mark.parametrize("family", list(_posterior_means()))
@@ -122,11 +123,11 @@ def test_posterior_means_satisfy_their_identities(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_default_runs_name_what_exists(family):
     law = gb.family(family)
-    for spec in catalog.default_denoisers(law):
+    for spec in make.default_denoisers(law):
         gb.denoiser(spec, law)
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in catalog.entries("denoisers")])
+@pytest.mark.parametrize("name", [entry.name for entry in registry.entries("denoisers")])
 @pytest.mark.parametrize("shape", [(1, 1, 33, 47), (2, 1, 24, 40), (1, 1, 17, 17)])
 def test_odd_and_oblong_images(name, shape, specs):
     """What knows nothing works on any size."""

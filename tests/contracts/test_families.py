@@ -5,12 +5,12 @@ import pytest
 import torch
 
 import gahb_bench as gb
-from gahb_bench import catalog
-from gahb_bench.errors import UsageError
-from gahb_bench.noise import unit_noise
-from gahb_bench.rng import SPLITS
+from gahb_bench.channels.gaussian import unit_noise
+from gahb_bench.core import registry
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.rng import SPLITS
 
-FAMILIES = [entry.name for entry in catalog.entries("families")]
+FAMILIES = [entry.name for entry in registry.entries("families")]
 
 
 @pytest.fixture(params=FAMILIES)

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 import gahb_bench as gb
-from gahb_bench import catalog
-from gahb_bench.errors import UsageError
+from gahb_bench.core import registry
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.network import parameter_count
 from gahb_bench.networks import weights
-from gahb_bench.networks.base import parameter_count
 
-ENTRIES = {entry.name: entry for entry in catalog.entries("networks")}
+ENTRIES = {entry.name: entry for entry in registry.entries("networks")}
 PRESETS = [(name, preset) for name, entry in ENTRIES.items() for preset in entry.facts]
 SHAPE = (1, 16, 16)
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from gahb_bench import catalog
-from gahb_bench.noise import unit_noise
-from gahb_bench.oracles import calpha
+from gahb_bench import make
+from gahb_bench.channels.gaussian import unit_noise
+from gahb_bench.core.optimum import Reference
+from gahb_bench.families.calpha.optimum import CalphaOptimum
 from gahb_bench.running import engine
 from gahb_bench.running.plan import DenoiserPlan, make_plan
 from gahb_bench.scoring.score import evaluate
-from gahb_bench.types import Reference
 
 SIGMAS = (0.01, 0.1, 1.0)
 # Names that would do harm in a page, a text, a figure or a path if they were not escaped.
@@ -40,7 +40,7 @@ def awkward_run(folder: Path, names: Sequence[str] = EVIL, images: int = 8) -> P
     family = plan.families[0]
     added = tuple(DenoiserPlan(name, "training set", {}, "") for name in names)
     plan = replace(plan, families=(replace(family, denoisers=(*family.denoisers, *added)),))
-    batch = catalog.family(family.spec).sample(range(images), seed=0, split="test")
+    batch = make.family(family.spec).sample(range(images), seed=0, split="test")
 
     def work(cell):
         if cell.denoiser not in names:
@@ -51,7 +51,7 @@ def awkward_run(folder: Path, names: Sequence[str] = EVIL, images: int = 8) -> P
                 raise RuntimeError(REASON.removeprefix("RuntimeError: "))
             return 0.5 + (y - 0.5) / (1 + sigma)
 
-        denoiser = catalog.denoiser(shrink)
+        denoiser = make.denoiser(shrink)
         evaluation = evaluate(denoiser, batch, unit_noise(batch), cell.sigma)
         rows = evaluation.rows.assign(denoiser=cell.denoiser, knows="training set")
         return replace(evaluation, rows=rows)
@@ -62,11 +62,11 @@ def awkward_run(folder: Path, names: Sequence[str] = EVIL, images: int = 8) -> P
 
 def references_by_kind(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Let ``calpha`` state its reference in every kind, chosen by its mean; returns the family specs by kind."""
-    true_reference = calpha.reference
+    true_reference = CalphaOptimum.reference
     means = {"bracket": 0.41, "approximate": 0.42, "none": 0.43, "noisy": 0.44}
 
-    def stated(family, sigmas: np.ndarray) -> Reference:
-        truth = true_reference(family, sigmas)
+    def stated(optimum: CalphaOptimum, sigmas: np.ndarray) -> Reference:
+        family, truth = optimum.family, true_reference(optimum, sigmas)
         kind = next((name for name, mean in means.items() if mean == family.mean), None)
         if kind == "bracket":
             lower, upper = 0.8 * truth.mse, 1.3 * truth.mse
@@ -80,6 +80,6 @@ def references_by_kind(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             return replace(truth, standard_error=0.05 * truth.mse, note="A mean over images.")
         return truth
 
-    monkeypatch.setattr(calpha, "reference", stated)
+    monkeypatch.setattr(CalphaOptimum, "reference", stated)
     specs = {kind: f"calpha:mean={mean},size=16" for kind, mean in means.items()}
     return specs | {"exact": "calpha:size=16", "linear": "calpha:law=uniform,size=16"}

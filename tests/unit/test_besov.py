@@ -8,12 +8,12 @@ import torch
 from scipy.integrate import quad
 
 import gahb_bench as gb
-from gahb_bench import rng
-from gahb_bench.errors import UsageError
-from gahb_bench.families.besov import Besov
-from gahb_bench.noise import scale_noise, unit_noise
-from gahb_bench.oracles import besov as oracle
-from gahb_bench.oracles import besov_risk
+from gahb_bench.channels.gaussian import scale_noise, unit_noise
+from gahb_bench.core import rng
+from gahb_bench.core.errors import UsageError
+from gahb_bench.families.besov import optimum as oracle
+from gahb_bench.families.besov import risk as besov_risk
+from gahb_bench.families.besov.law import Besov
 
 SIGMAS = np.logspace(-2.5, 0.5, 13)
 
@@ -113,12 +113,12 @@ def test_information_is_the_integral_of_the_mmse():
         half = np.log(high / low) / 2
         sigma = low * np.exp(half * (nodes + 1))
         integral = half * (weights @ (np.prod(SMALL.shape) * SMALL.reference(sigma).mse / sigma**2))
-        ends = oracle.mutual_information(SMALL, np.array([low, high]))
+        ends = SMALL.optimum.information(np.array([low, high]))
         assert integral == pytest.approx(ends[0] - ends[1], rel=1e-7)
 
 
 def test_independent_route():
-    checks = oracle.independent_route(SMALL)
+    checks = SMALL.optimum.checks()
     assert len(checks) == 2 * SMALL.levels
     assert all(check.passed for check in checks), checks
 

@@ -2,9 +2,9 @@ import tomllib
 
 import pytest
 
-from gahb_bench.cards import load_card
-from gahb_bench.data import data_folder
-from gahb_bench.errors import UsageError
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.files import data_folder
+from gahb_bench.sets.cards import load_card
 
 CARDS = sorted(path.stem for path in data_folder().glob("*.toml"))
 

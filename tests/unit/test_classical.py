@@ -11,10 +11,10 @@ from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_nl_means, denoise_tv_bregman, denoise_tv_chambolle
 
 import gahb_bench as gb
-from gahb_bench import catalog
+from gahb_bench.core import registry
+from gahb_bench.core.errors import MissingPackageError
 from gahb_bench.denoisers.per_image import map_images
-from gahb_bench.errors import MissingPackageError
-from gahb_bench.families.calpha import Calpha
+from gahb_bench.families.calpha.law import Calpha
 from gahb_bench.transforms.dct import average_patches, dct2, idct2
 
 
@@ -193,7 +193,7 @@ def test_patches_as_large_as_the_image_and_larger() -> None:
 
 
 SEES_ONLY_Y = [
-    e.name for e in catalog.entries("denoisers") if e.knows == "nothing" and e.name not in ("bm3d", "identity")
+    e.name for e in registry.entries("denoisers") if e.knows == "nothing" and e.name not in ("bm3d", "identity")
 ]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gahb_bench import __main__ as entry
+from gahb_bench.core import registry
 
 PATHS = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
@@ -141,12 +142,11 @@ def test_debug_may_stand_anywhere(monkeypatch, position):
 
 @pytest.mark.parametrize("error", [MemoryError("16 GiB\nmore"), ZeroDivisionError("division by zero")])
 def test_the_unexpected_ends_with_one_line(run, monkeypatch, error):
-    from gahb_bench import catalog
 
     def broken(kind):
         raise error
 
-    monkeypatch.setattr(catalog, "entries", broken)
+    monkeypatch.setattr(registry, "entries", broken)
     code, _, err = run("list")
     assert code == 1
     assert err.startswith(f"error: unexpected {type(error).__name__}: ")
@@ -165,12 +165,11 @@ def test_ctrl_c_ends_with_one_line_and_keeps_what_is_finished(run, monkeypatch, 
     code, _, err = run(*SMALL, "--denoisers", "identity,mine_stops:d", "--out", "r")
     assert code == 1
     assert err == "interrupted: 3 finished cells are kept; the same command goes on from them.\n"
-    from gahb_bench import catalog
 
     def interrupted(kind):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(catalog, "entries", interrupted)
+    monkeypatch.setattr(registry, "entries", interrupted)
     code, _, err = run("list")
     assert (code, err) == (1, "interrupted.\n")
 
@@ -220,8 +219,8 @@ def test_verify_prints_a_table_and_a_verdict(run):
 
 
 def test_verify_exits_1_when_an_identity_is_violated(run, monkeypatch):
-    from gahb_bench.oracles.calpha import Mmse
-    from gahb_bench.types import Posterior
+    from gahb_bench.core.posterior import Posterior
+    from gahb_bench.families.calpha.optimum import Mmse
 
     exact = Mmse.moments
     monkeypatch.setattr(Mmse, "moments", lambda s, y, g: Posterior((p := exact(s, y, g)).mean, 1.5 * p.variance))
@@ -250,4 +249,4 @@ def test_help_and_list_do_not_import_torch(command):
 
 
 def test_importing_the_package_is_light():
-    _fresh("import sys, gahb_bench; gahb_bench.family; assert 'torch' not in sys.modules")
+    _fresh("import sys, gahb_bench; gahb_bench.__version__; assert 'torch' not in sys.modules")

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 import gahb_bench as gb
-from gahb_bench.families.calpha_contours import CalphaContours
-from gahb_bench.oracles.calpha_contours_bracket import planted_bracket
-from gahb_bench.oracles.calpha_contours_checks import CyclicWalkContours, cyclic_walk_variances
-from gahb_bench.oracles.calpha_contours_model import contour_law
-from gahb_bench.oracles.calpha_contours_reference import fitted_exponents
-from gahb_bench.oracles.calpha_contours_tables import TABLE, unit_contrast
-from gahb_bench.oracles.reference_tables import between_levels, find_rows
+from gahb_bench.families.calpha_contours.bracket import planted_bracket
+from gahb_bench.families.calpha_contours.check import CyclicWalkContours, cyclic_walk_variances
+from gahb_bench.families.calpha_contours.law import CalphaContours
+from gahb_bench.families.calpha_contours.model import contour_law
+from gahb_bench.families.calpha_contours.reference import fitted_exponents
+from gahb_bench.families.calpha_contours.tables import TABLE, unit_contrast
 from gahb_bench.running.plan import DEFAULT_SIGMAS
+from gahb_bench.tables.reference_tables import between_levels, find_rows
 
 TABLES = [(alpha, background, 64) for alpha in (1.0, 2.0, 3.0) for background in ("constant", "gaussian")]
 TABLES += [(2.0, background, 32) for background in ("constant", "gaussian")]
@@ -56,8 +56,8 @@ def test_a_chain_that_does_not_mix_keeps_a_true_lower_bound(monkeypatch: pytest.
     """Chains with steps of a thousandth hardly move: lower falls far below the MMSE, upper does not."""
     family = CyclicWalkContours.from_parameters({"size": 16, "contrast": 1.0, "background": "constant"})
     exact = cyclic_walk_variances(family, 1.0, range(12)).mean()
-    monkeypatch.setattr("gahb_bench.oracles.calpha_contours_mcmc._STEP", 1e-3)
-    monkeypatch.setattr("gahb_bench.oracles.calpha_contours_mcmc._PATH", 5e-3)
+    monkeypatch.setattr("gahb_bench.families.calpha_contours.mcmc._STEP", 1e-3)
+    monkeypatch.setattr("gahb_bench.families.calpha_contours.mcmc._PATH", 5e-3)
     stuck = planted_bracket(family, 1.0, range(12), sweeps=9)
     assert float(stuck.lower.mean()) < 0.2 * exact
     assert float(stuck.upper.mean()) > exact
@@ -230,7 +230,7 @@ def test_reference_where_nothing_is_stored_says_how_to_compute_it() -> None:
     family = law(alpha=1.5, size=32)
     reference = family.reference([0.02, 0.2])
     assert reference.kind == "approximate"
-    assert "calpha_contours_tables" in reference.note
+    assert "calpha_contours.tables" in reference.note
     assert (reference.curves["genie"] < reference.mse).all()
     assert np.isnan(reference.upper).all()
 

@@ -6,8 +6,8 @@ import torch
 from scipy.special import ndtr
 
 import gahb_bench as gb
-from gahb_bench.errors import UsageError
-from gahb_bench.families.calpha_contours import CalphaContours, stripe_mask
+from gahb_bench.core.errors import UsageError
+from gahb_bench.families.calpha_contours.law import CalphaContours, stripe_mask
 
 
 def family(spec: str) -> CalphaContours:

@@ -7,18 +7,13 @@ import pytest
 import torch
 
 import gahb_bench as gb
-from gahb_bench import rng
-from gahb_bench.families.calpha_contours import CalphaContours
-from gahb_bench.noise import unit_noise
-from gahb_bench.oracles.calpha_contours import Straightened
-from gahb_bench.oracles.calpha_contours_checks import dense_genie, genie_checks
-from gahb_bench.oracles.calpha_contours_mcmc import ContourSampler, Draws, State
-from gahb_bench.oracles.calpha_contours_model import (
-    NotConvergedError,
-    contour_model,
-    given_contour,
-    solve_mixture,
-)
+from gahb_bench.channels.gaussian import unit_noise
+from gahb_bench.core import rng
+from gahb_bench.families.calpha_contours.check import dense_genie, genie_checks
+from gahb_bench.families.calpha_contours.law import CalphaContours
+from gahb_bench.families.calpha_contours.mcmc import ContourSampler, Draws, State
+from gahb_bench.families.calpha_contours.model import NotConvergedError, contour_model, given_contour, solve_mixture
+from gahb_bench.families.calpha_contours.optimum import Straightened
 from gahb_bench.transforms.straightening import Straightening
 from gahb_bench.transforms.wavelets import WaveletTransform
 

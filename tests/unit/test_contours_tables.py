@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gahb_bench.errors import UsageError
-from gahb_bench.families.calpha_contours import CalphaContours
-from gahb_bench.oracles.calpha_contours_tables import TABLE, compute_table, unit_contrast
-from gahb_bench.oracles.reference_tables import OWN_TABLES, add_row, between_levels, find_rows, read_rows
+from gahb_bench.core.errors import UsageError
+from gahb_bench.families.calpha_contours.law import CalphaContours
+from gahb_bench.families.calpha_contours.tables import TABLE, compute_table, unit_contrast
+from gahb_bench.tables.reference_tables import OWN_TABLES, add_row, between_levels, find_rows, read_rows
 
 
 def test_rows_are_kept_sorted_and_read_back(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import gahb_bench as gb
-from gahb_bench.errors import UsageError
-from gahb_bench.families.calpha import Calpha
+from gahb_bench.core.errors import UsageError
+from gahb_bench.families.calpha.law import Calpha
 from gahb_bench.transforms.curvelets import CurveletFrame, multiple
 
 

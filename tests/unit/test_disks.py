@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import gahb_bench as gb
-from gahb_bench.errors import UsageError
-from gahb_bench.families.disks import Disks, render
+from gahb_bench.core.errors import UsageError
+from gahb_bench.families.disks.law import Disks, render
 
 VARIATIONS = ("translate", "scale", "foreground", "background")
 SUBSETS = [subset for k in range(1, 5) for subset in itertools.combinations(VARIATIONS, k)]

@@ -10,15 +10,18 @@ import torch
 from torch import Tensor
 
 import gahb_bench as gb
-from gahb_bench.errors import UsageError
-from gahb_bench.families.disks import Disks, render
-from gahb_bench.noise import scale_noise, unit_noise
-from gahb_bench.oracles import disks as oracles
-from gahb_bench.oracles import disks_posterior, disks_reference
-from gahb_bench.oracles.disks_grid import finest, grid
-from gahb_bench.oracles.disks_manifold import manifold
-from gahb_bench.oracles.disks_quadrature import Likelihood, Request, moments
-from gahb_bench.types import Batch, Images
+from gahb_bench.channels.gaussian import scale_noise, unit_noise
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.images import Batch, Images
+from gahb_bench.core.posterior import informed
+from gahb_bench.families.disks import optimum as oracles
+from gahb_bench.families.disks import oracles as disks_oracles
+from gahb_bench.families.disks import posterior as disks_posterior
+from gahb_bench.families.disks import reference as disks_reference
+from gahb_bench.families.disks.grid import finest, grid
+from gahb_bench.families.disks.law import Disks, render
+from gahb_bench.families.disks.manifold import manifold
+from gahb_bench.families.disks.quadrature import Likelihood, Request, moments
 
 VARIATIONS = ("translate", "scale", "foreground", "background")
 SUBSETS = [subset for k in range(1, 5) for subset in itertools.combinations(VARIATIONS, k)]
@@ -59,7 +62,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 def test_agrees_with_importance_sampling_from_the_prior() -> None:
     """Identity 6: no statistic, transform or grid is shared by the two."""
-    checks = oracles.independent_route(disks())
+    checks = disks().optimum.checks()
     assert len(checks) == 2
     for check in checks:
         assert check.passed, check
@@ -68,7 +71,7 @@ def test_agrees_with_importance_sampling_from_the_prior() -> None:
 
 @pytest.mark.parametrize("vary", [("translate", "foreground"), ("scale", "background")])
 def test_subsets_agree_with_importance_sampling(vary: tuple[str, ...]) -> None:
-    for check in oracles.independent_route(disks(vary=vary)):
+    for check in disks(vary=vary).optimum.checks():
         assert check.passed, check
 
 
@@ -222,7 +225,7 @@ def test_corners_of_the_prior_and_no_contrast_at_any_noise(sigma: float) -> None
     assert float(found.variance.min()) > 0
     assert float(found.variance.max()) < oracles.prior(family) * 1.5
     for name in ("projection", "tangent"):
-        x_hat = gb.denoiser(name, family).given(batch)(y, sigma)
+        x_hat = informed(gb.denoiser(name, family), batch)(y, sigma)
         assert bool(torch.isfinite(x_hat).all())
         assert float(x_hat.abs().max()) < 2 + 40 * sigma
 
@@ -257,14 +260,14 @@ def test_an_uncertified_image_is_reported_and_never_used(monkeypatch: pytest.Mon
     monkeypatch.setattr(disks_posterior._Tile, "on_finer_grid", lambda *_: None)
     monkeypatch.setattr(disks_posterior, "_LATTICES", ())
     limit = float(oracle.certified(y, 0.5).error.sort().values[2])
-    for module in (oracles, disks_posterior):
+    for module in (disks_oracles, disks_posterior):
         monkeypatch.setattr(module, "TOLERANCE", limit)
     found = oracle.certified(y, 0.5)
     assert int(found.failed.sum()) == 3
     assert bool((found.error[found.failed] > limit).all())
     assert torch.equal(torch.isnan(oracle(y, 0.5)).all(dim=(1, 2, 3)), found.failed)
     assert torch.equal(torch.isnan(oracle.posterior(y, 0.5).variance), found.failed)
-    assert "certificate" in oracle.nan_reason
+    assert "certificate" in oracle.facts.nan_reason
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.5])

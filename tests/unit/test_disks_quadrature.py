@@ -8,12 +8,11 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from gahb_bench.families.disks import Disks, render
-from gahb_bench.oracles import disks_intensities as intensities
-from gahb_bench.oracles import disks_local as local
-from gahb_bench.oracles.disks_grid import Grid, grid
-from gahb_bench.oracles.disks_manifold import manifold
-from gahb_bench.oracles.disks_projection import refine
+from gahb_bench.families.disks import intensities, local
+from gahb_bench.families.disks.grid import Grid, grid
+from gahb_bench.families.disks.law import Disks, render
+from gahb_bench.families.disks.manifold import manifold
+from gahb_bench.families.disks.projection import refine
 
 CPU = torch.device("cpu")
 

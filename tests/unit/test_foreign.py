@@ -16,7 +16,8 @@ from foreign_files import GOLDEN, Noise, Shrink, export, script, shrink
 from torch.nn import functional
 
 import gahb_bench as gb
-from gahb_bench.errors import DenoiserError, MissingPackageError, UsageError
+from gahb_bench.core import registry
+from gahb_bench.core.errors import DenoiserError, MissingPackageError, UsageError
 from gahb_bench.running import engine
 from gahb_bench.running.plan import make_plan
 
@@ -455,8 +456,8 @@ def test_relative_paths_and_digests(tmp_path, monkeypatch):
     assert first.spec == "paper-bf-cnn:weights=./model.pt"
     torch.save({name: value + 1 for name, value in tensors(BF_CNN).items()}, "model.pt")
     second = gb.denoiser("paper-bf-cnn:weights=./model.pt", FAMILY)
-    assert len(first.digest) == 16
-    assert first.digest != second.digest
+    assert len(first.facts.digest) == 16
+    assert first.facts.digest != second.facts.digest
     one = make_plan([FAMILY], [first.spec], [SIGMA], images=2)
     assert engine.run(one, tmp_path / "a").resumed == 0
     torch.save(tensors(BF_CNN), "model.pt")
@@ -495,7 +496,7 @@ def test_callables_with_options():
     plain, same = gb.denoiser("foreign_files:shrink"), gb.denoiser("callable:path=(foreign_files:shrink)")
     y = images().double()
     assert torch.equal(plain(y, SIGMA), same(y, SIGMA))
-    assert plain.digest == same.digest != ""
+    assert plain.facts.digest == same.facts.digest != ""
     assert same.spec == "callable:path=(foreign_files:shrink)"
     with pytest.raises(DenoiserError, match="failed on images of shape"):
         gb.denoiser("callable:path=(foreign_files:spec)")(y, SIGMA)
@@ -521,7 +522,7 @@ def test_sigma_of_the_wrong_scale_is_pointed_out(tmp_path, capsys, monkeypatch):
 
 
 def test_the_listing_shows_shared_options():
-    entries = {entry.name: entry for entry in gb.catalog.entries("denoisers")}
+    entries = {entry.name: entry for entry in registry.entries("denoisers")}
     assert [p.name for p in entries["onnx"].parameters] == ["file", "returns", "sigma_scale", "blind"]
     assert entries["paper-unet"].knows == "training set"
     assert np.all([entries[name].source for name in entries])

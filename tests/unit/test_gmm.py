@@ -6,17 +6,17 @@ import scipy.stats
 import torch
 
 import gahb_bench as gb
-from gahb_bench import rng
-from gahb_bench.errors import UsageError
-from gahb_bench.families.calpha import Calpha, power_spectrum
-from gahb_bench.families.gmm import Gmm, oriented_spectrum
-from gahb_bench.noise import scale_noise, unit_noise
-from gahb_bench.oracles import calpha as calpha_oracle
-from gahb_bench.oracles import gmm as oracle
-from gahb_bench.oracles.gmm_bound import between_bound
-from gahb_bench.oracles.gmm_dense import dense_posterior
-from gahb_bench.oracles.gmm_points import point_risk
-from gahb_bench.scoring.identities import z_score
+from gahb_bench.channels.gaussian import scale_noise, unit_noise
+from gahb_bench.core import rng
+from gahb_bench.core.errors import UsageError
+from gahb_bench.families.calpha import optimum as calpha_oracle
+from gahb_bench.families.calpha.law import Calpha, power_spectrum
+from gahb_bench.families.gmm import optimum as oracle
+from gahb_bench.families.gmm.bound import between_bound
+from gahb_bench.families.gmm.check import dense_posterior
+from gahb_bench.families.gmm.law import Gmm, oriented_spectrum
+from gahb_bench.families.gmm.points import point_risk
+from gahb_bench.verification.identities import z_score
 
 VARIANTS = ["fields", "points"]
 
@@ -82,7 +82,7 @@ def test_spectrum_of_a_texture():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_independent_route(variant):
-    checks = oracle.independent_route(make(variant))
+    checks = make(variant).optimum.checks()
     assert len(checks) == 16
     assert all(check.passed for check in checks), checks
 

@@ -6,7 +6,7 @@ import scipy.fft
 import torch
 
 import gahb_bench as gb
-from gahb_bench.noise import unit_noise
+from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.transforms.curvelets import CurveletFrame
 from gahb_bench.transforms.wavelets import WaveletTransform
 

@@ -5,10 +5,9 @@ import pytest
 import torch
 
 import gahb_bench as gb
-from gahb_bench.errors import UsageError
-from gahb_bench.families.calpha import Calpha
-from gahb_bench.oracles.calpha import local_mmse_risk
-from gahb_bench.oracles.calpha_local import patch_modes
+from gahb_bench.core.errors import UsageError
+from gahb_bench.families.calpha.law import Calpha
+from gahb_bench.families.calpha.local import local_mmse_risk, patch_modes
 
 SIGMAS = np.array([0.003, 0.03, 0.3, 3.0])
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import gahb_bench as gb
-from gahb_bench.errors import UsageError
-from gahb_bench.families.markov_contours import MarkovContours
-from gahb_bench.oracles import markov_contours
-from gahb_bench.oracles.base import PosteriorMean
-from gahb_bench.oracles.markov_contours_enumeration import enumeration_checks, every_path, tiny_chain
-from gahb_bench.oracles.reference_tables import find_rows
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.posterior import PosteriorMean
+from gahb_bench.families.markov_contours import optimum as markov_contours
+from gahb_bench.families.markov_contours.check import enumeration_checks, every_path, tiny_chain
+from gahb_bench.families.markov_contours.law import MarkovContours
+from gahb_bench.tables.reference_tables import find_rows
 
 
 def law(**parameters: object) -> MarkovContours:

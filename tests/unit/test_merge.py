@@ -12,8 +12,8 @@ import pytest
 import torch
 from reporting_runs import EVIL, SIGMAS, awkward_run, references_by_kind, small_run
 
-from gahb_bench import catalog
-from gahb_bench.errors import UsageError
+from gahb_bench import make
+from gahb_bench.core.errors import UsageError
 from gahb_bench.reporting import markdown, paper, provenance
 from gahb_bench.reporting.content import content
 from gahb_bench.reporting.folder import read
@@ -227,10 +227,10 @@ def test_the_mean_over_families():
 
 
 def test_how_many_numbers_were_fitted():
-    assert catalog.denoiser(torch.nn.Linear(2, 3)).fitted == 9
-    assert catalog.denoiser(torch.nn.LazyLinear(3)).fitted is None
-    assert catalog.denoiser("tv:weight=0.1").fitted is None
-    assert catalog.denoiser("identity").fitted is None
+    assert make.denoiser(torch.nn.Linear(2, 3)).fitted == 9
+    assert make.denoiser(torch.nn.LazyLinear(3)).fitted is None
+    assert make.denoiser("tv:weight=0.1").fitted is None
+    assert make.denoiser("identity").fitted is None
     assert make_plan(["calpha:size=16"], ["tv"], [0.1]).families[0].denoisers[0].fitted == 0  # a rule
 
 

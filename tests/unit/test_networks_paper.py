@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import gahb_bench as gb
-from gahb_bench import catalog
-from gahb_bench.errors import UsageError
-from gahb_bench.networks.base import parameter_count
+from gahb_bench.core import registry
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.network import parameter_count
 from gahb_bench.networks.bias_free import BiasFreeBatchNorm
 from gahb_bench.networks.unet import Sizes
 
@@ -14,7 +14,7 @@ BLIND = ("unet", "bf-cnn", "dncnn")
 
 
 def _facts():
-    for entry in catalog.entries("networks"):
+    for entry in registry.entries("networks"):
         if entry.name in BLIND:
             for preset, facts in entry.facts.items():
                 yield pytest.param(entry.name, preset, facts, id=f"{entry.name}-{preset}")

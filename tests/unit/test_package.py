@@ -27,7 +27,7 @@ def test_the_wheel_runs_elsewhere(tmp_path):
             [sys.executable, *arguments], cwd=work, env=environment, check=True, capture_output=True, text=True
         ).stdout
 
-    where = python("-c", "import gahb_bench, gahb_bench.data as d; print(gahb_bench.__file__, d.data_folder())")
+    where = python("-c", "import gahb_bench, gahb_bench.core.files as d; print(gahb_bench.__file__, d.data_folder())")
     assert where.count(str(tmp_path / "site")) == 2
     run = ("-m", "gahb_bench", "run", "--denoisers", "mmse,identity", "--out", "run")
     python(*run, "--family", "calpha:size=16", "--images", "4", "--sigmas", "0.1,1")

@@ -16,7 +16,7 @@ from reporting_runs import EVIL, SIGMAS, awkward_run, references_by_kind, small_
 from skimage import color
 
 import gahb_bench as gb
-from gahb_bench.errors import StoreError
+from gahb_bench.core.errors import StoreError
 from gahb_bench.reporting import figures, gallery, html, markdown, style, words
 from gahb_bench.reporting.content import content
 from gahb_bench.reporting.folder import read

@@ -1,6 +1,6 @@
 import numpy as np
 
-from gahb_bench import rng
+from gahb_bench.core import rng
 
 
 def test_streams_of_neighbouring_indices_are_independent():

@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from gahb_bench import catalog
-from gahb_bench.data import data_file
-from gahb_bench.noise import scale_noise, unit_noise
-from gahb_bench.oracles import sampled
-from gahb_bench.scoring.identities import z_score
+from gahb_bench import make
+from gahb_bench.channels.gaussian import scale_noise, unit_noise
+from gahb_bench.core.files import data_file
+from gahb_bench.core.optimum import VarianceParts
+from gahb_bench.families.calpha.optimum import CalphaOptimum
+from gahb_bench.tables import sampled
+from gahb_bench.verification.identities import z_score
 
 TABLE = json.loads(data_file("reference", "sampled.json").read_text(encoding="utf-8"))
 
 
-def test_a_row_is_a_mean_with_its_error_and_slope():
+def test_a_row_is_a_mean_with_its_error_and_slope(monkeypatch):
     """Known answer: the sampled part is c sigma^2 for the first half of the pixels and 0 for the others."""
 
     def half(y, sigma):
@@ -24,8 +26,8 @@ def test_a_row_is_a_mean_with_its_error_and_slope():
         values[:, 5:] = 0
         return values * (1 + torch.arange(len(y)).double()[:, None])
 
-    parts = sampled.Parts(sampled=half, known=lambda sigma: 3.0 * sigma)
-    mse, error, exponent, effective = sampled.measure("calpha:size=8", 0.2, parts, 4)
+    monkeypatch.setattr(CalphaOptimum, "samples", VarianceParts(sampled=half, known=lambda sigma: 3.0 * sigma))
+    mse, error, exponent, effective = sampled.measure(make.family("calpha:size=8"), 0.2, 4)
     each = 0.5 * 0.04 * np.arange(1, 5)
     assert mse == pytest.approx(0.6 + each.mean())
     assert error == pytest.approx(each.std(ddof=1) / 2)
@@ -41,7 +43,7 @@ def test_rows_are_found_by_family_and_noise_level():
     assert found[0] == row["mse"]
     assert sampled.stored("gmm", 1.01 * row["sigma"]) is None
     assert sampled.stored("gmm:key=1", row["sigma"]) is None
-    at = catalog.family("gmm").reference([row["sigma"]])
+    at = make.family("gmm").reference([row["sigma"]])
     assert at.mse[0] == row["mse"]
 
 
@@ -49,7 +51,7 @@ def test_the_table_is_complete_and_orderly():
     trees = {"hierarchy", "hierarchy:rules=grammar", "hierarchy:depth=5", "hierarchy:depth=5,rules=grammar"}
     assert set(TABLE) == {"gmm", "gmm:size=32", *trees}
     for spec, rows in TABLE.items():
-        assert catalog.family(spec).spec == spec
+        assert make.family(spec).spec == spec
         mse = [row["mse"] for row in rows]
         assert np.all(np.diff(mse) > 0), spec
 
@@ -58,8 +60,8 @@ def test_the_table_is_complete_and_orderly():
 @pytest.mark.parametrize("spec", sorted(TABLE))
 def test_stored_rows_agree_with_fresh_images(spec):
     """The stored mean, against squared errors of other images."""
-    family = catalog.family(spec)
-    optimum = catalog.denoiser("mmse", family)
+    family = make.family(spec)
+    optimum = make.denoiser("mmse", family)
     row = next(row for row in TABLE[spec] if row["sigma"] > 0.3)
     batch = family.sample(range(96), split="val")
     x = batch.images.double()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import gahb_bench as gb
-from gahb_bench.errors import UsageError
+from gahb_bench.core.errors import UsageError
 from gahb_bench.reporting.summary import summary
 from gahb_bench.scoring import curve, score
 from gahb_bench.scoring.curve import below_optimum
@@ -103,8 +103,8 @@ def test_regret_is_paired_with_the_oracle_on_the_same_images():
 
 
 def test_a_bracket_makes_the_regret_an_interval(monkeypatch):
-    from gahb_bench.families.calpha import Calpha
-    from gahb_bench.types import Reference
+    from gahb_bench.core.optimum import Reference
+    from gahb_bench.families.calpha.law import Calpha
 
     def bracket(self, sigmas):
         one = np.ones(len(np.atleast_1d(sigmas)))
@@ -231,10 +231,10 @@ def test_a_users_module():
     batch = gb.family(FAMILY).sample(range(4))
     expected = (0.5 + 0.5 * (gb.add_noise(batch, 0.3) - 0.5) - batch.images).square().mean(dim=(1, 2, 3))
     assert table["mse"].to_numpy() == pytest.approx(expected.detach().numpy(), rel=1e-5)
-    first = gb.denoiser(net).digest
+    first = gb.denoiser(net).facts.digest
     with torch.no_grad():
         net.gain.mul_(2)
-    assert gb.denoiser(net).digest != first
+    assert gb.denoiser(net).facts.digest != first
 
 
 def test_assert_near_optimal():
@@ -301,10 +301,11 @@ def test_estimates_that_are_not_real_numbers_are_refused(dtype):
 
 
 def test_a_denoisers_own_reason_for_nan_is_given(monkeypatch):
+    from gahb_bench.core.denoiser import Facts
     from gahb_bench.denoisers.identity import Identity
 
     monkeypatch.setattr(Identity, "estimate", lambda self, y, sigma: y * float("nan"))
-    monkeypatch.setattr(Identity, "nan_reason", "the certificate does not hold")
+    monkeypatch.setattr(Identity, "facts", Facts(nan_reason="the certificate does not hold"))
     table = gb.score(FAMILY, ["identity"], [0.1], images=1)
     assert table["reason"].iloc[0] == "identity: the certificate does not hold."
 
@@ -335,12 +336,12 @@ PARTIAL = "import functools\ndef f(y, sigma, gain):\n    return gain * y\nd = fu
 def test_the_digest_follows_the_users_code(tmp_path, monkeypatch, text):
     monkeypatch.setitem(sys.modules, "mine", None)
     (tmp_path / "beside.py").write_text("a = 1\n")
-    first = gb.denoiser(_module(tmp_path, text).d).digest
-    assert gb.denoiser(_module(tmp_path, text).d).digest == first, "the same code has the same digest"
-    assert gb.denoiser(_module(tmp_path, text.replace("0.5", "0.6")).d).digest != first
+    first = gb.denoiser(_module(tmp_path, text).d).facts.digest
+    assert gb.denoiser(_module(tmp_path, text).d).facts.digest == first, "the same code has the same digest"
+    assert gb.denoiser(_module(tmp_path, text.replace("0.5", "0.6")).d).facts.digest != first
     _module(tmp_path, text)
     (tmp_path / "beside.py").write_text("a = 2\n")
-    assert gb.denoiser(_module(tmp_path, text).d).digest != first, "a module beside it changed"
+    assert gb.denoiser(_module(tmp_path, text).d).facts.digest != first, "a module beside it changed"
 
 
 def test_the_digest_follows_what_a_callable_holds():
@@ -355,7 +356,7 @@ def test_the_digest_follows_what_a_callable_holds():
         return lambda y, sigma: gain * y
 
     def digest(call):
-        return gb.denoiser(call).digest
+        return gb.denoiser(call).facts.digest
 
     big = np.arange(10000.0)
     other = big.copy()
@@ -385,7 +386,7 @@ def test_the_digest_is_the_same_in_every_process(tmp_path):
         "        self.names = {'a', 'bb', 'ccc', 'dddd'}\n        self.other = object()\n"
         "    def forward(self, y, sigma):\n        return y if sigma in {'a', 'bb', 'ccc'} else y / 2\nd = N()\n"
     )
-    code = "import gahb_bench as gb; print(gb.denoiser('mine_sets:d').digest)"
+    code = "import gahb_bench as gb; print(gb.denoiser('mine_sets:d').facts.digest)"
     path = os.pathsep.join([str(tmp_path), *(p for p in sys.path if p)])
     digests = {
         subprocess.run(
@@ -403,7 +404,7 @@ def test_code_that_cannot_be_found_is_never_taken_for_stored_code():
     space = {"__name__": "nowhere"}
     exec("def d(y, sigma):\n    return y\nclass C:\n    def __call__(self, y, sigma):\n        return y\n", space)
     for call in (space["d"], space["C"](), torch.sub):
-        assert gb.denoiser(call).digest != gb.denoiser(call).digest
+        assert gb.denoiser(call).facts.digest != gb.denoiser(call).facts.digest
 
 
 @pytest.mark.parametrize("name", ["mmse", "identity", "wavelet:rule=hard"])
@@ -418,7 +419,7 @@ def test_a_name_of_the_catalogue_is_refused(name):
 
 def test_denoisers_named_by_module(tmp_path, monkeypatch):
     (tmp_path / "mine_named.py").write_text(
-        "import gahb_bench as gb\nfrom gahb_bench.denoisers.base import Denoiser\n"
+        "import gahb_bench as gb\nfrom gahb_bench.core.denoiser import Denoiser\n"
         "d = gb.denoiser('wavelet:rule=hard')\nu = gb.denoiser(lambda y, sigma: y)\n"
         "class Own(Denoiser):\n    name = 'own'\n    def estimate(self, y, sigma):\n        return y\n"
         "own = Own()\n"

@@ -5,13 +5,12 @@ import pytest
 import torch
 
 import gahb_bench as gb
-from gahb_bench import rng
-from gahb_bench.errors import UsageError
+from gahb_bench.channels.gaussian import scale_noise, unit_noise
+from gahb_bench.core import rng
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.posterior import PosteriorMean
 from gahb_bench.families.shuffled import Shuffled
-from gahb_bench.noise import scale_noise, unit_noise
-from gahb_bench.oracles import shuffled as oracle
-from gahb_bench.oracles.base import PosteriorMean
-from gahb_bench.scoring.identities import z_score
+from gahb_bench.verification.identities import z_score
 
 INNER = [
     "calpha:alpha=1,size=16",
@@ -48,8 +47,8 @@ def test_images_are_the_inner_ones_in_another_order(of):
     images, latents = family.draw(rng.generators("test", indices=range(4)), 4)
     inner, inner_latents = family.inner.draw(rng.generators("test", indices=range(4)), 4)
     shuffled = torch.from_numpy(images)
-    assert torch.equal(family.unshuffle(shuffled), torch.from_numpy(inner))
-    assert torch.equal(family.shuffle(torch.from_numpy(inner)), shuffled)
+    assert torch.equal(family.inverse(shuffled), torch.from_numpy(inner))
+    assert torch.equal(family.forward(torch.from_numpy(inner)), shuffled)
     assert latents.keys() == inner_latents.keys()
     assert all(np.array_equal(latents[name], inner_latents[name]) for name in latents)
 
@@ -72,11 +71,11 @@ def test_optimum_is_the_inner_optimum_image_by_image(of, sigma):
     v = unit_noise(batch).double().flip(0)
     levels = torch.full((5,), sigma, dtype=torch.float64)
     found, inner = posterior_mean(family), posterior_mean(family.inner)
-    assert torch.equal(family.unshuffle(found(y, sigma)), inner(family.unshuffle(y), sigma))
-    ours, theirs = found.posterior(y, sigma), inner.posterior(family.unshuffle(y), sigma)
-    assert torch.equal(family.unshuffle(ours.mean), theirs.mean)
+    assert torch.equal(family.inverse(found(y, sigma)), inner(family.inverse(y), sigma))
+    ours, theirs = found.posterior(y, sigma), inner.posterior(family.inverse(y), sigma)
+    assert torch.equal(family.inverse(ours.mean), theirs.mean)
     assert torch.equal(ours.variance, theirs.variance)
-    along = inner.variance_along(family.unshuffle(y), levels, family.unshuffle(v))
+    along = inner.variance_along(family.inverse(y), levels, family.inverse(v))
     assert torch.equal(found.variance_along(y, levels, v), along)
     assert ours.mean.isfinite().all()
 
@@ -112,7 +111,7 @@ def test_reference_is_the_inner_one(of):
 
 
 def test_independent_route():
-    checks = oracle.independent_route(make("calpha", key=5))
+    checks = make("calpha", key=5).optimum.checks()
     assert len(checks) == 2
     assert all(check.passed for check in checks), checks
 
@@ -135,12 +134,12 @@ def test_locality_is_worth_something():
 def test_oracles_that_are_not_the_mmse():
     """Where only the best linear denoiser is known, so it is here."""
     family = make("calpha:law=uniform,size=16")
-    assert "inner:oracle=wiener" in oracle.defaults(family)
-    assert oracle.defaults(make("calpha:size=16")) == ["mmse"]
-    assert oracle.defaults(make("besov:size=16")) == ["mmse"]  # the genie knows latents
+    assert "inner:oracle=wiener" in family.optimum.defaults()
+    assert make("calpha:size=16").optimum.defaults() == ["mmse"]
+    assert make("besov:size=16").optimum.defaults() == ["mmse"]  # the genie knows latents
     y = family.sample(range(3)).images.double()
-    wiener = gb.denoiser("wiener", family.inner)(family.unshuffle(y), 0.1)
-    assert torch.equal(family.unshuffle(gb.denoiser("inner:oracle=wiener", family)(y, 0.1)), wiener)
+    wiener = gb.denoiser("wiener", family.inner)(family.inverse(y), 0.1)
+    assert torch.equal(family.inverse(gb.denoiser("inner:oracle=wiener", family)(y, 0.1)), wiener)
     with pytest.raises(UsageError, match="best linear"):
         gb.denoiser("mmse", family)
     with pytest.raises(UsageError, match="knows the latents"):

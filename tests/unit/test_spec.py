@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gahb_bench as gb
-from gahb_bench.errors import UsageError
-from gahb_bench.spec import format_spec, parse, parse_list
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.spec import format_spec, parse, parse_list
 
 
 def test_nested_specs():

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import gahb_bench as gb
-from gahb_bench.errors import DenoiserError, StoreError, UsageError
+from gahb_bench.core.errors import DenoiserError, StoreError, UsageError
 from gahb_bench.networks import weights
 from gahb_bench.networks.recipe import read_recipe
 from gahb_bench.running import engine
@@ -264,13 +264,13 @@ def test_weights_that_change_while_in_use_are_not_mixed(tmp_path):
     live = tmp_path / "live.safetensors"
     live.write_bytes(first.read_bytes())
     denoiser = gb.denoiser(str(live))
-    digest = denoiser.digest
+    digest = denoiser.facts.digest
     live.write_bytes(second.read_bytes())
     batch = gb.family("calpha:size=8").sample(range(2))
     with pytest.raises(DenoiserError, match="were changed while they were in use"):
         denoiser(gb.add_noise(batch, 0.1), 0.1)
-    assert denoiser.digest == digest
-    assert gb.denoiser(str(live)).digest != digest
+    assert denoiser.facts.digest == digest
+    assert gb.denoiser(str(live)).facts.digest != digest
 
 
 @pytest.mark.parametrize(

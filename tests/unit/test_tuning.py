@@ -9,12 +9,13 @@ import torch
 from scipy.optimize import minimize_scalar
 
 import gahb_bench as gb
-from gahb_bench import catalog, rng
+from gahb_bench import make
+from gahb_bench.core import rng
+from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.denoisers import tunable
 from gahb_bench.denoisers.gaussian_blur import GaussianBlur
 from gahb_bench.denoisers.tunable import Tunable, TunedTable, read_tables
-from gahb_bench.errors import StoreError, UsageError
-from gahb_bench.families.calpha import Calpha
+from gahb_bench.families.calpha.law import Calpha
 from gahb_bench.tuning import minimise, save, tunable_names, tune
 
 LAW = "calpha:size=16"
@@ -107,7 +108,7 @@ def test_a_saved_table_is_used_and_a_value_by_hand_wins(own_folder: Path) -> Non
     before = gb.denoiser("gaussian-blur", law)
     assert isinstance(before, GaussianBlur)
     assert torch.equal(before.setting(sigma), before.rule(sigma))
-    assert before.digest == ""
+    assert before.facts.digest == ""
     table = tune("gaussian-blur", law, [0.1, 0.4], images=8)
     assert save(table) == own_folder / "gaussian-blur.toml"
     assert read_tables(own_folder, "gaussian-blur")["gaussian-blur", law.spec] == table
@@ -121,14 +122,14 @@ def test_a_saved_table_is_used_and_a_value_by_hand_wins(own_folder: Path) -> Non
         high,
     ]  # 0.2 is halfway in log sigma; constant outside
     np.testing.assert_allclose(after.setting(sigma).numpy(), expected, rtol=1e-12)
-    assert after.digest == table.digest
+    assert after.facts.digest == table.digest
     assert after.spec == "gaussian-blur"
     assert "split val" in after.provenance
 
     by_hand = gb.denoiser("gaussian-blur:width=1.5", law)
     assert isinstance(by_hand, GaussianBlur)
     assert by_hand.setting(sigma).tolist() == [1.5] * 3
-    assert by_hand.digest == ""
+    assert by_hand.facts.digest == ""
     other = gb.denoiser("gaussian-blur", "calpha:size=16,alpha=1")  # another family: the rule
     assert isinstance(other, GaussianBlur)
     assert torch.equal(other.setting(sigma), other.rule(sigma))
@@ -177,8 +178,8 @@ def _case(table: TunedTable):
 def test_shipped_tables_are_what_tuning_finds(table: TunedTable) -> None:
     """From the validation split, in canonical spelling, reproducible, and better than a value that is well off."""
     assert table.split == "val"
-    assert catalog.family(table.family).spec == table.family
-    denoiser = catalog.denoiser(table.denoiser, table.family)
+    assert make.family(table.family).spec == table.family
+    denoiser = make.denoiser(table.denoiser, table.family)
     assert isinstance(denoiser, Tunable)
     assert denoiser.spec == table.denoiser
     assert denoiser.tuned == table.parameter
@@ -188,7 +189,7 @@ def test_shipped_tables_are_what_tuning_finds(table: TunedTable) -> None:
 
     middle = len(table.sigma) // 2
     sigma, value = table.sigma[middle], table.value[middle]
-    batch = catalog.family(table.family).sample(range(table.images), seed=table.seed, split="val")
+    batch = make.family(table.family).sample(range(table.images), seed=table.seed, split="val")
     y = gb.add_noise(batch, sigma)
 
     def mse(candidate: Tunable) -> float:

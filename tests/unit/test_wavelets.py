@@ -3,8 +3,8 @@ import pytest
 import pywt
 import torch
 
+from gahb_bench.core.errors import UsageError
 from gahb_bench.denoisers.wavelet import RULES, Wavelet
-from gahb_bench.errors import UsageError
 from gahb_bench.transforms.wavelets import ORTHOGONAL, WaveletTransform
 
 

@@ -6,7 +6,7 @@ import torch
 
 import gahb_bench as gb
 from gahb_bench.denoisers.wiener_data import model
-from gahb_bench.families.calpha import Calpha
+from gahb_bench.families.calpha.law import Calpha
 
 
 def calpha(size: int = 64, alpha: float = 2.0) -> Calpha:

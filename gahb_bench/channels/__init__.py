@@ -1,0 +1,1 @@
+"""What is observed: y given x. One channel a file."""

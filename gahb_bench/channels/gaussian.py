@@ -1,0 +1,44 @@
+"""The only place where noise is added: ``y = x + sigma z``."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gahb_bench.core import rng
+from gahb_bench.core.images import Batch, Images, per_image_sigma
+
+
+def unit_noise(batch: Batch) -> Images:
+    """White Gaussian noise of unit variance, float32 ``(n, c, h, w)``, one draw an image.
+
+    The draw of an image depends only on its address (family, seed, split, index), so the same draw serves every
+    noise level and every denoiser, and differences between them are paired.
+    """
+    z = np.empty(tuple(batch.images.shape), dtype=np.float32)
+    streams = rng.generators("noise", batch.family, batch.seed, batch.split, indices=batch.indices)
+    for out, stream in zip(z, streams, strict=True):
+        stream.standard_normal(dtype=np.float32, out=out)
+    return torch.from_numpy(z).to(batch.images.device)
+
+
+def add_noise(batch: Batch, sigma: float | Tensor) -> Images:
+    """Noisy images ``y = x + sigma z``, shape ``(n, c, h, w)``, in the dtype of the images.
+
+    Parameters
+    ----------
+    batch : Batch
+        Clean images.
+    sigma : float or Tensor of shape (n,)
+        Standard deviation of the noise in image units, > 0.
+
+    Raises
+    ------
+    UsageError
+        If sigma is not positive and finite, or has another shape.
+    """
+    return scale_noise(batch.images, unit_noise(batch), sigma)
+
+
+def scale_noise(x: Images, z: Images, sigma: float | Tensor) -> Images:
+    """``x + sigma z`` with a unit noise drawn before (for many noise levels on the same images)."""
+    return x + per_image_sigma(sigma, x).to(x.dtype).reshape(-1, 1, 1, 1) * z

@@ -1,0 +1,1 @@
+"""The ground floor: contracts and tools that know no law and no method; everything else builds on them."""

@@ -1,0 +1,132 @@
+"""What every denoiser offers: ``x_hat = D(y, sigma)``."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from pydantic import PrivateAttr
+from torch import Tensor
+
+from gahb_bench.core.errors import DenoiserError, UsageError
+from gahb_bench.core.family import Family
+from gahb_bench.core.images import Images, Knows, per_image_sigma
+from gahb_bench.core.plugin import Plugin
+
+D = TypeVar("D", bound="Denoiser")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run records of a denoiser, beside its spec and what it knows.
+
+    digest : hash of what the spec does not say (weights, the user's code, a table); empty where the spec says all
+    fitted : how many numbers of it were fitted to images (weights, tuned parameters); None where that is not stated
+    brought : whether the user brought it from elsewhere: then it may have been made for other units
+    nan_reason : what it means when an image's estimate is NaN; empty where it never vouches for that
+    """
+
+    digest: str = ""
+    fitted: int | None = None
+    brought: bool = False
+    nan_reason: str = ""
+
+
+class Denoiser(Plugin):
+    """A stateless map ``(y, sigma) -> x_hat``. A subclass states its parameters, what it `knows`, and `estimate`.
+
+    of : the law it is made for, where it is an oracle of one law alone
+    by_default : specs of it that a run shows unless told otherwise
+    looks : how it is drawn, a hue and a marker of `gahb_bench.reporting.style`; by ``""`` or by ``parameter=value``
+    """
+
+    kind: ClassVar[str] = "denoisers"
+    knows: ClassVar[Knows] = "nothing"
+    of: ClassVar[type[Family]] = Family
+    by_default: ClassVar[tuple[str, ...]] = ()
+    looks: ClassVar[dict[str, tuple[str, str]]] = {}
+    _family: Family | None = PrivateAttr(default=None)
+
+    @abstractmethod
+    def estimate(self, y: Images, sigma: Tensor) -> Images:
+        """The estimate: ``y`` is ``(n, c, h, w)`` floating point, ``sigma`` is ``(n,)`` float64, both checked."""
+
+    def __call__(self, y: Tensor, sigma: float | Tensor) -> Images:
+        """Denoise.
+
+        Parameters
+        ----------
+        y : Tensor, shape (n, c, h, w), floating point
+            Noisy images ``x + sigma z``.
+        sigma : float, or Tensor of shape (n,)
+            Standard deviation of the noise in image units, > 0.
+
+        Returns
+        -------
+        Tensor, shape (n, c, h, w), dtype and device of ``y``
+            A denoiser that cannot vouch for an image returns NaN for it; ``facts.nan_reason`` says why.
+
+        Raises
+        ------
+        UsageError
+            For images or noise levels of the wrong kind or shape, or a denoiser that lacks what it must know.
+        """
+        if not isinstance(y, Tensor):
+            raise UsageError(f"{self.name} takes a torch tensor of images (n, c, h, w), not {type(y).__name__}.")
+        if y.ndim != 4 or not y.is_floating_point():
+            raise UsageError(f"{self.name} takes floating-point images (n, c, h, w), not {y.dtype} {tuple(y.shape)}.")
+        if self.needs_family and self._family is None:
+            raise UsageError(
+                f"{self.name} knows the {self.knows}: name its family, gb.denoiser({self.name!r}, family=...)."
+            )
+        levels = per_image_sigma(sigma, y)
+        if y.shape[0] == 0:
+            return y.clone()
+        work = y.float() if y.dtype in (torch.float16, torch.bfloat16) else y
+        return self.estimate(work, levels).to(y.dtype)
+
+    @property
+    def needs_family(self) -> bool:
+        """Whether the family must be known (everything but ``knows = nothing``)."""
+        return self.knows != "nothing"
+
+    @property
+    def facts(self) -> Facts:
+        """What a run records of it, beside its spec."""
+        return Facts()
+
+    @property
+    def fitted(self) -> int | None:
+        """How many numbers of it were fitted to images; None where that is not stated."""
+        return self.facts.fitted
+
+    @property
+    def family(self) -> Family:
+        """The family this denoiser was made for."""
+        if self._family is None:
+            raise UsageError(f"{self.name} needs a family: gb.denoiser({self.name!r}, family=...).")
+        return self._family
+
+    def bind(self: D, family: Family) -> D:
+        """The same denoiser for a family.
+
+        Raises
+        ------
+        UsageError
+            If it is an oracle of another law.
+        """
+        if not isinstance(family, self.of):
+            raise UsageError(f"{self.name} here is the oracle of {self.of.name!r}, not of {family.spec!r}.")
+        bound = self.model_copy()
+        bound._family = family
+        return bound
+
+
+def check_estimate(x_hat: Any, y: Tensor, name: str) -> Tensor:
+    """Refuse an estimate that is not a floating-point tensor of the shape of ``y``."""
+    if not isinstance(x_hat, Tensor) or x_hat.shape != y.shape:
+        got = tuple(x_hat.shape) if isinstance(x_hat, Tensor) else type(x_hat).__name__
+        raise DenoiserError(f"{name} returned {got}, but an estimate has the shape of its input, {tuple(y.shape)}.")
+    if not x_hat.is_floating_point():
+        raise DenoiserError(f"{name} returned {x_hat.dtype}, but an estimate is floating point, like its input.")
+    return x_hat

@@ -1,0 +1,114 @@
+"""What every family of images offers."""
+
+import importlib
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gahb_bench.core import rng
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.images import Batch, check_sigmas
+from gahb_bench.core.optimum import Optimum, Reference
+from gahb_bench.core.plugin import Plugin
+
+
+class Family(Plugin):
+    """A law of images, known exactly. A subclass states its parameters, its `shape`, and how to `draw`.
+
+    best : its `Optimum`: the class, or ``".module:Class"`` relative to the law's own module, which is then imported
+    when
+        it is first asked for; None where nothing is known
+    """
+
+    kind: ClassVar[str] = "families"
+    best: ClassVar[str | type[Optimum[Any]] | None] = None
+
+    def __eq__(self, other: object) -> bool:
+        """The same law: the same class and parameters, whatever either has computed and kept."""
+        return isinstance(other, Family) and type(self) is type(other) and self.parameters == other.parameters
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.spec))
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """Shape ``(c, h, w)`` of one image."""
+
+    @abstractmethod
+    def draw(
+        self, streams: Iterator[np.random.Generator], count: int
+    ) -> tuple[NDArray[np.floating], dict[str, NDArray]]:
+        """Images ``(count, c, h, w)`` and their latents, image ``i`` from the ``i``-th stream alone."""
+
+    def sample(
+        self, indices: Iterable[int], seed: int = 0, split: str = "test", device: str | torch.device = "cpu"
+    ) -> Batch:
+        """Images by index: image ``i`` depends only on (spec, seed, split, i), however the batch is cut or ordered.
+
+        Parameters
+        ----------
+        indices : iterable of int, each >= 0
+        seed : int >= 0
+        split : one of ``train``, ``train-a``, ``train-b``, ``val``, ``test``
+            Disjoint streams of images.
+
+        Returns
+        -------
+        Batch
+            Images float32 ``(n, c, h, w)``, and latents.
+
+        Raises
+        ------
+        UsageError
+            For an unknown split, a negative index or seed.
+        """
+        rng.check_split(split)
+        rng.check_seed(seed)
+        chosen = tuple(int(index) for index in indices)
+        streams = rng.generators("images", self.spec, int(seed), split, indices=chosen)
+        images, latents = self.draw(streams, len(chosen))
+        return Batch(
+            images=torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)),
+            latents={name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in latents.items()},
+            family=self.spec,
+            seed=int(seed),
+            split=split,
+            indices=chosen,
+        ).to(device)
+
+    def reference(self, sigmas: object) -> Reference:
+        """The least possible MSE per pixel at each noise level, and how surely it is known.
+
+        Raises
+        ------
+        UsageError
+            If a noise level is not positive and finite.
+        """
+        known = self.optimum.reference(check_sigmas(sigmas))
+        attained = self.optimum.attained_by if known.kind in ("exact", "linear") else ()
+        return replace(known, attained_by=attained)
+
+    @cached_property
+    def optimum(self) -> Optimum[Any]:
+        """What is known to be best for this law: reference, oracles, checks."""
+        stated = next((cls.__dict__["best"], cls.__module__) for cls in type(self).__mro__ if "best" in cls.__dict__)
+        best, module = stated
+        if isinstance(best, str):
+            place, _, name = best.partition(":")
+            best = getattr(importlib.import_module(place, package=module.rpartition(".")[0]), name)
+        return Optimum(self) if best is None else best(self)
+
+    def check_images(self, y: torch.Tensor) -> None:
+        """Refuse images that cannot be of this family."""
+        if y.ndim != 4 or tuple(y.shape[1:]) != self.shape:
+            raise UsageError(
+                f"{self.spec} has images of shape (n, c, h, w) = (n, {str(self.shape)[1:-1]}), "
+                f"but the images given have shape {tuple(y.shape)}."
+            )

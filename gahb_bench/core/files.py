@@ -1,0 +1,92 @@
+"""Files: where the package's data are, writing without tearing, one writer a folder, errors as sentences."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import filelock
+
+from gahb_bench.core.errors import StoreError, UsageError
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def data_folder() -> Path:
+    """The folder ``datasets``: inside an installed package, or at the top of a checkout."""
+    installed = _PACKAGE / "datasets"
+    return installed if installed.is_dir() else _PACKAGE.parent / "datasets"
+
+
+def data_file(*parts: str) -> Path:
+    """A file under ``datasets``, by the parts of its path.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file; the message lists what is there.
+    """
+    path = data_folder().joinpath(*parts)
+    if not path.is_file():
+        there = sorted(p.name for p in path.parent.glob(f"*{path.suffix}")) if path.parent.is_dir() else []
+        raise UsageError(f"there is no data file {'/'.join(parts)!r}; there are: {', '.join(there) or 'none'}.")
+    return path
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file so that it is either whole or not there: temporary name, flush to disk, rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """A folder, made if need be, that no other process writes while this holds it.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be made, or another process holds it.
+    """
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise StoreError(
+                f"{folder} is being written by another process: wait for it, or give --out another folder."
+            ) from None
+    try:
+        yield
+    finally:
+        (folder / ".lock").unlink(missing_ok=True)  # while it is held: a lock on a removed file counts for nothing
+        lock.release()
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Operating-system errors as a sentence that says what to do."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"cannot write to the folder {path}: {error.strerror or error}. Give --out a folder that can be written, "
+            "with space left. What is finished is kept, and the same command goes on from it."
+        ) from error
+
+
+def content_digest(content: bytes) -> str:
+    """Hash of a file's content, 16 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,80 @@
+"""What every architecture offers: a module ``D(y, sigma) -> x_hat``."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal, TypeVar
+
+from torch import Tensor, nn
+
+from gahb_bench.core.errors import UsageError, unknown
+from gahb_bench.core.plugin import Plugin
+
+N = TypeVar("N", bound="Network")
+
+Padding = Literal["circular", "zeros"]  # what convolutions find beyond the border of an image
+
+
+class Network(Plugin):
+    """An architecture. A subclass states its parameters (the defaults are the preset ``small``) and how to `build`.
+
+    presets : parameters by the name of a size; ``unet:preset=paper`` stands for them, and others given win over them
+    facts : number of parameters (one channel) and receptive field (pixels; None: the whole image) of each preset,
+        literal, so that they can be listed without building anything; a test measures them
+    """
+
+    kind: ClassVar[str] = "networks"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"small": {}}
+    facts: ClassVar[dict[str, tuple[int, int | None]]] = {}
+
+    @classmethod
+    def from_parameters(cls: type[N], parameters: dict[str, Any]) -> N:
+        """Build from parameters, text or typed; ``preset=NAME`` stands for that preset's parameters."""
+        given = dict(parameters)
+        preset = given.pop("preset", "small")
+        if preset not in cls.presets:
+            raise unknown(f"preset of {cls.name!r}", str(preset), cls.presets)
+        return super().from_parameters({**cls.presets[preset], **given})
+
+    @abstractmethod
+    def build(self, shape: tuple[int, int, int], mean: float, std: float) -> nn.Module:
+        """A new module called as ``D(y, sigma)`` with ``y`` (n, c, h, w) and ``sigma`` (n,), giving ``x_hat``.
+
+        Parameters
+        ----------
+        shape : (c, h, w) of the images it will be trained on
+        mean, std : of a pixel under the law it will be trained on, in image units
+
+        Raises
+        ------
+        UsageError
+            If the architecture cannot take images of this shape.
+        """
+
+    @property
+    def divisor(self) -> int:
+        """What the sides of an image must be divisible by; 1 unless the architecture halves the image."""
+        return 1
+
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """Refuse images ``(c, h, w)`` whose sides repeated halving would not keep whole."""
+        if shape[1] % self.divisor or shape[2] % self.divisor:
+            raise UsageError(
+                f"{self.spec} halves the image again and again: its sides must be divisible by {self.divisor}, but the "
+                f"images are {shape[1]} x {shape[2]}. Choose another size, or an architecture with fewer levels."
+            )
+
+
+class Residual(nn.Module):
+    """``D(y, sigma) = y - network(y)``: a network that estimates the noise, blind to sigma."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, y: Tensor, sigma: Tensor) -> Tensor:
+        del sigma
+        return y - self.network(y)
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of parameters that training fits, whether or not they are frozen now."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,100 @@
+"""Oracles: denoisers that know the law, or more than the law."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
+
+from pydantic import PrivateAttr
+from torch import Tensor
+
+from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.family import Family
+from gahb_bench.core.images import Batch, Images, Knows, PerImage, per_image_sigma
+
+F = TypeVar("F", bound=Family)
+Informed = TypeVar("Informed", bound="InformedOracle")
+
+
+class OracleOf(Generic[F]):
+    """An oracle of one law: ``class Mmse(PosteriorMean, OracleOf[Disks])`` has its law as ``self.law``."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            if get_origin(base) is OracleOf:
+                cls.of = get_args(base)[0]  # pyright: ignore[reportAttributeAccessIssue]
+
+    @property
+    def law(self) -> F:
+        """The law this oracle was made for."""
+        return cast(F, self.family)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Posterior mean ``(n, c, h, w)`` and per-pixel posterior variance ``(n,)``: ``E|x - mean|^2 / pixels`` given y."""
+
+    mean: Images
+    variance: PerImage
+
+
+class PosteriorMean(Denoiser):
+    """The exact posterior mean under the family's law: its MSE is the MMSE."""
+
+    knows: ClassVar[Knows] = "law"
+    accuracy: ClassVar[float] = 1e-3  # relative error its posterior variances may have, by rounding or quadrature
+
+    @abstractmethod
+    def moments(self, y: Images, sigma: Tensor) -> Posterior:
+        """Posterior mean and per-pixel variance; everything float64, checked."""
+
+    @abstractmethod
+    def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
+        """Posterior variance of ``<v, x>``, ``(n,)``: the right side of ``sigma^2 v'Jv = Var(<v, x> | y)``."""
+
+    def estimate(self, y: Images, sigma: Tensor) -> Images:
+        self.family.check_images(y)
+        return self.moments(y.double(), sigma).mean
+
+    def posterior(self, y: Images, sigma: float | Tensor) -> Posterior:
+        """Posterior mean ``(n, c, h, w)`` and per-pixel posterior variance ``(n,)``, in the dtype of ``y``."""
+        self.family.check_images(y)
+        levels = per_image_sigma(sigma, y)
+        if y.shape[0] == 0:
+            return Posterior(y.clone(), y.new_zeros(0))
+        exact = self.moments(y.double(), levels)
+        return Posterior(exact.mean.to(y.dtype), exact.variance.to(y.dtype))
+
+
+class InformedOracle(Denoiser):
+    """Knows more than y: the latents of each image, or the image itself. Call ``given(batch)`` first."""
+
+    knows: ClassVar[Knows] = "image"
+    _batch: Batch | None = PrivateAttr(default=None)
+
+    @property
+    def needs_family(self) -> bool:
+        return self.knows == "latents"
+
+    def given(self: Informed, batch: Batch) -> Informed:
+        """The oracle that knows the images it will denoise, in their order."""
+        informed = self.model_copy()
+        informed._batch = batch
+        return informed
+
+    def batch_of(self, y: Images) -> Batch:
+        """The batch this oracle was given, checked against the images it is asked to denoise."""
+        if self._batch is None:
+            raise UsageError(f"{self.name} knows the {self.knows}: call .given(batch) before denoising.")
+        if self._batch.images.shape != y.shape:
+            raise UsageError(
+                f"{self.name} was given images {tuple(self._batch.images.shape)} but got {tuple(y.shape)}: "
+                "give it the noisy version of the same batch."
+            )
+        return self._batch if self._batch.images.device == y.device else self._batch.to(y.device)
+
+
+def informed(denoiser: Denoiser, batch: Batch) -> Denoiser:
+    """The denoiser, given the images that it will denoise if it knows more than y."""
+    return denoiser.given(batch) if isinstance(denoiser, InformedOracle) else denoiser

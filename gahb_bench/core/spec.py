@@ -1,0 +1,124 @@
+"""Specs: the text form ``name:key=value,key=value`` of families, oracles, denoisers and networks.
+
+This module knows text only; values get their types where the named thing is built (`gahb_bench.core.plugin`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gahb_bench.core.errors import UsageError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_PARAMETER = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*=")
+_FORM = "a spec has the form name or name:key=value,key=value"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A name and its parameters as written, values still text."""
+
+    name: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return format_spec(self.name, self.parameters)
+
+
+def parse(text: str) -> Spec:
+    """Read one spec.
+
+    >>> parse("disks:size=32,edge=1")
+    Spec(name='disks', parameters={'size': '32', 'edge': '1'})
+    >>> parse("shuffled:of=(calpha:size=32,alpha=1)").parameters["of"]
+    'calpha:size=32,alpha=1'
+
+    Raises
+    ------
+    UsageError
+        If the text is not of the form ``name:key=value,...``, repeats a key or has unbalanced parentheses.
+    """
+    name, colon, rest = text.strip().partition(":")
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"cannot read the spec {text!r}: {_FORM}, and a name has letters, digits, '-', '_', '.'.")
+    parameters: dict[str, str] = {}
+    pieces = _split(rest) if colon else []
+    for piece in pieces:
+        match = _PARAMETER.match(piece)
+        value = piece[match.end() :].strip() if match else ""
+        if match is None or not value:
+            raise UsageError(f"cannot read {piece.strip()!r} in the spec {text!r}: {_FORM}.")
+        key = match.group(1)
+        if key in parameters:
+            raise UsageError(f"the parameter {key!r} is given twice in the spec {text!r}: give it once.")
+        parameters[key] = _unwrap(value)
+    return Spec(name, parameters)
+
+
+def parse_list(text: str) -> list[str]:
+    """Cut a comma-separated list of specs; a piece ``key=value`` belongs to the spec before it.
+
+    >>> parse_list("mmse,wavelet:rule=hard,shifts=all,tv")
+    ['mmse', 'wavelet:rule=hard,shifts=all', 'tv']
+    """
+    specs: list[str] = []
+    for piece in _split(text):
+        if _PARAMETER.match(piece):
+            if not specs:
+                raise UsageError(f"cannot read the list {text!r}: it starts with the parameter {piece!r}, not a name.")
+            specs[-1] += ("," if ":" in specs[-1] else ":") + piece.strip()
+        elif piece.strip():
+            specs.append(piece.strip())
+        else:
+            raise UsageError(f"cannot read the list {text!r}: there is an empty name between two commas.")
+    return specs
+
+
+def format_spec(name: str, parameters: Mapping[str, object]) -> str:
+    """Write a spec, parameters sorted by key.
+
+    >>> format_spec("calpha", {"size": 32, "alpha": 1.0})
+    'calpha:alpha=1,size=32'
+    """
+    if not parameters:
+        return name
+    return name + ":" + ",".join(f"{key}={format_value(parameters[key])}" for key in sorted(parameters))
+
+
+def format_value(value: object) -> str:
+    """The one text form of a parameter's value (shortest form that reads back equal)."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return repr(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, tuple | list):
+        return "+".join(format_value(item) for item in value)
+    text = str(value)
+    return f"({text})" if any(mark in text for mark in ",:=()") else text
+
+
+def _split(text: str) -> list[str]:
+    """Cut at the commas outside parentheses."""
+    pieces, depth, start = [], 0, 0
+    for position, mark in enumerate(text):
+        depth += (mark == "(") - (mark == ")")
+        if depth < 0:
+            break
+        if mark == "," and depth == 0:
+            pieces.append(text[start:position])
+            start = position + 1
+    if depth != 0:
+        raise UsageError(f"the parentheses in {text!r} do not balance.")
+    return [*pieces, text[start:]]
+
+
+def _unwrap(value: str) -> str:
+    """Drop the parentheses around a whole value."""
+    if not (value.startswith("(") and value.endswith(")")):
+        return value
+    depth = 0
+    for position, mark in enumerate(value):
+        depth += (mark == "(") - (mark == ")")
+        if depth == 0 and position < len(value) - 1:
+            return value
+    return value[1:-1].strip()

@@ -1,0 +1,1 @@
+"""What users bring: Python callables, and networks in files of other programs."""

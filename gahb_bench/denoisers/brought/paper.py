@@ -1,0 +1,110 @@
+"""Networks trained by the research code of Kadkhodaie et al., from its own ``model.pt``."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field, PrivateAttr
+from torch import Tensor, nn
+
+from gahb_bench.core.errors import DenoiserError
+from gahb_bench.core.images import Images
+from gahb_bench.denoisers.brought import files
+from gahb_bench.denoisers.brought.foreign import Brought
+from gahb_bench.networks.bf_cnn import BfCnnModule
+from gahb_bench.networks.unet import Sizes, UNetModule
+from gahb_bench.networks.weights import fit_tensors
+
+_PIXELS_AT_ONCE = 2**17  # bounds the memory of a network's features
+
+
+class PaperNetwork(Brought):
+    """A blind network of the research code: ``x_hat = y - net(y)``, sizes read from the tensors."""
+
+    weights: str = Field("", description="model.pt of the research code: a state dict, with or without 'module.'")
+
+    _network: Any = PrivateAttr()
+
+    def model_post_init(self, context: object) -> None:
+        del context
+        content = files.read(self.weights, f"{self.name}:weights=FILE")
+        tensors = files.read_tensors(content, self.weights)
+        self._network = self._module(tensors)
+        fit_tensors(self._network, tensors, self.weights)
+        self._network.eval().requires_grad_(False)
+        self._digest = files.digest(content)
+
+    @abstractmethod
+    def _module(self, tensors: Mapping[str, Tensor]) -> nn.Module:
+        """An untrained network of the sizes that the tensors tell."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The raw network ``y -> noise``, in evaluation mode."""
+        return self._network
+
+    @property
+    def receptive_field(self) -> int:
+        """Side of the square of pixels that one pixel of the estimate depends on."""
+        return self._network.receptive_field
+
+    def estimate(self, y: Images, sigma: Tensor) -> Images:
+        del sigma
+        channels = self._network.channels
+        if y.shape[1] != channels:
+            raise DenoiserError(f"{self.spec} takes images of {channels} channels, not {y.shape[1]}.")
+        network = self._network.to(y.device)
+        size = max(1, _PIXELS_AT_ONCE // y[0].numel())
+        return torch.cat([part - network(part.float()).to(y.dtype) for part in y.split(size)])
+
+
+class PaperUNet(PaperNetwork):
+    """The U-Net of Kadkhodaie et al. with its published or newly trained weights: blind and bias-free.
+
+        x_hat = y - net(y)
+
+    References
+    ----------
+    Z. Kadkhodaie, F. Guth, E. P. Simoncelli, S. Mallat, "Generalization in diffusion models arises from
+    geometry-adaptive harmonic representations", ICLR 2024, arXiv:2310.02557.
+    """
+
+    name: ClassVar = "paper-unet"
+    source: ClassVar = "Kadkhodaie, Guth, Simoncelli & Mallat 2024, research code"
+
+    def _module(self, tensors: Mapping[str, Tensor]) -> nn.Module:
+        return UNetModule(Sizes.of(tensors))
+
+    def estimate(self, y: Images, sigma: Tensor) -> Images:
+        by = 2**self._network.sizes.blocks
+        if y.shape[-2] % by or y.shape[-1] % by:
+            raise DenoiserError(
+                f"{self.spec} halves the image {self._network.sizes.blocks} times: its sides must be divisible by "
+                f"{by}, but the images are {y.shape[-2]} x {y.shape[-1]}."
+            )
+        return super().estimate(y, sigma)
+
+
+class PaperBfCnn(PaperNetwork):
+    """BF-CNN of Kadkhodaie et al., of any receptive field, with its published or newly trained weights.
+
+        x_hat = y - net(y)
+
+    The tensors do not tell whether a ReLU follows the first convolution: it does in networks trained by the research
+    code's ``main.py`` as it stands, not in those that its loader reads by default, nor in those of a smaller
+    receptive field.
+
+    References
+    ----------
+    Z. Kadkhodaie, F. Guth, S. Mallat, E. P. Simoncelli, "Learning multi-scale local conditional probability models of
+    images", ICLR 2023, arXiv:2303.02984.
+    """
+
+    name: ClassVar = "paper-bf-cnn"
+    source: ClassVar = "Mohan et al. 2020; Kadkhodaie et al. 2023, 2024, research code"
+
+    first: Literal["linear", "relu"] = Field("linear", description="what follows the first convolution")
+
+    def _module(self, tensors: Mapping[str, Tensor]) -> nn.Module:
+        return BfCnnModule.like(tensors, first=self.first)

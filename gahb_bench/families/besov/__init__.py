@@ -1,0 +1,1 @@
+"""Sparse wavelet images, for which wavelet shrinkage is exactly optimal."""

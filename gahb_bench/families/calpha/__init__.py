@@ -1,0 +1,1 @@
+"""Uniformly C^alpha images: a Gaussian law, whose optimum is the Wiener filter."""

@@ -1,0 +1,32 @@
+"""What is best for ``calpha-contours``: a certified bracket of the MMSE, and oracles around it."""
+
+from typing import ClassVar
+
+from gahb_bench.core.images import FloatArray
+from gahb_bench.core.optimum import Check, Optimum, Reference
+from gahb_bench.families.calpha_contours.check import genie_checks
+from gahb_bench.families.calpha_contours.law import CalphaContours
+from gahb_bench.families.calpha_contours.oracles import ContourPosteriorMean, Genie, Straightened
+from gahb_bench.families.calpha_contours.reference import reference
+
+
+class CalphaContoursOptimum(Optimum[CalphaContours]):
+    """What is best for ``calpha-contours``: a certified bracket of the MMSE, and oracles around it."""
+
+    oracles: ClassVar = (Genie, ContourPosteriorMean, Straightened)
+
+    def reference(self, sigmas: FloatArray) -> Reference:
+        """The stored bracket of the MMSE where there is one; otherwise small-noise theory, which bounds nothing."""
+        return reference(self.family, sigmas)
+
+    def defaults(self) -> list[str]:
+        """The oracles a run shows unless told otherwise: the cheap ones (`posterior-mean` takes seconds an image)."""
+        family = self.family
+        if family.law == "paper":
+            return []
+        return ["genie", "straightened"] if family.background == "gaussian" else ["straightened"]
+
+    def checks(self) -> list[Check]:
+        """The genie against dense linear algebra on tiny images (the bracket's own route is its planted simulation)."""
+        family = self.family
+        return genie_checks(family) if family.law == "gaussian" else []

@@ -1,0 +1,1 @@
+"""Disks: a five-dimensional manifold, with the posterior mean by certified quadrature."""

@@ -1,0 +1,96 @@
+"""What is best for ``disks``: the posterior mean by certified quadrature, least squares, and the tangent plane."""
+
+from typing import ClassVar
+
+import numpy as np
+
+from gahb_bench.channels import gaussian as noise
+from gahb_bench.core.images import FloatArray
+from gahb_bench.core.optimum import Check, Optimum, Reference
+from gahb_bench.families.disks import reference as disks_reference
+from gahb_bench.families.disks.check import DRAWS, importance_sampling
+from gahb_bench.families.disks.law import Disks
+from gahb_bench.families.disks.oracles import Mmse, Projection, Tangent
+
+
+class DisksOptimum(Optimum[Disks]):
+    """What is best for ``disks``: the posterior mean by certified quadrature, least squares, and the tangent plane."""
+
+    oracles: ClassVar = (Mmse, Projection, Tangent)
+
+    def reference(self, sigmas: FloatArray) -> Reference:
+        """Mean posterior variance over frozen images, with its standard error; closed forms at both ends as curves.
+
+            mmse(s) = E Var(x|y) / N^2 -> d s^2 / N^2 (s -> 0),  -> prior variance (s -> infinity)
+
+        Stored for sizes 32, 64 and 80 (d = 5, edge 1, 2,048 images a level, a spline between the levels); other
+        parameters and noise levels beyond are computed on demand from 256 images a level and kept in the user's cache.
+        """
+        family = self.family
+        levels = [disks_reference.level(family, float(sigma)) for sigma in sigmas]
+        mse = np.array([level.mse for level in levels])
+        few, many = min(level.images for level in levels), max(level.images for level in levels)
+        uncertified = sum(level.uncertified for level in levels)
+        return Reference(
+            kind="exact",
+            sigma=sigmas,
+            mse=mse,
+            lower=mse,
+            upper=mse,
+            standard_error=np.array([level.standard_error for level in levels]),
+            exponent=disks_reference.exponents(sigmas, mse),
+            asymptotic_exponent=2.0,
+            note=(
+                f"Mean posterior variance over {few if few == many else f'{few} to {many}'} images a level, by "
+                f"quadrature; its relative error by the quadrature is about "
+                f"{max(level.excess_mean for level in levels):.0e}, and {uncertified} images were not certified."
+            ),
+            curves={
+                "d sigma^2": small_noise_mse(family, sigmas),
+                "prior variance": np.full(len(sigmas), prior(family)),
+            },
+        )
+
+    def defaults(self) -> list[str]:
+        """The oracles a run shows unless told otherwise."""
+        return ["mmse", "projection", "tangent"]
+
+    def checks(self) -> list[Check]:
+        """The posterior mean against brute-force importance sampling from the prior, pixel by pixel, at N = 16.
+
+            x_hat = sum_i w_i x_i / sum_i w_i,   w_i = exp(-|y - x_i|^2 / 2 s^2),   x_i from the prior
+
+        No sufficient statistic, transform or grid is shared with the oracle. The value is the squared distance of the
+        two in units of the posterior variance, the tolerance six times what the sampling accounts for, plus the
+        certificate.
+        """
+        family = self.family
+        small = family.model_copy(update={"size": 16, "edge": min(family.edge, 2.0)})
+        oracle = Mmse.from_parameters({}).bind(small)
+        batch = small.sample(range(6), seed=0, split="val")
+        levels = (0.3, 1.0)
+        noisy = [noise.add_noise(batch, sigma).double() for sigma in levels]
+        checks = []
+        for sigma, y, (mean, sampling) in zip(levels, noisy, importance_sampling(small, noisy, levels), strict=True):
+            found = oracle.certified(y, sigma)
+            variance = found.variance * y[0].numel()
+            distance = ((mean - found.mean) ** 2).sum((1, 2, 3)) / variance
+            checks.append(
+                Check(
+                    identity="posterior mean against importance sampling",
+                    value=float(distance.mean()),
+                    tolerance=float((6 * sampling / variance + found.error).mean()),
+                    detail=f"{small.spec}, sigma {sigma:g}, {len(batch)} images, {DRAWS:,} draws",
+                )
+            )
+        return checks
+
+
+def small_noise_mse(family: Disks, sigmas: FloatArray) -> FloatArray:
+    """The MMSE per pixel as sigma -> 0, the risk of the projection on the tangent plane: ``d s^2 / N^2``."""
+    return family.dimension * sigmas**2 / family.size**2
+
+
+def prior(family: Disks) -> float:
+    """The MMSE per pixel as sigma -> infinity: the prior variance."""
+    return disks_reference.prior_variance(family)

@@ -1,0 +1,1 @@
+"""Gaussian mixtures: several modes, with the posterior mean in closed form."""

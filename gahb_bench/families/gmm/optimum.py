@@ -1,0 +1,128 @@
+"""What is best for Gaussian mixtures: a Wiener filter for each component, weighted by its responsibility."""
+
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import scipy.stats
+import torch
+from torch import Tensor
+
+from gahb_bench.channels.gaussian import scale_noise, unit_noise
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.images import FloatArray, Images
+from gahb_bench.core.optimum import Check, Optimum, Reference, VarianceParts
+from gahb_bench.families.gmm.bound import between_bound
+from gahb_bench.families.gmm.check import dense_posterior, tiny_mixtures
+from gahb_bench.families.gmm.law import Gmm
+from gahb_bench.families.gmm.oracles import Mmse
+from gahb_bench.families.gmm.points import point_risk
+from gahb_bench.tables.sampled import mean_posterior_variance
+
+_IMAGES = 256  # of the reference computed on demand
+_NEGLIGIBLE_SHARE = 1e-9  # a variance between components below this share of that within is not worth sampling
+_FEW = 30.0  # effective number of images below which their mean is not to be trusted
+
+
+class GmmOptimum(Optimum[Gmm]):
+    """What is best for Gaussian mixtures: a Wiener filter for each component, weighted by its responsibility."""
+
+    oracles: ClassVar = (Mmse,)
+
+    def reference(self, sigmas: FloatArray) -> Reference:
+        """The MMSE: for points by quadrature (relative error below 1e-11), for fields as a mean posterior variance.
+
+            mmse = sum_k weight_k tr(sigma^2 W_k) / pixels + E[ sum_k r_k |m_k - x_hat|^2 ] / pixels
+
+        The first term, the risk if the components were told, is in closed form because ``E[r_k] = weight_k``; the
+        second, what not knowing the component costs, is a mean over fixed images, with its standard error. Where fewer
+        than 30 images carry that mean, the error reaches up to an upper bound in closed form (`between_bound`): it is
+        still tiny wherever the components are well apart.
+        """
+        family = self.family
+        if family.variant == "points":
+            mse, exponent, _ = point_risk(family, sigmas)
+            note = "Quadrature: the two pixels are independent mixtures on the line."
+            return Reference.exact(sigmas, mse, exponent, note=note)
+        within = np.array([_within(family, float(sigma)) for sigma in sigmas])
+        bound = between_bound(family, sigmas)
+        images = [_IMAGES if matters else 2 for matters in bound > _NEGLIGIBLE_SHARE * within]
+        sampled = mean_posterior_variance(family, sigmas, images)
+        reach = np.where(sampled.effective < _FEW, bound - (sampled.mse - within), 0.0)
+        return Reference(
+            kind="exact",
+            sigma=sigmas,
+            mse=sampled.mse,
+            lower=sampled.mse,
+            upper=sampled.mse,
+            standard_error=np.maximum(sampled.standard_error, reach),
+            exponent=sampled.exponent,
+            asymptotic_exponent=2 * family.alpha / (family.alpha + 1),
+            note="Closed form given the component, plus the variance between components as a mean over fixed images.",
+        )
+
+    def defaults(self) -> list[str]:
+        """The oracles a run shows unless told otherwise."""
+        return ["mmse"]
+
+    @cached_property
+    def samples(self) -> VarianceParts:
+        """The posterior variance in the part within the components, known, and that between them, to be sampled."""
+        oracle = Mmse().bind(self.family)
+        return VarianceParts(
+            sampled=lambda y, sigma: oracle.split_variance(y, sigma)[2],
+            known=lambda sigma: _within(self.family, sigma),
+        )
+
+    def checks(self) -> list[Check]:
+        """The oracle against dense matrices on tiny mixtures of the same kind (identity 6)."""
+        family = self.family
+        checks = []
+        for tiny in tiny_mixtures(family):
+            oracle = Mmse.from_parameters({}).bind(tiny)
+            batch = tiny.sample(range(4), split="val")
+            z = unit_noise(batch).double()
+            for sigma in (0.02, 0.3):
+                y, v = scale_noise(batch.images.double(), z, sigma), z.flip(0)
+                exact = dense_posterior(tiny, y, sigma, v)
+                posterior = oracle.posterior(y, sigma)
+                along = oracle.variance_along(y, torch.full((4,), sigma, dtype=torch.float64), v)
+                pairs = {
+                    "mean": (posterior.mean, exact.mean),
+                    "variance": (posterior.variance, exact.variance),
+                    "variance along v": (along, exact.variance_along),
+                    "responsibilities": (oracle.responsibilities(y, sigma), exact.responsibilities),
+                }
+                for name, (found, expected) in pairs.items():
+                    error = float((found - expected).abs().max() / expected.abs().max())
+                    checks.append(Check(f"6  {name} = dense linear algebra, {tiny.spec}, sigma={sigma:g}", error, 1e-9))
+        return checks
+
+
+def outside_modes(family: Gmm, images: Images, level: float = 0.99, tolerance: float = 0.0) -> Tensor:
+    """Which images lie outside the credible region of every component: mode interpolation, bool ``(n,)``.
+
+        min_k  (x - mu_k)' (C_k + tolerance^2 I)^{-1} (x - mu_k)  >  quantile of chi^2(pixels) at `level`
+
+    Apply it to estimates or samples. Images of the law are outside with probability at most ``1 - level``. Textures
+    have directions of tiny variance, along which any method errs: ``tolerance`` forgives white errors of that standard
+    deviation.
+
+    References
+    ----------
+    S. K. Aithal et al., NeurIPS 2024, arXiv:2406.09358, section 4 (mode interpolation).
+    """
+    if not 0 < level < 1:
+        raise UsageError(f"level={level:g} is not allowed: a credible region has a probability between 0 and 1.")
+    family.check_images(images)
+    sigma = torch.full((len(images),), tolerance, dtype=torch.float64, device=images.device)
+    nearest = [
+        tile.distance.amin(dim=1) for _, tile in Mmse.from_parameters({}).bind(family).tiles(images.double(), sigma)
+    ]
+    radius = float(scipy.stats.chi2.ppf(level, np.prod(family.shape)))
+    return torch.cat(nearest) > radius
+
+
+def _within(law: Gmm, sigma: float) -> float:
+    """Risk per pixel if the components were told, ``sum_k weight_k tr(sigma^2 W_k) / pixels``."""
+    return float(law.weights @ (sigma**2 * law.spectra / (law.spectra + sigma**2)).mean(axis=(1, 2)))

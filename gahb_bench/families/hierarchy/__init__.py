@@ -1,0 +1,1 @@
+"""Trees of symbols, with the posterior mean by belief propagation."""

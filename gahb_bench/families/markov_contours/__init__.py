@@ -1,0 +1,1 @@
+"""Random-walk contours, with the posterior mean by forward-backward."""

@@ -1,0 +1,32 @@
+"""A gallery of a family's images, clean and noisy."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from gahb_bench.channels.gaussian import scale_noise, unit_noise
+from gahb_bench.core.family import Family
+
+
+def draw_samples(
+    family: Family, sigmas: Sequence[float], images: int = 6, seed: int = 0, split: str = "test"
+) -> Figure:
+    """Images of a family in columns: the clean image on top, one row for each noise level below it.
+
+    Grey values are clipped to [0, 1] for display only.
+    """
+    batch = family.sample(range(images), seed=seed, split=split)
+    z = unit_noise(batch)
+    rows = [("clean", batch.images)]
+    rows += [(f"σ = {sigma:g}\n({255 * sigma:.3g} / 255)", scale_noise(batch.images, z, sigma)) for sigma in sigmas]
+    figure = Figure(figsize=(1.5 * images + 1.0, 1.5 * len(rows) + 0.6), layout="constrained", dpi=120)
+    axes = figure.subplots(len(rows), images, squeeze=False)
+    for line, (label, row) in zip(axes, rows, strict=True):
+        for axis, image in zip(line, row, strict=True):
+            axis.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+        line[0].set_ylabel(label, fontsize=9)
+    for column, index in enumerate(batch.indices):
+        axes[0, column].set_title(f"image {index}", fontsize=9)
+    figure.suptitle(f"{family.spec}   (seed {seed}, split {split})", fontsize=10)
+    return figure

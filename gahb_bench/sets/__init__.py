@@ -1,0 +1,1 @@
+"""Sets of images as files: dataset cards, and exports."""

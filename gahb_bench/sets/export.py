@@ -1,0 +1,70 @@
+"""Data sets as files, for use outside this package."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gahb_bench import make
+from gahb_bench.channels.gaussian import unit_noise
+from gahb_bench.core.environment import version
+from gahb_bench.core.errors import UsageError
+from gahb_bench.core.files import write_atomically
+from gahb_bench.scoring.score import check_images
+
+
+def export(
+    family: str,
+    path: Path,
+    *,
+    images: int,
+    seed: int = 0,
+    split: str = "test",
+    noise: bool = False,
+    sigmas: Sequence[float] = (),
+) -> dict[str, Any]:
+    """Write images of a family, their latents and a manifest to a ``.npz`` file.
+
+    The file holds ``images`` float32 ``(n, c, h, w)``, ``latent_NAME`` for each latent, ``indices``, ``manifest`` (JSON
+    text), and with ``noise`` the paired unit noise ``unit_noise``, so that ``y = images + sigma * unit_noise``.
+
+    Returns
+    -------
+    dict
+        The manifest.
+
+    Raises
+    ------
+    UsageError
+        For an unknown family or split, or a file that cannot be written.
+    """
+    check_images(images)
+    if path.suffix != ".npz":
+        raise UsageError(f"--out {path} is not allowed: a data set is a .npz file.")
+    law = make.family(family)
+    batch = law.sample(range(images), seed=seed, split=split)
+    arrays: dict[str, Any] = {"images": batch.images.numpy(), "indices": np.asarray(batch.indices)}
+    arrays |= {f"latent_{name}": value.numpy() for name, value in batch.latents.items()}
+    if noise:
+        arrays["unit_noise"] = unit_noise(batch).numpy()
+    manifest = {
+        "gahb_bench": version("gahb_bench"),
+        "family": law.spec,
+        "parameters": law.parameters,
+        "seed": seed,
+        "split": split,
+        "images": images,
+        "sigmas": list(sigmas),
+        "arrays": {name: {"shape": list(value.shape), "dtype": str(value.dtype)} for name, value in arrays.items()},
+    }
+    arrays["manifest"] = np.array(json.dumps(manifest))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror or error}. Give --out a place that can be written."
+        ) from error
+    return manifest

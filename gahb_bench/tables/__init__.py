@@ -1,0 +1,1 @@
+"""Numbers that took hours: reference tables, sampled references, tuned parameters."""

@@ -1,0 +1,1 @@
+"""Identities that show a known optimum to be right."""
