@@ -7,8 +7,8 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import gahb_bench as gb
-from gahb_bench.families.calpha_contours.law import CalphaContours
 from gahb_bench.families.calpha_contours.bracket import planted_bracket
+from gahb_bench.families.calpha_contours.law import CalphaContours
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from gahb_bench.sets.cards import Card, fingerprint, write_card
 from gahb_bench.running.plan import DEFAULT_SIGMAS
+from gahb_bench.sets.cards import Card, fingerprint, write_card
 
 SETS = {
     f"calpha-{alpha}-{size}": (f"C^{alpha} images, {size} x {size}", f"calpha:alpha={alpha},size={size}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gahb_bench import testing
+    from gahb_bench.api import curves, exponent, score
     from gahb_bench.channels.gaussian import add_noise
     from gahb_bench.core import errors
     from gahb_bench.core.images import Batch
@@ -15,19 +16,16 @@ if TYPE_CHECKING:
     from gahb_bench.core.posterior import Posterior
     from gahb_bench.make import denoiser, family, network
     from gahb_bench.scoring.compare import compare
-    from gahb_bench.scoring.curve import curves
-    from gahb_bench.scoring.exponent import exponent
-    from gahb_bench.scoring.score import score
 
 _HOME = {
     "family": "make",
     "denoiser": "make",
     "network": "make",
     "add_noise": "channels.gaussian",
-    "score": "scoring.score",
+    "score": "api",
     "compare": "scoring.compare",
-    "curves": "scoring.curve",
-    "exponent": "scoring.exponent",
+    "curves": "api",
+    "exponent": "api",
     "Batch": "core.images",
     "Posterior": "core.posterior",
     "Reference": "core.optimum",

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from gahb_bench import make
+from gahb_bench.api import curves, score
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.errors import ScaleWarning, UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.scoring.curve import curves
-from gahb_bench.scoring.score import score
 
 
 def assert_near_optimal(

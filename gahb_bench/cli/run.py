@@ -32,7 +32,9 @@ def run(
     ] = True,
 ) -> None:
     """Score denoisers on families of images against the best that is possible; write a table, a figure and a page."""
+    from gahb_bench.core.environment import check_device
     from gahb_bench.running import engine
+    from gahb_bench.running.parts import Parts
     from gahb_bench.running.plan import make_plan, parse_sigmas, split_specs
 
     levels = parse_sigmas(sigmas) if sigmas is not None else None
@@ -44,9 +46,9 @@ def run(
         plan = make_plan(
             split_specs(family) or [], chosen, levels, 128 if images is None else images, 0 if seed is None else seed
         )
-    default = Path("reports/runs") / f"{'-'.join(part.name for part in plan.families)[:40]}-{plan.key[:8]}"
+    default = Path("reports/runs") / f"{'-'.join(part.family.name for part in plan.families)[:40]}-{plan.key[:8]}"
     folder = (out or default).absolute()  # a denoiser is foreign code and may change the working folder
-    engine.check_device(device)
+    check_device(device)
     if dry_run:
         _print_plan(plan, folder, device)
         return
@@ -55,7 +57,7 @@ def run(
             outcome = engine.run(plan, folder, device=device, resume=resume, command=command_line(), progress=progress)
         _write_report(outcome)
     except KeyboardInterrupt:
-        kept = sum((folder / "parts" / f"{cell.key}.npz").exists() for cell in plan.cells())
+        kept = Parts(folder).count(plan.cells())
         typer.echo(f"interrupted: {kept} finished cells are kept; the same command goes on from them.", err=True)
         raise typer.Exit(1) from None
     _print_outcome(outcome)
@@ -92,8 +94,8 @@ def _print_outcome(outcome: "Outcome") -> None:
     for path in outcome.damaged:
         typer.echo(f"warning: the finished part {path} was damaged and has been computed again.", err=True)
     for failure in outcome.failures:
-        where = f"{failure['denoiser']} on {failure['family']} at sigma={failure['sigma']:.4g}"
-        typer.echo(f"failed: {where}: {failure['reason']}", err=True)
+        where = f"{failure.denoiser} on {failure.family} at sigma={failure.sigma:.4g}"
+        typer.echo(f"failed: {where}: {failure.reason}", err=True)
     for message in outcome.warnings:
         typer.echo(f"warning: {message}", err=True)
     if outcome.resumed:

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from gahb_bench.core.errors import UsageError
+
 _PACKAGES = (
     "gahb_bench",
     "torch",
@@ -73,3 +75,15 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that does not exist here."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"the device {device!r} cannot be used here ({reason.rstrip('.')}): give --device cpu, or cuda or cuda:0 "
+            "where there is a GPU and a torch that knows it."
+        ) from None

@@ -1,10 +1,13 @@
 """What is known to be best for a law: its optimum, as an object beside the law."""
 
+import json
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
+import pandas as pd
 from torch import Tensor
 
 from gahb_bench.core.images import FloatArray, Images
@@ -13,6 +16,9 @@ from gahb_bench.core.plugin import Plugin
 F = TypeVar("F", bound=Plugin)
 
 ReferenceKind = Literal["exact", "bracket", "approximate", "linear", "none"]
+
+_VECTORS = ("mse", "lower", "upper", "standard_error", "exponent")
+_CURVE = "curve: "
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,87 @@ class Reference:
         zero = np.zeros_like(mse)
         return cls(kind, sigma, mse, mse, mse, zero, exponent, asymptotic_exponent, note)
 
+    def at(self, sigmas: FloatArray) -> "Reference":
+        """The same reference at some of its noise levels; levels that it has not are NaN."""
+        found = [np.flatnonzero(np.isclose(self.sigma, sigma, rtol=1e-9, atol=0))[:1] for sigma in sigmas]
+        where = np.array([index[0] if len(index) else -1 for index in found], dtype=int)
+
+        def chosen(values: FloatArray) -> FloatArray:
+            return np.where(where >= 0, values[where], np.nan) if len(values) else np.full(len(sigmas), np.nan)
+
+        return replace(self, sigma=np.asarray(sigmas, dtype=np.float64), **self._each(chosen))
+
+    def joined(self, other: "Reference") -> "Reference":
+        """Two references of one law as one, at the noise levels of both, in order."""
+        extra = ~np.isclose(other.sigma[:, None], self.sigma, rtol=1e-9, atol=0).any(axis=1)
+        order = np.argsort(np.concatenate([self.sigma, other.sigma[extra]]), kind="stable")
+        theirs = {name: getattr(other, name) for name in _VECTORS}
+
+        def both(mine: FloatArray, yours: FloatArray) -> FloatArray:
+            return np.concatenate([mine, yours[extra]])[order]
+
+        vectors = {name: both(getattr(self, name), theirs[name]) for name in _VECTORS}
+        curves = {name: both(values, other.curves[name]) for name, values in self.curves.items()}
+        return replace(self, sigma=both(self.sigma, other.sigma), curves=curves, **vectors)
+
+    def as_table(self, family: str) -> pd.DataFrame:
+        """The rows of reference.parquet: a noise level each; curves of theory are columns ``curve: NAME``."""
+        curves = {f"{_CURVE}{name}": values for name, values in self.curves.items()}
+        return pd.DataFrame(
+            {
+                "family": family,
+                "sigma": self.sigma,
+                "kind": self.kind,
+                "mse": self.mse,
+                "lower": self.lower,
+                "upper": self.upper,
+                "standard_error": self.standard_error,
+                "slope": self.exponent,
+                "asymptotic_slope": np.nan if self.asymptotic_exponent is None else self.asymptotic_exponent,
+                "rates": json.dumps(self.rates),
+                "attained_by": json.dumps(self.attained_by),
+                "note": self.note,
+                **curves,
+            }
+        )
+
+    @classmethod
+    def from_table(cls, rows: pd.DataFrame) -> "Reference":
+        """From the rows of one family in reference.parquet.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If they are not such rows.
+        """
+        first = rows.iloc[0]
+        if first["kind"] not in get_args(ReferenceKind):
+            raise ValueError(f"unknown kind of reference {first['kind']!r}")
+        columns = ("sigma", "mse", "lower", "upper", "standard_error", "slope")
+        sigma, mse, lower, upper, error, slope = (rows[name].to_numpy(dtype=np.float64) for name in columns)
+        theory = [name for name in rows.columns if str(name).startswith(_CURVE) and rows[name].notna().any()]
+        curves = {str(name).removeprefix(_CURVE): rows[name].to_numpy(dtype=np.float64) for name in theory}
+        limit = float(first["asymptotic_slope"])
+        return cls(
+            kind=first["kind"],
+            sigma=sigma,
+            mse=mse,
+            lower=lower,
+            upper=upper,
+            standard_error=error,
+            exponent=slope,
+            asymptotic_exponent=None if math.isnan(limit) else limit,
+            note=str(first["note"]),
+            curves=curves,
+            rates=json.loads(first["rates"]),
+            attained_by=tuple(json.loads(first["attained_by"])),
+        )
+
+    def _each(self, change: Callable[[FloatArray], FloatArray]) -> dict[str, Any]:
+        """Every vector but the noise levels, changed."""
+        vectors: dict[str, Any] = {name: change(getattr(self, name)) for name in _VECTORS}
+        return vectors | {"curves": {name: change(values) for name, values in self.curves.items()}}
+
     @classmethod
     def none(cls, sigma: FloatArray, note: str) -> "Reference":
         """No reference is known."""
@@ -105,8 +192,8 @@ class Optimum(Generic[F]):
     attained_by : names of the denoisers whose risk the reference states, where it is exact or linear
     """
 
-    oracles: ClassVar[tuple[type[Any], ...]] = ()
-    attained_by: ClassVar[tuple[str, ...]] = ("mmse",)
+    oracles: tuple[type[Any], ...] = ()
+    attained_by: tuple[str, ...] = ("mmse",)
 
     def __init__(self, family: F) -> None:
         self.family = family

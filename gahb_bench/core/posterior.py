@@ -39,11 +39,27 @@ class Posterior:
     variance: PerImage
 
 
+@dataclass(frozen=True)
+class Inferred:
+    """What a posterior says of each image beside its mean, for pictures.
+
+    outline : a curve to draw over the image, ``(n, points, 2)`` in (row, column)
+    deviation : posterior standard deviation of each pixel, ``(n, c, h, w)``
+    """
+
+    outline: Tensor
+    deviation: Images
+
+
 class PosteriorMean(Denoiser):
     """The exact posterior mean under the family's law: its MSE is the MMSE."""
 
     knows: ClassVar[Knows] = "law"
-    accuracy: ClassVar[float] = 1e-3  # relative error its posterior variances may have, by rounding or quadrature
+
+    @property
+    def accuracy(self) -> float:
+        """Relative error that its posterior variances may have, by rounding or quadrature."""
+        return 1e-3
 
     @abstractmethod
     def moments(self, y: Images, sigma: Tensor) -> Posterior:
@@ -52,6 +68,11 @@ class PosteriorMean(Denoiser):
     @abstractmethod
     def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
         """Posterior variance of ``<v, x>``, ``(n,)``: the right side of ``sigma^2 v'Jv = Var(<v, x> | y)``."""
+
+    def inferred(self, y: Images, sigma: float | Tensor) -> Inferred | None:
+        """What the posterior says of each image beside its mean, where that can be drawn."""
+        del y, sigma
+        return None
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         self.family.check_images(y)

@@ -21,6 +21,7 @@ from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray, Images, Knows, PerImage
 from gahb_bench.core.optimum import Check, Optimum, Reference, VarianceParts
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
+from gahb_bench.families.calpha.law import Calpha
 
 D = TypeVar("D", bound=Denoiser)
 
@@ -28,20 +29,18 @@ D = TypeVar("D", bound=Denoiser)
 class TransformedOptimum(Optimum["Transformed"]):
     """The inner optimum, conjugated by the map; everything that is known of it is delegated.
 
+    Its oracles are `mmse` where the inner law has an exact one, and `inner` for any other oracle that knows the law.
+
     White Gaussian noise has the same law in every orthonormal basis, so no risk, exponent or information per image of
     the inner law changes.
     """
 
-    @property
-    def oracles(self) -> tuple[type[Any], ...]:
-        """`mmse` where the inner law has an exact one, and `inner` for any other oracle that knows the law."""
-        exact = self.family.inner.optimum.oracle("mmse")
-        return (Mmse, Inner) if exact is not None and issubclass(exact, PosteriorMean) else (Inner,)
-
-    @property
-    def attained_by(self) -> tuple[str, ...]:
-        """The inner denoisers that attain the reference, as they are called here."""
-        return tuple(self._here(name) for name in self.family.inner.optimum.attained_by)
+    def __init__(self, family: "Transformed") -> None:
+        super().__init__(family)
+        inner = family.inner.optimum
+        exact = inner.oracle("mmse")
+        self.oracles = (Mmse, Inner) if exact is not None and issubclass(exact, PosteriorMean) else (Inner,)
+        self.attained_by = tuple(self._here(name) for name in inner.attained_by)
 
     def reference(self, sigmas: FloatArray) -> Reference:
         inner = self.family.inner
@@ -82,7 +81,7 @@ class TransformedOptimum(Optimum["Transformed"]):
         mean = tiny.forward(torch.full((tiny.copies, 1, 8, 8), 0.5, dtype=torch.float64)).flatten().numpy()
         place = np.stack(np.divmod(np.arange(64), 8), axis=-1)
         phase = 2 * np.pi / 8 * np.einsum("fi,pqi->fpq", place, place[:, None] - place[None, :])
-        inner = np.einsum("f,fpq->pq", np.asarray(getattr(tiny.inner, "spectrum")).ravel(), np.cos(phase)) / 64  # noqa: B009
+        inner = np.einsum("f,fpq->pq", Calpha.from_parameters({"size": 8}).spectrum.ravel(), np.cos(phase)) / 64
         covariance = linear.T @ np.kron(np.eye(tiny.copies), inner) @ linear
         batch = tiny.sample(range(4), split="val")
         checks = []

@@ -11,7 +11,7 @@ import pandas as pd
 from gahb_bench.core.errors import StoreError, UsageError, printable, unknown
 from gahb_bench.reporting import words
 from gahb_bench.reporting.comparison_options import fits, margin_of, read_mapping
-from gahb_bench.reporting.folder import Manifest, RunData, read
+from gahb_bench.running.folder import Manifest, RunData, read
 from gahb_bench.scoring.compare import BITWISE, MARGIN_DB, VERDICTS, check_margin, comparisons, judge, levels, measure
 from gahb_bench.scoring.matching import Pair, check_scores, match
 

@@ -11,7 +11,7 @@ from gahb_bench.reporting import words
 from gahb_bench.reporting.comparison import Comparison
 from gahb_bench.reporting.comparison_text import families
 from gahb_bench.reporting.comparison_words import ends, signed, title
-from gahb_bench.reporting.folder import RunData
+from gahb_bench.running.folder import RunData
 from gahb_bench.scoring.intervals import LEVEL
 
 SCHEMA = 1

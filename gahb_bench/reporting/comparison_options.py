@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gahb_bench.core.errors import UsageError, printable
-from gahb_bench.reporting.folder import RunData
+from gahb_bench.running.folder import RunData
 from gahb_bench.scoring.compare import check_margin
 
 

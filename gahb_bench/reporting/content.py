@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 from gahb_bench.core.errors import unknown
 from gahb_bench.reporting import words
-from gahb_bench.reporting.folder import Manifest, RunData
 from gahb_bench.reporting.merge import Planned, Source, Study, sources, studies
 from gahb_bench.reporting.section import Section, make_section
 from gahb_bench.reporting.style import styles
+from gahb_bench.running.folder import Manifest, RunData
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from gahb_bench.core.errors import GahbError, UsageError, printable
-from gahb_bench.reporting.folder import Failure, PlannedDenoiser, PlannedFamily, RunData
+from gahb_bench.running.folder import Failure, PlannedDenoiser, PlannedFamily, RunData
 from gahb_bench.scoring.curve import curves
 
 SAME_DB = 1e-3  # mean errors closer than this are the same number: rounding on other hardware, below what is shown

@@ -7,8 +7,8 @@ from gahb_bench.core.errors import UsageError
 from gahb_bench.core.files import explained, write_atomically
 from gahb_bench.reporting import figures, html, markdown, paper
 from gahb_bench.reporting.content import Content, content
-from gahb_bench.reporting.folder import read
 from gahb_bench.reporting.gallery import galleries
+from gahb_bench.running.folder import read
 
 
 def write_report(folder: Path) -> None:

@@ -12,10 +12,10 @@ from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Reference
 from gahb_bench.reporting import words
-from gahb_bench.reporting.folder import PlannedFamily
 from gahb_bench.reporting.merge import Source, Study
 from gahb_bench.reporting.method import FIT_RANGE, Method, Trouble, image_errors, make_method
 from gahb_bench.reporting.style import Style, rank
+from gahb_bench.running.folder import PlannedFamily
 from gahb_bench.scoring.curve import below_optimum
 
 SHOWN_LEVELS = 5  # noise levels with a column of their own in tables

@@ -1,30 +1,29 @@
-"""Does a plan: evaluates the cells that are not yet finished, keeps each as it comes, and makes the tables."""
+"""Does a plan: evaluates what is not yet finished, task by task, keeps what comes, and makes the tables."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
-from gahb_bench import make
 from gahb_bench.channels.gaussian import unit_noise
-from gahb_bench.core.denoiser import Denoiser
-from gahb_bench.core.environment import environment
-from gahb_bench.core.errors import UsageError
-from gahb_bench.core.images import Batch, Images
-from gahb_bench.running.plan import RESULTS_VERSION, Cell, Plan
-from gahb_bench.running.store import RunFolder
+from gahb_bench.core.environment import check_device, environment
+from gahb_bench.core.optimum import Reference
+from gahb_bench.running.folder import Failure, Manifest, RunFolder, opened
+from gahb_bench.running.parts import Parts
+from gahb_bench.running.pictures import Pictures, thumbnails
+from gahb_bench.running.plan import RESULTS_VERSION, Cell, FamilyPlan, Method, Plan
 from gahb_bench.scoring.curve import curves
 from gahb_bench.scoring.plausible import suspicions
-from gahb_bench.scoring.score import Evaluation, evaluate
+from gahb_bench.scoring.reference import run_reference
+from gahb_bench.scoring.score import COLUMNS, Evaluation, evaluate
+from gahb_bench.scoring.summary import summary
 
-# An executor takes a function and cells, and yields each cell with its evaluation, in any order.
-Executor = Callable[[Callable[[Cell], Evaluation], Sequence[Cell]], Iterable[tuple[Cell, Evaluation]]]
+BLOCK = 128  # most images of a task
 
 
 @dataclass(frozen=True)
@@ -34,16 +33,31 @@ class Outcome:
     folder: Path
     scores: pd.DataFrame
     curves: pd.DataFrame
+    summary: pd.DataFrame
+    references: dict[str, Reference]
     resumed: int
     damaged: tuple[Path, ...]
-    failures: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
-def serial(work: Callable[[Cell], Evaluation], cells: Sequence[Cell]) -> Iterator[tuple[Cell, Evaluation]]:
-    """The executor of one process: one cell after the other."""
-    for cell in cells:
-        yield cell, work(cell)
+@dataclass(frozen=True, eq=False)
+class Task:
+    """The unit of work: a range of images of one family, and the denoisers and noise levels to score on them.
+
+    The images and their noise are made once, and shared.
+    """
+
+    family: FamilyPlan
+    start: int
+    stop: int
+    seed: int
+    split: str
+    work: tuple[tuple[Method, Cell], ...]
+
+
+# What a task gives: each cell with its scores.
+Results = Iterator[tuple[Cell, Evaluation]]
 
 
 def run(
@@ -52,8 +66,9 @@ def run(
     *,
     device: str = "cpu",
     resume: bool = True,
+    reuse: Sequence[Path] = (),
     command: str = "",
-    executor: Executor = serial,
+    executor: Executor | None = None,
     progress: Callable[[int, int], object] = lambda *_: None,
 ) -> Outcome:
     """Do a plan and keep it in a folder.
@@ -62,107 +77,175 @@ def run(
     ----------
     plan : Plan
     folder : Path
-        Finished cells found there are not computed again, unless ``resume`` is false.
+        Finished work found there is not done again, unless ``resume`` is false; the folder of a run is extended by
+        another plan that shares a family with it.
     device : str
         Where denoisers compute.
+    reuse : sequence of Path
+        Folders of other runs whose finished work is used too.
     command : str
         The command line, for the record.
-    executor : Executor
-        How cells are computed; everything else is the same for every executor.
+    executor : concurrent.futures.Executor, optional
+        Where tasks are done; without one, here, one after the other, and each result is kept as soon as it is there.
     progress : callable (done, total)
-        Told after every cell.
+        Told after every cell of a task.
 
     Raises
     ------
     StoreError
-        If the folder cannot be used; finished cells are kept.
+        If the folder cannot be used; what is finished is kept.
     UsageError
         If the device does not exist.
     """
     check_device(device)
     started, clock = datetime.now(UTC), time.perf_counter()
     cells = plan.cells()
-    with RunFolder(folder, plan).held() as store:
+    with opened(folder) as store:
+        before = store.manifest()
+        store.refuse_unrelated(plan.record)
+        parts = Parts(folder, reuse)
         if not resume:
-            store.forget()
-        missing = [cell for cell in cells if store.load_part(cell) is None]
-        manifest = {
-            "results_version": RESULTS_VERSION,
-            "command": command,
-            "started": started.isoformat(timespec="seconds"),
-            "environment": environment(device),
-        }
+            parts.forget(cells)
+        tasks = _tasks(plan, parts)
+        unfinished = {cell.key for task in tasks for _, cell in task.work}
+        resumed = sum(cell.key not in unfinished for cell in cells)
+        manifest = Manifest(
+            plan_key=plan.key,
+            results_version=RESULTS_VERSION,
+            status="partial",
+            started=started.isoformat(timespec="seconds"),
+            command=command,
+            environment=environment(device),
+            plan=plan.record,
+        )
         # Where nothing is left to compute, the record of when and where it was computed stays as it is.
-        finished_before = not missing and store.is_complete()
+        finished_before = (
+            not tasks and before is not None and before.status == "complete" and before.plan_key == plan.key
+        )
         if not finished_before:
-            nothing_yet = {"status": "partial", "finished": None, "seconds": None, "failures": [], "warnings": []}
-            store.write_manifest({**manifest, **nothing_yet})
-        resumed = done = len(cells) - len(missing)
-        progress(done, len(cells))
+            store.write_manifest(manifest)
+        pictures = Pictures(plan, device)
+        failed = _do(tasks, parts, pictures, device, executor, progress, len(cells))
+        scores = _scores(plan, parts, failed)
+        references = {family.spec: run_reference(family.family, plan.sigmas) for family in plan.families}
+        table = curves(scores, references)
+        fitted = {(family.spec, m.spec): m.facts.fitted for family in plan.families for m in family.methods}
+        summed = summary(scores, table, references, fitted)
+        kept = None if finished_before and _has_thumbnails(store) else thumbnails(plan, parts, pictures, scores)
+        store.write_tables(scores, table, summed, references, kept)
+        failures = _failures(scores)
+        brought = {m.spec for family in plan.families for m in family.methods if m.facts.brought}
+        warnings = suspicions(scores, brought)
+        if not finished_before:
+            manifest = manifest.model_copy(
+                update={
+                    "status": "partial" if failures else "complete",
+                    "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "seconds": round(time.perf_counter() - clock, 3),
+                    "failures": failures,
+                    "warnings": warnings,
+                }
+            )
+            store.write_manifest(manifest)
+    damaged = tuple(dict.fromkeys(parts.damaged))
+    return Outcome(folder, scores, table, summed, references, resumed, damaged, failures, warnings)
+
+
+def perform(task: Task, device: str = "cpu", pictures: Pictures | None = None) -> Results:
+    """Do one task: a result for each of its cells, in turn."""
+    law = task.family.family
+    batch = law.sample(range(task.start, task.stop), seed=task.seed, split=task.split, device=device)
+    z = unit_noise(batch)
+    if pictures is not None:
+        pictures.remember(batch, z)
+    for method, cell in task.work:
+        yield cell, evaluate(method.denoiser, batch, z, cell.sigma)
+
+
+def _perform_all(task: Task, device: str) -> list[tuple[Cell, Evaluation]]:
+    """One task, to its end: what another process is asked for."""
+    return list(perform(task, device))
+
+
+def _tasks(plan: Plan, parts: Parts) -> list[Task]:
+    """What is not yet finished: the same images of one family together, whichever cells they are for."""
+    tasks = []
+    for family in plan.families:
+        blocks: dict[tuple[int, int], list[tuple[Method, Cell]]] = {}
+        for method in family.methods:
+            for sigma in plan.sigmas:
+                cell = plan.cell(family, method, sigma)
+                for gap in parts.missing(cell, plan.images):
+                    for start in range(gap.start, gap.stop, BLOCK):
+                        block = (start, min(start + BLOCK, gap.stop))
+                        blocks.setdefault(block, []).append((method, cell))
+        for (start, stop), work in sorted(blocks.items()):
+            tasks.append(Task(family, start, stop, plan.seed, plan.split, tuple(work)))
+    return tasks
+
+
+def _do(
+    tasks: list[Task],
+    parts: Parts,
+    pictures: Pictures,
+    device: str,
+    executor: Executor | None,
+    progress: Callable[[int, int], object],
+    cells: int,
+) -> dict[str, list[pd.DataFrame]]:
+    """Do the tasks and keep what comes; the rows of those in which an image failed are given back, by cell."""
+    steps = sum(len(task.work) for task in tasks)
+    whole = max(cells, steps)
+    done = whole - steps
+    progress(done, whole)
+    failed: dict[str, list[pd.DataFrame]] = {}
+    for task, cell, evaluation in _results(tasks, pictures, device, executor):
         # What is kept is read back at the end: small tables held between the large arrays of cell after cell would
         # keep the memory of those from being given back.
-        failed: dict[str, pd.DataFrame] = {}
-        for cell, evaluation in executor(partial(evaluate_cell, device=device), missing):
-            if not store.save_part(cell, evaluation):
-                failed[cell.key] = evaluation.rows
-            done += 1
-            progress(done, len(cells))
-        rows = [failed[cell.key] if cell.key in failed else store.rows(cell) for cell in cells]
-        scores = pd.concat(rows, ignore_index=True)
-        table = curves(scores)
-        store.write_tables(scores, table)
-        failures = _failures(scores)
-        warnings = suspicions(scores, {d.spec for family in plan.families for d in family.denoisers if d.brought})
-        seconds = round(time.perf_counter() - clock, 3)
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
-        status = "partial" if failures else "complete"
-        if not finished_before:
-            result = {"status": status, "finished": finished, "seconds": seconds}
-            store.write_manifest({**manifest, **result, "failures": failures, "warnings": warnings})
-    return Outcome(folder, scores, table, resumed, tuple(store.damaged), failures, warnings)
+        if not parts.save(cell, task.start, evaluation):
+            failed.setdefault(cell.key, []).append(evaluation.rows)
+        done += 1
+        progress(done, whole)
+    return failed
 
 
-def evaluate_cell(cell: Cell, device: str = "cpu") -> Evaluation:
-    """Compute one cell from its text alone (so that it can be done in any process)."""
-    batch, z = _images(cell.family, cell.images, cell.seed, cell.split, device)
-    return evaluate(_denoiser(cell.denoiser, cell.family, cell.digest), batch, z, cell.sigma)
+def _results(
+    tasks: list[Task], pictures: Pictures, device: str, executor: Executor | None
+) -> Iterator[tuple[Task, Cell, Evaluation]]:
+    if executor is None:
+        for task in tasks:
+            for cell, evaluation in perform(task, device, pictures):
+                yield task, cell, evaluation
+        return
+    futures: dict[Future[list[tuple[Cell, Evaluation]]], Task] = {
+        executor.submit(_perform_all, task, device): task for task in tasks
+    }
+    for future in as_completed(futures):
+        for cell, evaluation in future.result():
+            yield futures[future], cell, evaluation
 
 
-@lru_cache(maxsize=1)
-def _images(family: str, images: int, seed: int, split: str, device: str) -> tuple[Batch, Images]:
-    batch = make.family(family).sample(range(images), seed=seed, split=split, device=device)
-    return batch, unit_noise(batch)
+def _scores(plan: Plan, parts: Parts, failed: dict[str, list[pd.DataFrame]]) -> pd.DataFrame:
+    """The score table; where some images of a cell failed, those that worked stand beside them."""
+    tables: list[pd.DataFrame] = []
+    for cell in plan.cells():
+        if cell.key not in failed:
+            tables.append(parts.load(cell, plan.images))
+            continue
+        rows = pd.concat([*failed[cell.key], parts.present(cell, plan.images)], ignore_index=True)
+        tables.append(rows.sort_values("image"))
+    return pd.concat(tables, ignore_index=True)[COLUMNS]
 
 
-@lru_cache(maxsize=1)
-def _denoiser(spec: str, family: str, digest: str) -> Denoiser:
-    made = make.denoiser(spec, family)
-    # A digest may differ each time it is made (code that cannot be found); a repeatable one that differs is a change.
-    if made.facts.digest != digest and made.facts.digest == make.denoiser(spec, family).facts.digest:
-        raise UsageError(
-            f"the file, code or table of {spec} was changed while the run was going on: what is finished is kept, and "
-            "the same command again makes a new plan."
-        )
-    return made
+def _has_thumbnails(store: RunFolder) -> bool:
+    return (store.path / "thumbnails.npz").is_file()
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that does not exist here."""
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(
-            f"the device {device!r} cannot be used here ({reason.rstrip('.')}): give --device cpu, or cuda or cuda:0 "
-            "where there is a GPU and a torch that knows it."
-        ) from None
-
-
-def _failures(scores: pd.DataFrame) -> list[dict[str, Any]]:
+def _failures(scores: pd.DataFrame) -> list[Failure]:
     """One entry for each cell in which an image failed."""
     failed = scores[scores["status"] != "ok"]
-    groups = failed.groupby(["family", "denoiser", "sigma"], sort=False)
+    groups: Iterable[tuple[Any, pd.DataFrame]] = failed.groupby(["family", "denoiser", "sigma"], sort=False)
     return [
-        {"family": family, "denoiser": denoiser, "sigma": sigma, "images": len(rows), "reason": rows["reason"].iloc[0]}
+        Failure(family=family, denoiser=denoiser, sigma=sigma, images=len(rows), reason=rows["reason"].iloc[0])
         for (family, denoiser, sigma), rows in groups
     ]

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gahb_bench import make
 from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.running.plan import Plan
 from gahb_bench.scoring.score import evaluate
@@ -27,14 +26,13 @@ def estimate(plan: Plan, device: str = "cpu") -> Iterator[Estimate]:
     """Time each denoiser at the middle noise level, after one call to warm up."""
     sigma = plan.sigmas[len(plan.sigmas) // 2]
     for family in plan.families:
-        law = make.family(family.spec)
-        batch = law.sample(range(min(_TRIAL_IMAGES, plan.images)), seed=plan.seed, split=plan.split, device=device)
+        images = range(min(_TRIAL_IMAGES, plan.images))
+        batch = family.family.sample(images, seed=plan.seed, split=plan.split, device=device)
         z = unit_noise(batch)
-        for planned in family.denoisers:
-            denoiser = make.denoiser(planned.spec, law)
-            evaluate(denoiser, batch, z, sigma)
-            rows = evaluate(denoiser, batch, z, sigma).rows
+        for method in family.methods:
+            evaluate(method.denoiser, batch, z, sigma)
+            rows = evaluate(method.denoiser, batch, z, sigma).rows
             reason = next((reason for reason in rows["reason"] if reason), "")
             cost = 0.0 if reason else float(rows["seconds"].mean())
             total = cost * plan.images * len(plan.sigmas)
-            yield Estimate(family.spec, planned.spec, planned.knows, cost, total, reason)
+            yield Estimate(family.spec, method.spec, method.denoiser.knows, cost, total, reason)

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ import numpy as np
 from gahb_bench import make
 from gahb_bench.core import rng
 from gahb_bench.core import spec as specs
-from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.denoiser import Denoiser, Facts
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray, check_scored_sigmas, check_sigmas
+from gahb_bench.running.folder import DenoiserRecord, FamilyRecord, PlanRecord
 from gahb_bench.scoring.score import check_images, refuse_duplicates
 
 # Raised whenever a change makes any stored number differ, so that old parts are not mixed with new ones.
@@ -24,51 +25,75 @@ DEFAULTS = "defaults"  # among denoisers: what a run scores unless told otherwis
 DEFAULT_SIGMAS = tuple(float(10 ** (quarter / 4)) for quarter in range(-10, 3))  # 10^-2.5 to 10^0.5
 
 
-@dataclass(frozen=True)
-class DenoiserPlan:
-    """One denoiser, resolved: canonical spec, what it knows, all its parameters, hash of what the spec leaves out.
+@dataclass(frozen=True, eq=False)
+class Method:
+    """One denoiser of a plan, ready to be called, and what is recorded of it."""
 
-    brought : whether the user brought it from elsewhere, so that its units are not ours to vouch for
-    fitted : how many numbers of it were fitted to images, None where that is not stated
-    """
+    denoiser: Denoiser
+    facts: Facts
 
-    spec: str
-    knows: str
-    parameters: dict[str, Any]
-    digest: str
-    brought: bool = False
-    fitted: int | None = None
+    @property
+    def spec(self) -> str:
+        return self.denoiser.spec
+
+    @property
+    def record(self) -> DenoiserRecord:
+        """What run.json keeps."""
+        denoiser, facts = self.denoiser, self.facts
+        return DenoiserRecord(
+            spec=denoiser.spec,
+            knows=denoiser.knows,
+            parameters=denoiser.parameters,
+            digest=facts.digest,
+            brought=facts.brought,
+            fitted=facts.fitted,
+            look=_look(denoiser),
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FamilyPlan:
     """One family and the denoisers to score on it."""
 
-    spec: str
-    name: str
-    parameters: dict[str, Any]
-    denoisers: tuple[DenoiserPlan, ...]
+    family: Family
+    methods: tuple[Method, ...]
+
+    @property
+    def spec(self) -> str:
+        return self.family.spec
+
+    @property
+    def record(self) -> FamilyRecord:
+        """What run.json keeps."""
+        family = self.family
+        return FamilyRecord(
+            spec=family.spec,
+            name=family.name,
+            shape=family.shape,
+            parameters=family.parameters,
+            denoisers=[method.record for method in self.methods],
+        )
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The unit of work: one denoiser on one family at one noise level, all images. Picklable text and numbers."""
+    """One denoiser on one family at one noise level, by name; ``key`` is a hash of all that an image's score needs."""
 
     family: str
     denoiser: str
     digest: str
     sigma: float
-    images: int
     seed: int
     split: str
 
     @property
     def key(self) -> str:
-        """Hash of everything the result depends on."""
-        return _hash([RESULTS_VERSION, asdict(self)])
+        """Hash of everything the score of an image depends on, but for the image's number."""
+        content = [RESULTS_VERSION, self.family, self.denoiser, self.digest, self.sigma, self.seed, self.split]
+        return _hash(content)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """A whole run."""
 
@@ -81,25 +106,36 @@ class Plan:
     def cells(self) -> list[Cell]:
         """All cells, in the order of the score table."""
         return [
-            Cell(family.spec, denoiser.spec, denoiser.digest, sigma, self.images, self.seed, self.split)
+            self.cell(family, method, sigma)
             for family in self.families
-            for denoiser in family.denoisers
+            for method in family.methods
             for sigma in self.sigmas
         ]
+
+    def cell(self, family: FamilyPlan, method: Method, sigma: float) -> Cell:
+        """The cell of one denoiser at one noise level."""
+        return Cell(family.spec, method.spec, method.facts.digest, sigma, self.seed, self.split)
 
     @property
     def key(self) -> str:
         """Hash of the plan: two runs with the same key have the same numbers."""
-        return _hash([cell.key for cell in self.cells()])
+        return _hash([self.images, [cell.key for cell in self.cells()]])
 
-    def as_dict(self) -> dict[str, Any]:
-        """The plan as it stands in run.json."""
-        return asdict(self)
+    @property
+    def record(self) -> PlanRecord:
+        """What run.json keeps."""
+        return PlanRecord(
+            families=[family.record for family in self.families],
+            sigmas=list(self.sigmas),
+            images=self.images,
+            seed=self.seed,
+            split=self.split,
+        )
 
 
 def make_plan(
-    families: Sequence[str],
-    denoisers: Sequence[str] | None = None,
+    families: Sequence[str | Family],
+    denoisers: Sequence[str | Denoiser | Callable[..., Any]] | None = None,
     sigmas: object = None,
     images: int = 128,
     seed: int = 0,
@@ -109,8 +145,9 @@ def make_plan(
 
     Parameters
     ----------
-    families, denoisers : sequences of specs; among the denoisers, ``defaults`` stands for each family's oracles, the
-        networks shipped for it and the default set, and is what is scored if none are given
+    families : specs, or families
+    denoisers : specs, denoisers, or callables; ``defaults`` stands for each family's oracles, the networks shipped for
+        it and the default set, and is what is scored if none are given
     sigmas : noise levels, default 13 quarter decades from 10^-2.5 to 10^0.5
     images, seed, split : how many images, which seed and split
 
@@ -125,7 +162,7 @@ def make_plan(
     check_images(images)
     rng.check_seed(seed)
     rng.check_split(split)
-    planned = tuple(_plan_family(make.family(spec), denoisers) for spec in families)
+    planned = tuple(_plan_family(make.family(family), denoisers) for family in families)
     if len({family.spec for family in planned}) < len(planned):
         raise UsageError(f"a family is given twice among {', '.join(family.spec for family in planned)}: give it once.")
     return Plan(planned, tuple(float(s) for s in levels), int(images), int(seed), split)
@@ -155,24 +192,26 @@ def parse_sigmas(text: str) -> FloatArray:
     return check_sigmas(values)
 
 
-def _plan_family(family: Family, denoisers: Sequence[str] | None) -> FamilyPlan:
-    chosen: list[str] = []
-    for spec in denoisers or [DEFAULTS]:
-        chosen += make.default_denoisers(family) if spec == DEFAULTS else [spec]
-    made = [make.denoiser(spec, family) for spec in chosen]
-    refuse_duplicates(denoiser.spec for denoiser in made)
-    resolved = tuple(_planned(d) for d in made)
-    return FamilyPlan(family.spec, family.name, family.parameters, resolved)
-
-
-def _planned(denoiser: Denoiser) -> DenoiserPlan:
-    facts = denoiser.facts
-    return DenoiserPlan(denoiser.spec, denoiser.knows, denoiser.parameters, facts.digest, facts.brought, facts.fitted)
-
-
 def split_specs(texts: Sequence[str] | None) -> list[str] | None:
     """Comma-separated lists, given once or repeatedly, as one list of specs."""
     return [spec for text in texts for spec in specs.parse_list(text)] if texts else None
+
+
+def _plan_family(family: Family, denoisers: Sequence[str | Denoiser | Callable[..., Any]] | None) -> FamilyPlan:
+    chosen: list[str | Denoiser | Callable[..., Any]] = []
+    for spec in denoisers or [DEFAULTS]:
+        chosen += make.default_denoisers(family) if isinstance(spec, str) and spec == DEFAULTS else [spec]
+    made = [make.denoiser(spec, family) for spec in chosen]
+    refuse_duplicates(denoiser.spec for denoiser in made)
+    return FamilyPlan(family, tuple(Method(denoiser, denoiser.facts) for denoiser in made))
+
+
+def _look(denoiser: Denoiser) -> tuple[str, str, str] | None:
+    """Hue, marker, and the parameters that chose them (the rest decides the dash); None where it states none."""
+    looks = denoiser.looks
+    changed = [specs.format_spec("", {key: value}).removeprefix(":") for key, value in sorted(denoiser.changed.items())]
+    key = next((text for text in reversed(changed) if text in looks), "")
+    return (*looks[key], key) if key in looks else None
 
 
 def _hash(content: object) -> str:

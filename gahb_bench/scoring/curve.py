@@ -1,10 +1,11 @@
 """Curves: mean MSE over images, its interval, and the distance to the optimum in dB."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gahb_bench import make
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.optimum import Reference
 from gahb_bench.scoring.intervals import mean_interval, ratio_interval
@@ -32,35 +33,19 @@ COLUMNS = [
 VANISHING = 1e-6  # of sigma^2: below it an optimum (of a law of finitely many images) is as good as zero
 
 
-def curves(table: pd.DataFrame) -> pd.DataFrame:
-    """Curves from per-image scores (`gahb_bench.score`): one row per family, denoiser and noise level.
-
-        mse        mean over images, with a 95 % BCa bootstrap interval
-        psnr_db    -10 log10 mse
-        regret_db  10 log10(mse / reference), with a 95 % interval
-
-    Where the denoiser that attains the reference (``mmse``; ``wiener`` for the linear reference) was scored on the
-    same images, the regret is *paired*: 10 log10 of the ratio of the two mean MSEs on those images, so that the luck
-    of the draw cancels; that denoiser itself is then at exactly 0. Otherwise it is taken against ``reference_mse``;
-    for a bracket the regret is an interval from the upper to the lower end. Where the optimum vanishes, a distance in
-    dB to it says nothing, and there is none. ``exponent`` is the local slope d log mse / d log sigma through
-    neighbouring noise levels. A cell in which any image failed has status ``failed``
-    and no numbers: a mean over the images that happened to work would flatter it.
+def curves(table: pd.DataFrame, references: Mapping[str, Reference]) -> pd.DataFrame:
+    """Curves from per-image scores: one row per family, denoiser and noise level; see `gahb_bench.curves`.
 
     Parameters
     ----------
     table : pandas.DataFrame
         The columns of scores.parquet, of one seed and split.
+    references : by family, each known at the noise levels of its rows
 
     Raises
     ------
     UsageError
         If one denoiser has two scores for one image at one noise level.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The columns of curves.csv.
     """
     if table.duplicated(["family", "denoiser", "sigma", "image"]).any():
         raise UsageError(
@@ -68,13 +53,16 @@ def curves(table: pd.DataFrame) -> pd.DataFrame:
             "(seed, split) apart, or drop the duplicates."
         )
     with np.errstate(divide="ignore", invalid="ignore"):  # an optimum that makes no error at all has no regret in dB
-        parts = [_family_curves(str(family), rows) for family, rows in table.groupby("family", sort=False)]
+        parts = [
+            _family_curves(str(family), rows, references[str(family)])
+            for family, rows in table.groupby("family", sort=False)
+        ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 
-def _family_curves(family: str, table: pd.DataFrame) -> pd.DataFrame:
+def _family_curves(family: str, table: pd.DataFrame, known: Reference) -> pd.DataFrame:
     sigmas = np.sort(table["sigma"].unique())
-    reference = make.family(family).reference(sigmas)
+    reference = known.at(sigmas)
     grids = {str(name): _grid(rows, sigmas) for name, rows in table.groupby("denoiser", sort=False)}
     knows = table.drop_duplicates("denoiser").set_index("denoiser")["knows"]
     best = [name for name in reference.attained_by if name in grids and knows[name] == "law"]

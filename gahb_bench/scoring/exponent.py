@@ -5,10 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gahb_bench import make
-from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.errors import UsageError
-from gahb_bench.core.family import Family
+from gahb_bench.core.optimum import Reference
 
 
 @dataclass(frozen=True)
@@ -30,36 +28,31 @@ class Fit:
     asymptotic: float | None
 
 
-def exponent(
-    table: pd.DataFrame, family: str | Family, denoiser: str | Denoiser, low: float = 0.01, high: float = 1.0
-) -> Fit:
-    """Fit the exponent of one denoiser on one family over ``low <= sigma <= high``.
+def fit(scores: pd.DataFrame, reference: Reference, low: float, high: float) -> Fit:
+    """Fit the exponent of one denoiser on one family over ``low <= sigma <= high``, both ends included.
 
     The images are the same at every noise level, so errors at different levels are correlated: the standard error is
     a jackknife over images of the whole fit, not a regression formula.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        Per-image scores.
-    family, denoiser
-        As in the table: canonical specs, or the things themselves.
-    low, high : float
-        Range of noise levels, both ends included (to within rounding).
+    scores : pandas.DataFrame
+        Rows of the score table, of one denoiser on one family.
+    reference : Reference
+        Known at these noise levels.
 
     Raises
     ------
     UsageError
         If the range holds fewer than two scored noise levels, some image failed there, or no image has an error there.
     """
-    family = str(family)
-    rows = table[(table["family"] == family) & (table["denoiser"] == str(denoiser))]
-    rows = rows[rows["sigma"].between(low * (1 - 1e-9), high * (1 + 1e-9))]
+    rows = scores[scores["sigma"].between(low * (1 - 1e-9), high * (1 + 1e-9))]
     grid = rows.pivot_table(index="sigma", columns="image", values="mse", dropna=False)
     values = grid.to_numpy(dtype=np.float64)
     if len(grid) < 2 or not np.isfinite(values).all() or not values.any(axis=1).all():
+        names = [str(scores[name].iloc[0]) if len(scores) else "nothing" for name in ("denoiser", "family")]
         raise UsageError(
-            f"no exponent for {denoiser!r} on {family!r} over sigma in [{low:g}, {high:g}]: "
+            f"no exponent for {names[0]!r} on {names[1]!r} over sigma in [{low:g}, {high:g}]: "
             "it takes at least two noise levels, every image scored at each, and an error above 0 there."
         )
     sigma = grid.index.to_numpy(dtype=np.float64)
@@ -72,9 +65,9 @@ def exponent(
         with np.errstate(divide="ignore", invalid="ignore"):  # one image may have all the error: then it is not known
             slopes = weights @ np.log(without_one)
             error = float(np.sqrt((images - 1) / images * ((slopes - slopes.mean()) ** 2).sum()))
-    law = make.family(family).reference(sigma)
-    theory = float(weights @ np.log(law.mse)) if np.isfinite(law.mse).all() else float("nan")
-    return Fit(value, error, float(sigma[0]), float(sigma[-1]), len(sigma), theory, law.asymptotic_exponent)
+    law = reference.at(sigma).mse
+    theory = float(weights @ np.log(law)) if np.isfinite(law).all() else float("nan")
+    return Fit(value, error, float(sigma[0]), float(sigma[-1]), len(sigma), theory, reference.asymptotic_exponent)
 
 
 def _slope_weights(x: np.ndarray) -> np.ndarray:

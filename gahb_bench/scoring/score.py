@@ -1,26 +1,22 @@
 """Per-image scores: the mean squared error of every denoiser on the same images with the same noise."""
 
 import time
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from gahb_bench import make
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core.denoiser import Denoiser, check_estimate
-from gahb_bench.core.errors import ScaleWarning, UsageError, reason_of
+from gahb_bench.core.errors import UsageError, reason_of
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Batch, Images, check_scored_sigmas
 from gahb_bench.core.posterior import informed
-from gahb_bench.scoring.plausible import suspicions
 
 COLUMNS = ["family", "denoiser", "knows", "sigma", "image", "mse", "status", "reason", "seconds"]
-SHOWN = 4  # how many images' estimates are kept for galleries
+SHOWN = 4  # of how many images, the first ones, estimates are kept for galleries
 _PIXELS_AT_ONCE = 2**19  # bounds the memory of one call, whatever the image size
 
 
@@ -33,58 +29,16 @@ class Evaluation:
 
 
 def score(
-    family: str | Family,
-    denoisers: Sequence[str | Denoiser | Callable[..., Any]],
-    sigmas: object,
-    images: int = 128,
-    seed: int = 0,
-    device: str = "cpu",
+    family: Family, denoisers: Sequence[Denoiser], sigmas: object, images: int, seed: int, device: str = "cpu"
 ) -> pd.DataFrame:
-    """Score denoisers on the first ``images`` images of a family's test split.
-
-    Parameters
-    ----------
-    family : str or Family
-    denoisers : sequence of specs, Denoisers, or callables ``(y, sigma) -> x_hat``
-    sigmas : float or sequence of floats
-        Standard deviations of the noise in image units, > 0.
-    images, seed, device
-        How many images, which seed, where to compute.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per family, denoiser, noise level and image: ``family, denoiser, knows, sigma, image, mse, status,
-        reason, seconds``. A denoiser that fails has rows with status ``failed``, its reason, and a NaN MSE.
-
-    Warns
-    -----
-    ScaleWarning
-        If a denoiser of the user's is far worse than no denoising.
-
-    Raises
-    ------
-    UsageError
-        For an unknown name or parameter, or noise levels that are not positive and finite.
-
-    Examples
-    --------
-    >>> table = score("calpha:size=16", ["mmse", "identity"], [0.1], images=4)
-    >>> mse = table.groupby("denoiser")["mse"].mean()
-    >>> bool(mse["identity"] > mse["mmse"])
-    True
-    """
-    law = make.family(family)
-    made = [make.denoiser(spec, law) for spec in denoisers]
+    """Score denoisers on the first ``images`` images of a family's test split; see `gahb_bench.score`."""
+    levels = check_scored_sigmas(sigmas)
     check_images(images)
-    refuse_duplicates([denoiser.spec for denoiser in made])
-    batch = law.sample(range(images), seed=seed, split="test", device=device)
+    refuse_duplicates([denoiser.spec for denoiser in denoisers])
+    batch = family.sample(range(images), seed=seed, split="test", device=device)
     z = unit_noise(batch)
-    parts = [evaluate(denoiser, batch, z, float(s)).rows for denoiser in made for s in check_scored_sigmas(sigmas)]
-    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
-    for message in suspicions(table, [denoiser.spec for denoiser in made if denoiser.facts.brought]):
-        warnings.warn(message, ScaleWarning, stacklevel=2)
-    return table
+    parts = [evaluate(denoiser, batch, z, float(s)).rows for denoiser in denoisers for s in levels]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 
 def evaluate(denoiser: Denoiser, batch: Batch, z: Images, sigma: float) -> Evaluation:
@@ -103,7 +57,7 @@ def evaluate(denoiser: Denoiser, batch: Batch, z: Images, sigma: float) -> Evalu
             with torch.no_grad():
                 x_hat = check_estimate(informed(denoiser, part)(y, sigma), y, denoiser.spec).detach()
                 error = (x_hat.double() - part.images.double()).square().mean(dim=(1, 2, 3)).cpu().numpy()
-                kept = x_hat[: max(SHOWN - start, 0)].float().cpu().numpy()
+                kept = x_hat[: sum(image < SHOWN for image in part.indices)].float().cpu().numpy()
         except KeyboardInterrupt:
             raise
         except BaseException as problem:  # a denoiser is foreign code: whatever it raises is a result to record

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core.family import Family
 from gahb_bench.core.files import data_file
 from gahb_bench.core.images import FloatArray
+from gahb_bench.core.memory import remembered
 
 SEED = 2_147_483_647  # images of split "val" that nothing else uses
 _STEP = 0.05  # of log sigma, for the slope
@@ -62,7 +63,7 @@ def _table() -> dict[str, list[dict[str, float]]]:
     return json.loads(data_file("reference", "sampled.json").read_text(encoding="utf-8"))
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def measure(family: Family, sigma: float, images: int) -> tuple[float, float, float, float]:
     """One row: mse, standard error, exponent and effective number."""
     parts = family.optimum.samples

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import torch
 from torch import distributed
 
+from gahb_bench.core.environment import check_device
 from gahb_bench.core.errors import UsageError
-from gahb_bench.running.engine import check_device
 
 
 def count() -> int:

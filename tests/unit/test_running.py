@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from gahb_bench.core.errors import StoreError, UsageError
-from gahb_bench.running import engine, store
+from gahb_bench.running import engine
 from gahb_bench.running.plan import DEFAULT_SIGMAS, make_plan, parse_sigmas
 from gahb_bench.scoring import curve, score
 

@@ -1,7 +1,5 @@
 """What is best for sparse wavelet images: shrinkage of each wavelet coefficient, exactly."""
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 
@@ -15,7 +13,7 @@ from gahb_bench.families.besov.risk import information, least_risk, threshold_ri
 class BesovOptimum(Optimum[Besov]):
     """What is best for sparse wavelet images: shrinkage of each wavelet coefficient, exactly."""
 
-    oracles: ClassVar = (Mmse, Genie)
+    oracles = (Mmse, Genie)
 
     def reference(self, sigmas: FloatArray) -> Reference:
         """The MMSE by quadrature (relative error below 1e-12), and its local exponent at finite N.

@@ -1,7 +1,5 @@
 """What is best for ``calpha``: the Wiener filter, and the best filter of a bounded receptive field, in closed form."""
 
-from typing import ClassVar
-
 import numpy as np
 
 from gahb_bench.core.images import FloatArray
@@ -14,8 +12,8 @@ from gahb_bench.families.calpha.oracles import Mmse, Wiener
 class CalphaOptimum(Optimum[Calpha]):
     """What is best for ``calpha``: the Wiener filter, and the best filter of a bounded receptive field."""
 
-    oracles: ClassVar = (Mmse, Wiener, LocalMmse)
-    attained_by: ClassVar = ("mmse", "wiener")
+    oracles = (Mmse, Wiener, LocalMmse)
+    attained_by = ("mmse", "wiener")
 
     def reference(self, sigmas: FloatArray) -> Reference:
         """Closed-form risk of the Wiener filter, and its local exponent at finite N.

@@ -1,6 +1,5 @@
 """Oracles of ``calpha``."""
 
-from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -10,6 +9,7 @@ from gahb_bench.core.denoiser import D, Denoiser
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Images, PerImage
+from gahb_bench.core.memory import remembered
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
 from gahb_bench.families.calpha.law import Calpha
 
@@ -88,6 +88,6 @@ def _refuse_uniform(law: Family) -> None:
         raise UsageError(f"{law.spec}: the posterior is not known, only the best linear denoiser: 'wiener'.")
 
 
-@lru_cache(maxsize=8)
+@remembered(8)
 def _spectrum(law: Calpha) -> Tensor:
     return torch.from_numpy(law.spectrum)[None, None]

@@ -1,7 +1,5 @@
 """What is best for ``calpha-contours``: a certified bracket of the MMSE, and oracles around it."""
 
-from typing import ClassVar
-
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Check, Optimum, Reference
 from gahb_bench.families.calpha_contours.check import genie_checks
@@ -13,7 +11,7 @@ from gahb_bench.families.calpha_contours.reference import reference
 class CalphaContoursOptimum(Optimum[CalphaContours]):
     """What is best for ``calpha-contours``: a certified bracket of the MMSE, and oracles around it."""
 
-    oracles: ClassVar = (Genie, ContourPosteriorMean, Straightened)
+    oracles = (Genie, ContourPosteriorMean, Straightened)
 
     def reference(self, sigmas: FloatArray) -> Reference:
         """The stored bracket of the MMSE where there is one; otherwise small-noise theory, which bounds nothing."""

@@ -1,7 +1,5 @@
 """What is best for ``disks``: the posterior mean by certified quadrature, least squares, and the tangent plane."""
 
-from typing import ClassVar
-
 import numpy as np
 
 from gahb_bench.channels import gaussian as noise
@@ -16,7 +14,7 @@ from gahb_bench.families.disks.oracles import Mmse, Projection, Tangent
 class DisksOptimum(Optimum[Disks]):
     """What is best for ``disks``: the posterior mean by certified quadrature, least squares, and the tangent plane."""
 
-    oracles: ClassVar = (Mmse, Projection, Tangent)
+    oracles = (Mmse, Projection, Tangent)
 
     def reference(self, sigmas: FloatArray) -> Reference:
         """Mean posterior variance over frozen images, with its standard error; closed forms at both ends as curves.

@@ -1,8 +1,5 @@
 """What is best for Gaussian mixtures: a Wiener filter for each component, weighted by its responsibility."""
 
-from functools import cached_property
-from typing import ClassVar
-
 import numpy as np
 import scipy.stats
 import torch
@@ -27,7 +24,7 @@ _FEW = 30.0  # effective number of images below which their mean is not to be tr
 class GmmOptimum(Optimum[Gmm]):
     """What is best for Gaussian mixtures: a Wiener filter for each component, weighted by its responsibility."""
 
-    oracles: ClassVar = (Mmse,)
+    oracles = (Mmse,)
 
     def reference(self, sigmas: FloatArray) -> Reference:
         """The MMSE: for points by quadrature (relative error below 1e-11), for fields as a mean posterior variance.
@@ -65,7 +62,7 @@ class GmmOptimum(Optimum[Gmm]):
         """The oracles a run shows unless told otherwise."""
         return ["mmse"]
 
-    @cached_property
+    @property
     def samples(self) -> VarianceParts:
         """The posterior variance in the part within the components, known, and that between them, to be sampled."""
         oracle = Mmse().bind(self.family)

@@ -1,8 +1,5 @@
 """What is best for images written by a tree: belief propagation up and down the tree, exactly."""
 
-from functools import cached_property
-from typing import ClassVar
-
 import numpy as np
 import pandas as pd
 import torch
@@ -24,7 +21,7 @@ _FLOOR = 1e-100  # below, what is left is the least likelihood that the messages
 class HierarchyOptimum(Optimum[Hierarchy]):
     """What is best for images written by a tree: belief propagation up and down the tree, exactly."""
 
-    oracles: ClassVar = (Mmse,)
+    oracles = (Mmse,)
 
     def reference(self, sigmas: FloatArray) -> Reference:
         """Mean posterior variance over fixed images, with its standard error and the slope of the curve.
@@ -58,7 +55,7 @@ class HierarchyOptimum(Optimum[Hierarchy]):
         """The oracles a run shows unless told otherwise."""
         return ["mmse"]
 
-    @cached_property
+    @property
     def samples(self) -> VarianceParts:
         """The posterior variance of each pixel, to be sampled."""
         oracle = Mmse().bind(self.family)

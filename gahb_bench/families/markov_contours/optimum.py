@@ -1,7 +1,5 @@
 """What is best for ``markov-contours``: forward-backward, exact for this law."""
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 
@@ -20,7 +18,7 @@ _IMAGES = 32  # images whose posterior variances are averaged where no table is 
 class MarkovContoursOptimum(Optimum[MarkovContours]):
     """What is best for ``markov-contours``: forward-backward, exact for this law."""
 
-    oracles: ClassVar = (Mmse,)
+    oracles = (Mmse,)
 
     def reference(self, sigmas: FloatArray) -> Reference:
         """Mean posterior variance over images of the law: the MMSE, with its standard error.

@@ -1,0 +1,150 @@
+"""The public functions that score and compare: they take specs as well as the things themselves."""
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gahb_bench import make
+from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.errors import ScaleWarning, UsageError
+from gahb_bench.core.family import Family
+from gahb_bench.scoring import curve
+from gahb_bench.scoring import exponent as exponents
+from gahb_bench.scoring import score as scores
+from gahb_bench.scoring.exponent import Fit
+from gahb_bench.scoring.plausible import suspicions
+
+
+def score(
+    family: str | Family,
+    denoisers: Sequence[str | Denoiser | Callable[..., Any]],
+    sigmas: object,
+    images: int = 128,
+    seed: int = 0,
+    device: str = "cpu",
+) -> pd.DataFrame:
+    """Score denoisers on the first ``images`` images of a family's test split.
+
+    Parameters
+    ----------
+    family : str or Family
+    denoisers : sequence of specs, Denoisers, or callables ``(y, sigma) -> x_hat``
+    sigmas : float or sequence of floats
+        Standard deviations of the noise in image units, > 0.
+    images, seed, device
+        How many images, which seed, where to compute.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per family, denoiser, noise level and image: ``family, denoiser, knows, sigma, image, mse, status,
+        reason, seconds``. A denoiser that fails has rows with status ``failed``, its reason, and a NaN MSE.
+
+    Warns
+    -----
+    ScaleWarning
+        If a denoiser of the user's is far worse than no denoising.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name or parameter, or noise levels that are not positive and finite.
+
+    Examples
+    --------
+    >>> table = score("calpha:size=16", ["mmse", "identity"], [0.1], images=4)
+    >>> mse = table.groupby("denoiser")["mse"].mean()
+    >>> bool(mse["identity"] > mse["mmse"])
+    True
+    """
+    law = make.family(family)
+    made = [make.denoiser(spec, law) for spec in denoisers]
+    table = scores.score(law, made, sigmas, images, seed, device)
+    for message in suspicions(table, [denoiser.spec for denoiser in made if denoiser.facts.brought]):
+        warnings.warn(message, ScaleWarning, stacklevel=2)
+    return table
+
+
+def curves(table: pd.DataFrame, families: Iterable[Family] = ()) -> pd.DataFrame:
+    """Curves from per-image scores (`gahb_bench.score`): one row per family, denoiser and noise level.
+
+        mse        mean over images, with a 95 % BCa bootstrap interval
+        psnr_db    -10 log10 mse
+        regret_db  10 log10(mse / reference), with a 95 % interval
+
+    Where the denoiser that attains the reference (``mmse``; ``wiener`` for the linear reference) was scored on the
+    same images, the regret is *paired*: 10 log10 of the ratio of the two mean MSEs on those images, so that the luck
+    of the draw cancels; that denoiser itself is then at exactly 0. Otherwise it is taken against ``reference_mse``;
+    for a bracket the regret is an interval from the upper to the lower end. Where the optimum vanishes, a distance in
+    dB to it says nothing, and there is none. ``exponent`` is the local slope d log mse / d log sigma through
+    neighbouring noise levels. A cell in which any image failed has status ``failed`` and no numbers: a mean over the
+    images that happened to work would flatter it.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        The columns of scores.parquet, of one seed and split.
+    families : iterable of Family
+        Laws of the table that are not known by their name: a subclass that shares the name of its base.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of curves.csv.
+
+    Raises
+    ------
+    UsageError
+        If one denoiser has two scores for one image at one noise level, or a family is unknown.
+
+    Examples
+    --------
+    >>> table = score("calpha:size=16", ["mmse", "identity"], [0.1], images=4)
+    >>> bool(curves(table)["regret_db"].iloc[1] > 3)
+    True
+    """
+    given = {family.spec: family for family in families}
+    references = {
+        str(spec): given.get(str(spec), make.family(str(spec))).reference(np.sort(rows["sigma"].unique()))
+        for spec, rows in table.groupby("family", sort=False)
+    }
+    return curve.curves(table, references)
+
+
+def exponent(
+    table: pd.DataFrame, family: str | Family, denoiser: str | Denoiser, low: float = 0.01, high: float = 1.0
+) -> Fit:
+    """Fit the exponent of one denoiser on one family over ``low <= sigma <= high``.
+
+    The images are the same at every noise level, so errors at different levels are correlated: the standard error is
+    a jackknife over images of the whole fit, not a regression formula.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Per-image scores.
+    family, denoiser
+        As in the table: canonical specs, or the things themselves.
+    low, high : float
+        Range of noise levels, both ends included (to within rounding).
+
+    Raises
+    ------
+    UsageError
+        If the range holds fewer than two scored noise levels, some image failed there, or no image has an error there.
+
+    Examples
+    --------
+    >>> table = score("calpha:size=16", ["mmse"], [0.03, 0.1, 0.3], images=32)
+    >>> fit = exponent(table, "calpha:size=16", "mmse")
+    >>> abs(fit.value - fit.reference) < 0.2
+    True
+    """
+    rows = table[(table["family"] == str(family)) & (table["denoiser"] == str(denoiser))]
+    levels = np.sort(rows["sigma"].unique())
+    if not len(levels):
+        raise UsageError(f"no exponent: the table holds no scores of {str(denoiser)!r} on {str(family)!r}.")
+    return exponents.fit(rows, make.family(family).reference(levels), low, high)

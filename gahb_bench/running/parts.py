@@ -1,0 +1,172 @@
+"""Finished work, kept part by part: the scores of a range of images in one cell, found again by content.
+
+    parts/KEY-START-STOP.npz     the rows of images START to STOP - 1, and the estimates of the first few images
+
+The key says everything a score depends on but the image's number, so that images, noise levels or denoisers that are
+added to a run cost only themselves, in whatever run the others were computed.
+"""
+
+import io
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+
+from gahb_bench.core.errors import StoreError
+from gahb_bench.core.files import explained, write_atomically
+from gahb_bench.core.images import Knows
+from gahb_bench.running.plan import Cell
+from gahb_bench.scoring.score import SHOWN, Evaluation
+
+_ROW_COLUMNS = ("image", "mse", "seconds")
+_NAME = re.compile(r"(?P<key>[0-9a-f]+)-(?P<start>\d+)-(?P<stop>\d+)\.npz")
+
+
+@dataclass(frozen=True, order=True)
+class _Part:
+    start: int
+    stop: int
+    path: Path
+
+
+class Parts:
+    """The parts in a run's folder, and in other runs' folders, which are only read."""
+
+    def __init__(self, folder: Path, others: Iterable[Path] = ()) -> None:
+        self.folder = folder / "parts"
+        self.damaged: list[Path] = []
+        with explained(folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._known: dict[str, list[_Part]] = {}
+        for place in (self.folder, *(other / "parts" for other in others)):
+            for path in sorted(place.glob("*.npz")):
+                found = _NAME.fullmatch(path.name)
+                if found:
+                    part = _Part(int(found["start"]), int(found["stop"]), path)
+                    self._known.setdefault(found["key"], []).append(part)
+
+    def missing(self, cell: Cell, images: int) -> list[range]:
+        """The images of a cell that no whole part holds, as ranges; damaged parts are noted, and removed if ours."""
+        gaps, at = [], 0
+        for start, stop, _ in self._cover(cell, images):
+            if start > at:
+                gaps.append(range(at, start))
+            at = stop
+        return [*gaps, range(at, images)] if at < images else gaps
+
+    def save(self, cell: Cell, start: int, evaluation: Evaluation) -> bool:
+        """Keep finished images; tells whether it did. Where one failed, none is kept: they will be tried again."""
+        rows = evaluation.rows
+        if (rows["status"] != "ok").any():
+            return False
+        columns = {name: rows[name].to_numpy() for name in _ROW_COLUMNS}
+        content = io.BytesIO()
+        np.savez_compressed(content, shown=evaluation.shown, knows=np.array(str(rows["knows"].iloc[0])), **columns)
+        path = self.folder / f"{cell.key}-{start}-{start + len(rows)}.npz"
+        with explained(self.folder.parent):
+            write_atomically(path, lambda file: file.write(content.getvalue()))
+        self._known.setdefault(cell.key, []).append(_Part(start, start + len(rows), path))
+        return True
+
+    def load(self, cell: Cell, images: int) -> pd.DataFrame:
+        """The rows of a finished cell.
+
+        Raises
+        ------
+        StoreError
+            If a part has gone or was damaged since.
+        """
+        rows = self.present(cell, images)
+        if len(rows) < images:
+            raise StoreError(
+                f"finished work of {cell.denoiser} on {cell.family} disappeared from {self.folder}, or was damaged, "
+                "during the run: run the same command again, it goes on from the finished cells."
+            )
+        return rows
+
+    def present(self, cell: Cell, images: int) -> pd.DataFrame:
+        """The rows of a cell that are finished, in order; there may be none."""
+        tables = [_rows(cell, start, stop, content) for start, stop, content in self._cover(cell, images)]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+    def first_estimates(self, cell: Cell) -> np.ndarray:
+        """The estimates of the first few images, ``(k, c, h, w)``; none where they are not finished."""
+        first = next(iter(self._cover(cell, 1)), None)
+        return np.empty((0, 0, 0, 0), np.float32) if first is None else first[2]["shown"]
+
+    def forget(self, cells: Iterable[Cell]) -> None:
+        """Remove our own parts of these cells, and do not use those of others (``--no-resume``)."""
+        with explained(self.folder.parent):
+            for cell in cells:
+                for part in self._known.pop(cell.key, []):
+                    if part.path.parent == self.folder:
+                        part.path.unlink(missing_ok=True)
+
+    def count(self, cells: Iterable[Cell]) -> int:
+        """How many of these cells have at least one part."""
+        return sum(cell.key in self._known for cell in cells)
+
+    def _cover(self, cell: Cell, images: int) -> list[tuple[int, int, dict[str, np.ndarray]]]:
+        """Whole parts that do not overlap, in order: what they add to those before, and their content."""
+        found, at = [], 0
+        for part in sorted(self._known.get(cell.key, [])):
+            if part.stop <= at or part.start >= images:
+                continue
+            content = _read(part)
+            if content is None:
+                continue
+            if not content:
+                self._drop(cell, part)
+                continue
+            found.append((max(part.start, at), min(part.stop, images), content))
+            at = min(part.stop, images)
+        return found
+
+    def _drop(self, cell: Cell, part: _Part) -> None:
+        self.damaged.append(part.path)
+        self._known[cell.key].remove(part)
+        if part.path.parent == self.folder:
+            with explained(self.folder.parent):
+                part.path.unlink(missing_ok=True)
+
+
+def _rows(cell: Cell, start: int, stop: int, content: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Rows of the score table, from a part's content."""
+    first = int(content["image"][0])
+    columns = {name: content[name][start - first : stop - first] for name in _ROW_COLUMNS}
+    address = {"family": cell.family, "denoiser": cell.denoiser, "knows": str(content["knows"]), "sigma": cell.sigma}
+    rows = pd.DataFrame({**address, **columns})
+    rows.insert(6, "status", "ok")
+    rows.insert(7, "reason", "")
+    return rows
+
+
+def _read(part: _Part) -> dict[str, np.ndarray] | None:
+    """The arrays of a part; empty if it is damaged in any way, None if it is not there."""
+    try:
+        with np.load(io.BytesIO(part.path.read_bytes()), allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files}
+        return arrays if _is_whole(arrays, part) else {}
+    except FileNotFoundError:
+        return None
+    except Exception:  # a damaged file can make its readers raise anything
+        return {}
+
+
+def _is_whole(content: dict[str, np.ndarray], part: _Part) -> bool:
+    """Whether a part holds what `Parts.save` writes: each image's finite error, and first estimates."""
+    shown, count = content["shown"], part.stop - part.start
+    return bool(
+        str(content["knows"]) in get_args(Knows)
+        and all(content[name].shape == (count,) for name in _ROW_COLUMNS)
+        and np.array_equal(content["image"], np.arange(part.start, part.stop))
+        and all(content[name].dtype == np.float64 and np.isfinite(content[name]).all() for name in ("mse", "seconds"))
+        and (content["mse"] >= 0).all()
+        and shown.ndim == 4
+        and shown.dtype == np.float32
+        and len(shown) == min(max(SHOWN - part.start, 0), count)
+    )
