@@ -1,21 +1,27 @@
 import errno
 import io
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from gahb_bench import make
+from gahb_bench.channels.gaussian import add_noise
 from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.running import engine
+from gahb_bench.running.folder import SCHEMA, opened, read
 from gahb_bench.running.plan import DEFAULT_SIGMAS, make_plan, parse_sigmas
 from gahb_bench.scoring import curve, score
+from gahb_bench.scoring.summary import COLUMNS
 
 DENOISERS = ["mmse", "identity", "wavelet"]
 MODULE = """
@@ -41,15 +47,13 @@ def test_defaults():
     plan = make_plan(["calpha"])
     assert plan.sigmas == pytest.approx(10.0 ** np.arange(-2.5, 0.51, 0.25))
     assert plan.images == 128
-    assert len(plan.families[0].denoisers) >= 7
-    assert plan.families[0].denoisers[0].spec == "mmse"
+    assert len(plan.families[0].methods) >= 7
+    assert plan.families[0].methods[0].spec == "mmse"
     assert len(DEFAULT_SIGMAS) == 13
 
 
 def test_defaults_can_be_extended():
-    alone, more = (
-        make_plan(["calpha:size=16"], chosen).families[0].denoisers for chosen in (None, ["defaults", "dct"])
-    )
+    alone, more = (make_plan(["calpha:size=16"], chosen).families[0].methods for chosen in (None, ["defaults", "dct"]))
     assert [d.spec for d in more] == [*(d.spec for d in alone), "dct"]
     with pytest.raises(UsageError, match="given twice"):
         make_plan(["calpha:size=16"], ["defaults", "mmse"])
@@ -58,6 +62,7 @@ def test_defaults_can_be_extended():
 def test_a_run_folder_holds_what_it_should(tmp_path):
     outcome = engine.run(_plan(), tmp_path, command="the command")
     manifest = json.loads((tmp_path / "run.json").read_text())
+    assert manifest["schema"] == SCHEMA
     assert manifest["status"] == "complete"
     assert manifest["command"] == "the command"
     assert manifest["plan"]["families"][0]["parameters"]["alpha"] == 2
@@ -69,14 +74,30 @@ def test_a_run_folder_holds_what_it_should(tmp_path):
     curves = pd.read_csv(tmp_path / "curves.csv")
     assert list(curves.columns) == curve.COLUMNS
     assert curves["mse"].to_numpy() == pytest.approx(outcome.curves["mse"].to_numpy())
-    shown = store.estimates(tmp_path)
-    assert shown["calpha:size=16", "mmse", 0.1].shape == (score.SHOWN, 1, 16, 16)
+    kept = read(tmp_path)
+    assert kept.scores.equals(scores)
+    reference = kept.references["calpha:size=16"]
+    stated = make.family("calpha:size=16").reference([0.1, 1.0])
+    assert reference.at(stated.sigma).mse == pytest.approx(stated.mse)
+    assert len(reference.sigma) > 40, "a closed form is also stated between the levels"
+    summary = pd.read_csv(tmp_path / "summary.csv")
+    assert list(summary.columns) == COLUMNS
+    assert summary["denoiser"].tolist() == DENOISERS
+    assert summary["mean_regret_db"].tolist() == pytest.approx(
+        [curves[curves["denoiser"] == name]["regret_db"].mean() for name in DENOISERS]
+    )
+    shown = kept.thumbnails["calpha:size=16"]
+    batch = make.family("calpha:size=16").sample(range(score.SHOWN))
+    y = add_noise(batch, 0.1)
+    assert np.array_equal(np.stack([shown.clean[i] for i in range(score.SHOWN)]), batch.images.numpy())
+    assert shown.noisy(1, 0.1) == pytest.approx(y[1].numpy(), abs=1e-3)
+    assert shown.estimate("mmse", 0.1, 1) == pytest.approx(make.denoiser("mmse", "calpha:size=16")(y, 0.1)[1], abs=1e-3)
     assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_the_same_command_again_computes_nothing(tmp_path, monkeypatch):
     engine.run(_plan(), tmp_path / "a")
-    monkeypatch.setattr(engine, "evaluate_cell", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(engine, "evaluate", lambda *_, **__: pytest.fail("computed again"))
     outcome = engine.run(_plan(), tmp_path / "a")
     assert outcome.resumed == 6
     with pytest.raises(pytest.fail.Exception):
@@ -84,23 +105,27 @@ def test_the_same_command_again_computes_nothing(tmp_path, monkeypatch):
 
 
 def test_an_interrupted_run_goes_on_with_the_same_numbers(tmp_path):
-    def stop_after_three(work, cells):
-        for cell in cells[:3]:
-            yield cell, work(cell)
-        raise KeyboardInterrupt
+    def stop_after_three(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
 
     engine.run(_plan(), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        engine.run(_plan(), tmp_path / "cut", executor=stop_after_three)
+        engine.run(_plan(), tmp_path / "cut", progress=stop_after_three)
     assert json.loads((tmp_path / "cut" / "run.json").read_text())["status"] == "partial"
     assert engine.run(_plan(), tmp_path / "cut").resumed == 3
     assert _same_scores(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_executors_may_finish_in_any_order(tmp_path):
+@pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
+def test_any_executor_gives_the_same_numbers(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(engine, "BLOCK", 2)  # several tasks, which may finish in any order
     engine.run(_plan(), tmp_path / "a")
-    engine.run(_plan(), tmp_path / "b", executor=lambda work, cells: [(c, work(c)) for c in reversed(cells)])
+    options = {"mp_context": multiprocessing.get_context("spawn")} if kind is ProcessPoolExecutor else {}
+    with kind(max_workers=2, **options) as executor:
+        engine.run(_plan(), tmp_path / "b", executor=executor)
     assert _same_scores(tmp_path / "a", tmp_path / "b")
+    assert read(tmp_path / "b").thumbnails["calpha:size=16"].shown == score.SHOWN
 
 
 def test_kill_9_then_the_same_command(tmp_path):
@@ -124,12 +149,48 @@ def test_kill_9_then_the_same_command(tmp_path):
     assert json.loads((tmp_path / "cut" / "run.json").read_text())["status"] == "complete"
 
 
-def test_another_plan_is_refused_and_nothing_is_lost(tmp_path):
+@pytest.mark.parametrize("other", [{"seed": 1}, {"split": "val"}, {"families": ["calpha:size=8"]}])
+def test_a_run_of_other_images_is_refused_and_nothing_is_lost(tmp_path, other):
     engine.run(_plan(), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(StoreError, match=r"holds the run of another plan.*--out another folder"):
-        engine.run(_plan(images=7), tmp_path)
+    with pytest.raises(StoreError, match=r"holds a run of other families, or of another seed or split.*--out another"):
+        engine.run(_plan(**other), tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("more", "cells"),
+    [
+        ({"denoisers": [*DENOISERS, "ideal"]}, [("ideal", 0.1, 0, 6), ("ideal", 1.0, 0, 6)]),
+        ({"sigmas": [0.1, 0.3, 1.0]}, [(name, 0.3, 0, 6) for name in DENOISERS]),
+        ({"images": 9}, [(name, sigma, 6, 9) for name in DENOISERS for sigma in (0.1, 1.0)]),
+        ({"images": 4}, []),
+        ({"denoisers": DENOISERS[::-1]}, []),
+    ],
+)
+def test_what_is_added_to_a_run_costs_only_itself(tmp_path, monkeypatch, more, cells):
+    engine.run(_plan(), tmp_path / "grown")
+    computed = []
+
+    def counting(denoiser, batch, z, sigma):
+        computed.append((denoiser.spec, sigma, batch.indices[0], batch.indices[-1] + 1))
+        return score.evaluate(denoiser, batch, z, sigma)
+
+    monkeypatch.setattr(engine, "evaluate", counting)
+    grown = engine.run(_plan(**more), tmp_path / "grown")
+    assert sorted(computed) == sorted(cells)
+    whole = engine.run(_plan(**more), tmp_path / "whole")
+    assert grown.scores.drop(columns="seconds").equals(whole.scores.drop(columns="seconds"))
+    assert grown.curves.equals(whole.curves)
+
+
+def test_finished_work_of_other_runs_is_used_and_not_touched(tmp_path, monkeypatch):
+    engine.run(_plan(), tmp_path / "other")
+    before = {path: path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()}
+    monkeypatch.setattr(engine, "evaluate", lambda *_, **__: pytest.fail("computed again"))
+    outcome = engine.run(_plan(sigmas=[0.1]), tmp_path / "mine", reuse=[tmp_path / "other"])
+    assert outcome.resumed == 3
+    assert {path: path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"x" + b[1:]])
@@ -181,11 +242,10 @@ def test_a_part_of_the_wrong_content_is_computed_again(tmp_path, damage):
     clean = engine.run(plan, tmp_path).scores.drop(columns="seconds")
     part = sorted((tmp_path / "parts").glob("*.npz"))[1]
     damage(part)
-    assert len(store.estimates(tmp_path)) == 3
     outcome = engine.run(plan, tmp_path)
     assert (outcome.resumed, outcome.damaged) == (3, (part,))
     assert outcome.scores.drop(columns="seconds").equals(clean)
-    assert len(store.estimates(tmp_path)) == 4
+    assert len(read(tmp_path).thumbnails["calpha:size=16"].errors) == 4
 
 
 def test_a_finished_run_keeps_its_record(tmp_path, monkeypatch):
@@ -224,11 +284,11 @@ def test_failures_are_recorded_and_tried_again(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     plan = _plan(denoisers=["identity", "flaky_module:flaky"])
     outcome = engine.run(plan, tmp_path / "run")
-    assert [failure["sigma"] for failure in outcome.failures] == [0.1, 1.0]
-    assert outcome.failures[0]["reason"] == "RuntimeError: no flag yet"
+    assert [failure.sigma for failure in outcome.failures] == [0.1, 1.0]
+    assert outcome.failures[0].reason == "RuntimeError: no flag yet"
     manifest = json.loads((tmp_path / "run" / "run.json").read_text())
     assert manifest["status"] == "partial"
-    assert manifest["failures"] == outcome.failures
+    assert manifest["failures"] == [failure.model_dump() for failure in outcome.failures]
     scores = pd.read_parquet(tmp_path / "run" / "scores.parquet")
     assert scores[scores["denoiser"] == "identity"]["status"].eq("ok").all()
     flag.touch()
@@ -262,7 +322,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 def test_a_folder_in_use_is_refused(tmp_path):
-    with store.RunFolder(tmp_path, _plan()).held(), pytest.raises(StoreError, match="another process"):
+    with opened(tmp_path), pytest.raises(StoreError, match="another process"):
         engine.run(_plan(), tmp_path)
 
 
