@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gahb_bench import testing
-    from gahb_bench.api import curves, exponent, score
+    from gahb_bench.api import compare, curves, exponent, score, summary
     from gahb_bench.channels.gaussian import add_noise
     from gahb_bench.core import errors
     from gahb_bench.core.images import Batch
     from gahb_bench.core.optimum import Reference
     from gahb_bench.core.posterior import Posterior
     from gahb_bench.make import denoiser, family, network
-    from gahb_bench.scoring.compare import compare
 
 _HOME = {
     "family": "make",
@@ -23,7 +22,8 @@ _HOME = {
     "network": "make",
     "add_noise": "channels.gaussian",
     "score": "api",
-    "compare": "scoring.compare",
+    "compare": "api",
+    "summary": "api",
     "curves": "api",
     "exponent": "api",
     "Batch": "core.images",
@@ -44,6 +44,7 @@ __all__ = [
     "family",
     "network",
     "score",
+    "summary",
     "testing",
 ]
 

@@ -1,7 +1,8 @@
 """The public functions that score and compare: they take specs as well as the things themselves."""
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,14 @@ from gahb_bench import make
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.errors import ScaleWarning, UsageError
 from gahb_bench.core.family import Family
+from gahb_bench.core.optimum import Reference
+from gahb_bench.scoring import compare as comparing
 from gahb_bench.scoring import curve
 from gahb_bench.scoring import exponent as exponents
 from gahb_bench.scoring import score as scores
+from gahb_bench.scoring import summary as summaries
 from gahb_bench.scoring.exponent import Fit
+from gahb_bench.scoring.matching import check_scores
 from gahb_bench.scoring.plausible import suspicions
 
 
@@ -40,8 +45,9 @@ def score(
     Returns
     -------
     pandas.DataFrame
-        One row per family, denoiser, noise level and image: ``family, denoiser, knows, sigma, image, mse, status,
-        reason, seconds``. A denoiser that fails has rows with status ``failed``, its reason, and a NaN MSE.
+        One row per family, denoiser, noise level and image: ``family, denoiser, knows, sigma, image, mse, excess,
+        status, reason, seconds``. ``excess`` is ``|x_hat - x*|^2`` per pixel, x* the exact posterior mean (NaN where
+        none is known). A denoiser that fails has rows with status ``failed``, its reason, and a NaN MSE.
 
     Warns
     -----
@@ -71,14 +77,18 @@ def score(
 def curves(table: pd.DataFrame, families: Iterable[Family] = ()) -> pd.DataFrame:
     """Curves from per-image scores (`gahb_bench.score`): one row per family, denoiser and noise level.
 
-        mse        mean over images, with a 95 % BCa bootstrap interval
+        mse        mean over images, with a 95 % interval (`gahb_bench.scoring.intervals`)
         psnr_db    -10 log10 mse
         regret_db  10 log10(mse / reference), with a 95 % interval
 
-    Where the denoiser that attains the reference (``mmse``; ``wiener`` for the linear reference) was scored on the
-    same images, the regret is *paired*: 10 log10 of the ratio of the two mean MSEs on those images, so that the luck
-    of the draw cancels; that denoiser itself is then at exactly 0. Otherwise it is taken against ``reference_mse``;
-    for a bracket the regret is an interval from the upper to the lower end. Where the optimum vanishes, a distance in
+    Where the exact posterior mean x* is known and the denoiser sees only y (and sigma, and training images), the
+    regret is *direct*: 10 log10(1 + mean excess / mmse) with excess = |x_hat - x*|^2 per pixel, because
+    E|x_hat - x|^2 = mmse + E|x_hat - x*|^2. It has none of the luck of the draw, is never negative, and is 0 for x*.
+    Elsewhere, where the denoiser that attains the reference (``mmse``; ``wiener`` for the linear reference) was scored
+    on the same images, it is *paired*: 10 log10 of the ratio of the two mean MSEs on those images. Otherwise it is
+    taken against ``reference_mse``; for a bracket it is an interval from the upper to the lower end. ``regret_kind``
+    says which: direct, paired, reference or bracket. A denoiser whose errors contradict its excess has seen more than
+    y: its regret is paired. Where the optimum vanishes, a distance in
     dB to it says nothing, and there is none. ``exponent`` is the local slope d log mse / d log sigma through
     neighbouring noise levels. A cell in which any image failed has status ``failed`` and no numbers: a mean over the
     images that happened to work would flatter it.
@@ -106,12 +116,88 @@ def curves(table: pd.DataFrame, families: Iterable[Family] = ()) -> pd.DataFrame
     >>> bool(curves(table)["regret_db"].iloc[1] > 3)
     True
     """
-    given = {family.spec: family for family in families}
-    references = {
-        str(spec): given.get(str(spec), make.family(str(spec))).reference(np.sort(rows["sigma"].unique()))
-        for spec, rows in table.groupby("family", sort=False)
-    }
-    return curve.curves(table, references)
+    return curve.curves(table, _references(table, families))
+
+
+def summary(table: pd.DataFrame, families: Iterable[Family] = ()) -> pd.DataFrame:
+    """One row per family and denoiser, from per-image scores: its regret over all noise levels, and what it is worth.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        The columns of scores.parquet, of one seed and split.
+    families : iterable of Family
+        Laws of the table that are not known by their name.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of summary.csv: ``family, denoiser, knows, levels``; ``mean_regret_db`` and ``worst_regret_db`` with
+        95 % intervals; ``exponent`` over sigma in [0.01, 1] with its standard error and the reference's;
+        ``excess_bits``, the Kullback-Leibler divergence in bits a pixel that the denoiser's excess error is worth over
+        the range of noise levels (see `gahb_bench.scoring.bits.excess_bits`), with its interval; ``images_per_second``.
+
+    Raises
+    ------
+    UsageError
+        As `curves`.
+
+    Examples
+    --------
+    >>> table = score("calpha:size=16", ["mmse", "identity"], [0.03, 0.1, 0.3, 1.0], images=8)
+    >>> found = summary(table).set_index("denoiser")["excess_bits"]
+    >>> float(found["mmse"]), bool(found["identity"] > 1)
+    (0.0, True)
+    """
+    references = _references(table, families)
+    return summaries.summary(table, curve.curves(table, references), references, {})
+
+
+def compare(
+    baseline: pd.DataFrame,
+    candidate: pd.DataFrame,
+    margin: float = comparing.MARGIN_DB,
+    paired: bool = True,
+    mapping: Mapping[str, str] | None = None,
+    families: Iterable[Family] = (),
+) -> pd.DataFrame:
+    """Compare the scores of a candidate with those of a baseline: a row and a verdict per denoiser and sigma band.
+
+    See `gahb_bench.scoring.compare.compare` for the statistics, the verdicts and the columns.
+
+    Parameters
+    ----------
+    baseline, candidate : pandas.DataFrame
+        The columns of scores.parquet, each of one seed and split.
+    margin : float
+        How many dB do not matter, >= 0.
+    paired : bool
+        Whether image i is the same image in both (same seed, same split); on the images that both have.
+    mapping : dict
+        Which denoiser of the candidate stands for one of the baseline, where their names differ.
+    families : iterable of Family
+        Laws of the tables that are not known by their name.
+
+    Raises
+    ------
+    UsageError
+        If a table is not a table of scores or holds two scores of one image, or the margin is not a number >= 0.
+
+    Examples
+    --------
+    >>> table = score("calpha:size=16", ["mmse", "wavelet"], [0.1, 0.3], images=32)
+    >>> set(compare(table, table)["verdict"])
+    {'same'}
+    >>> compare(table, table, mapping={"mmse": "wavelet"})["verdict"].tolist()[0]
+    'worse'
+    """
+    for table in (baseline, candidate):
+        check_scores(table)
+    references = {}
+    for spec, rows in baseline.groupby("family", sort=False):
+        with suppress(UsageError):  # a law that is not known here is compared by the errors alone
+            references |= _references(rows.assign(family=spec), families)
+    return comparing.compare(baseline, candidate, margin, paired, mapping, references)
 
 
 def exponent(
@@ -148,3 +234,12 @@ def exponent(
     if not len(levels):
         raise UsageError(f"no exponent: the table holds no scores of {str(denoiser)!r} on {str(family)!r}.")
     return exponents.fit(rows, make.family(family).reference(levels), low, high)
+
+
+def _references(table: pd.DataFrame, families: Iterable[Family]) -> dict[str, Reference]:
+    """What is known of each family of a table, at its noise levels."""
+    given = {family.spec: family for family in families}
+    return {
+        str(spec): (given.get(str(spec)) or make.family(str(spec))).reference(np.sort(rows["sigma"].unique()))
+        for spec, rows in table.groupby("family", sort=False)
+    }

@@ -119,3 +119,14 @@ class InformedOracle(Denoiser):
 def informed(denoiser: Denoiser, batch: Batch) -> Denoiser:
     """The denoiser, given the images that it will denoise if it knows more than y."""
     return denoiser.given(batch) if isinstance(denoiser, InformedOracle) else denoiser
+
+
+def posterior_mean(family: Family) -> PosteriorMean | None:
+    """The exact posterior mean of a law; None where none is known."""
+    oracle = family.optimum.oracle("mmse")
+    if oracle is None or not issubclass(oracle, PosteriorMean):
+        return None
+    try:
+        return oracle().bind(family)
+    except UsageError:  # the oracle itself refuses this law, as it does where only a linear optimum is known
+        return None

@@ -20,7 +20,7 @@ from gahb_bench.running.plan import RESULTS_VERSION, Cell, FamilyPlan, Method, P
 from gahb_bench.scoring.curve import curves
 from gahb_bench.scoring.plausible import suspicions
 from gahb_bench.scoring.reference import run_reference
-from gahb_bench.scoring.score import COLUMNS, Evaluation, evaluate
+from gahb_bench.scoring.score import COLUMNS, Evaluation, evaluate_all
 from gahb_bench.scoring.summary import summary
 
 BLOCK = 128  # most images of a task
@@ -158,8 +158,11 @@ def perform(task: Task, device: str = "cpu", pictures: Pictures | None = None) -
     z = unit_noise(batch)
     if pictures is not None:
         pictures.remember(batch, z)
-    for method, cell in task.work:
-        yield cell, evaluate(method.denoiser, batch, z, cell.sigma)
+    for sigma in dict.fromkeys(cell.sigma for _, cell in task.work):
+        here = [(method, cell) for method, cell in task.work if cell.sigma == sigma]
+        denoisers = [method.denoiser for method, _ in here]
+        for position, evaluation in evaluate_all(denoisers, law, batch, z, sigma):
+            yield here[position][1], evaluation
 
 
 def _perform_all(task: Task, device: str) -> list[tuple[Cell, Evaluation]]:

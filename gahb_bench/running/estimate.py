@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.running.plan import Plan
-from gahb_bench.scoring.score import evaluate
+from gahb_bench.scoring.score import denoise
 
 _TRIAL_IMAGES = 16
 
@@ -30,9 +30,9 @@ def estimate(plan: Plan, device: str = "cpu") -> Iterator[Estimate]:
         batch = family.family.sample(images, seed=plan.seed, split=plan.split, device=device)
         z = unit_noise(batch)
         for method in family.methods:
-            evaluate(method.denoiser, batch, z, sigma)
-            rows = evaluate(method.denoiser, batch, z, sigma).rows
-            reason = next((reason for reason in rows["reason"] if reason), "")
-            cost = 0.0 if reason else float(rows["seconds"].mean())
+            denoise(method.denoiser, batch, z, sigma)
+            made = denoise(method.denoiser, batch, z, sigma)
+            reason = next((reason for reason in made.reasons if reason), "")
+            cost = 0.0 if reason else float(made.seconds.mean())
             total = cost * plan.images * len(plan.sigmas)
             yield Estimate(family.spec, method.spec, method.denoiser.knows, cost, total, reason)

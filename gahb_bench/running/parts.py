@@ -20,9 +20,9 @@ from gahb_bench.core.errors import StoreError
 from gahb_bench.core.files import explained, write_atomically
 from gahb_bench.core.images import Knows
 from gahb_bench.running.plan import Cell
-from gahb_bench.scoring.score import SHOWN, Evaluation
+from gahb_bench.scoring.score import COLUMNS, SHOWN, Evaluation
 
-_ROW_COLUMNS = ("image", "mse", "seconds")
+_ROW_COLUMNS = ("image", "mse", "excess", "seconds")
 _NAME = re.compile(r"(?P<key>[0-9a-f]+)-(?P<start>\d+)-(?P<stop>\d+)\.npz")
 
 
@@ -140,9 +140,7 @@ def _rows(cell: Cell, start: int, stop: int, content: dict[str, np.ndarray]) -> 
     columns = {name: content[name][start - first : stop - first] for name in _ROW_COLUMNS}
     address = {"family": cell.family, "denoiser": cell.denoiser, "knows": str(content["knows"]), "sigma": cell.sigma}
     rows = pd.DataFrame({**address, **columns})
-    rows.insert(6, "status", "ok")
-    rows.insert(7, "reason", "")
-    return rows
+    return rows.assign(status="ok", reason="")[COLUMNS]
 
 
 def _read(part: _Part) -> dict[str, np.ndarray] | None:
@@ -166,6 +164,8 @@ def _is_whole(content: dict[str, np.ndarray], part: _Part) -> bool:
         and np.array_equal(content["image"], np.arange(part.start, part.stop))
         and all(content[name].dtype == np.float64 and np.isfinite(content[name]).all() for name in ("mse", "seconds"))
         and (content["mse"] >= 0).all()
+        and content["excess"].dtype == np.float64
+        and not (content["excess"] < 0).any()
         and shown.ndim == 4
         and shown.dtype == np.float32
         and len(shown) == min(max(SHOWN - part.start, 0), count)

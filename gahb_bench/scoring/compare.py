@@ -10,6 +10,7 @@ from scipy import stats
 
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import FloatArray
+from gahb_bench.core.optimum import Reference
 from gahb_bench.scoring.intervals import LEVEL, ratio_interval
 from gahb_bench.scoring.jackknife import mean_difference
 from gahb_bench.scoring.matching import Pair, Unmatched, match
@@ -26,6 +27,7 @@ COLUMNS = [
     "levels",
     "images",
     "pairing",
+    "measure",
     "difference_db",
     "low_db",
     "high_db",
@@ -44,6 +46,7 @@ def compare(
     margin: float = MARGIN_DB,
     paired: bool = True,
     mapping: Mapping[str, str] | None = None,
+    references: Mapping[str, Reference] | None = None,
 ) -> pd.DataFrame:
     """Compare the scores of a candidate with those of a baseline: a row and a verdict per denoiser and sigma band.
 
@@ -72,12 +75,16 @@ def compare(
         Whether image i is the same image in both (same seed, same split); on the images that both have.
     mapping : dict
         Which denoiser of the candidate stands for one of the baseline, where their names differ.
+    references : dict of Reference
+        What is known of the optimum, by family: where it is exact and both sides have their excess over it, risks are
+        MMSE + excess instead of MSE: the same in the mean, without the luck of the draw.
 
     Returns
     -------
     pandas.DataFrame
-        ``family, denoiser, candidate, band, sigma_low, sigma_high, levels, images, pairing, difference_db, low_db,
-        high_db, margin_db, verdict, reason, seconds_ratio``; the last is the ratio of the median seconds an image.
+        ``family, denoiser, candidate, band, sigma_low, sigma_high, levels, images, pairing, measure, difference_db,
+        low_db, high_db, margin_db, verdict, reason, seconds_ratio``; the last is the ratio of the median seconds an
+        image, ``measure`` is ``excess`` or ``mse``.
 
     Raises
     ------
@@ -88,18 +95,9 @@ def compare(
     ----------
     P. Hall, The Bootstrap and Edgeworth Expansion, 1992, section 2.6 (Student's t under skewness); R. G. Miller, The
     jackknife: a review, 1974, doi:10.1093/biomet/61.1.1.
-
-    Examples
-    --------
-    >>> import gahb_bench as gb
-    >>> table = gb.score("calpha:size=16", ["mmse", "wavelet"], [0.1, 0.3], images=32)
-    >>> set(gb.compare(table, table)["verdict"])
-    {'same'}
-    >>> gb.compare(table, table, mapping={"mmse": "wavelet"})["verdict"].tolist()[0]
-    'worse'
     """
     check_margin(margin)
-    pairs, unmatched = match(baseline, candidate, mapping or {}, "" if paired else "not the same images")
+    pairs, unmatched = match(baseline, candidate, mapping or {}, "" if paired else "not the same images", references)
     return judge(measure(pairs, unmatched).assign(margin_db=float(margin)))
 
 
@@ -161,13 +159,13 @@ def bands(sigmas: Sequence[float] | FloatArray) -> dict[str, np.ndarray]:
 
 
 def levels(pairs: Iterable[Pair]) -> pd.DataFrame:
-    """The difference at each noise level, with a 95 % BCa interval of its own (paired where the images are)."""
+    """The difference at each noise level, with a 95 % interval of its own (paired where the images are)."""
     found = [_level_rows(pair) for pair in pairs]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def _level_rows(pair: Pair) -> pd.DataFrame:
-    a, b = pair.a.to_numpy(dtype=np.float64), pair.b.to_numpy(dtype=np.float64)
+    a, b = pair.risk_a.to_numpy(dtype=np.float64), pair.risk_b.to_numpy(dtype=np.float64)
     mean_a, mean_b = (np.where(whole, x.mean(axis=1), np.nan) for whole, x in ((pair.whole_a, a), (pair.whole_b, b)))
     good = (mean_a > 0) & (mean_b > 0) & (a > 0).all(axis=1)
     ends = np.full((2, len(a)), np.nan)
@@ -181,8 +179,8 @@ def _level_rows(pair: Pair) -> pd.DataFrame:
             "candidate": pair.candidate,
             "sigma": pair.sigmas,
             "images": min(a.shape[1], b.shape[1]),
-            "mse_baseline": mean_a,
-            "mse_candidate": mean_b,
+            "mse_baseline": pair.a.to_numpy(dtype=np.float64).mean(axis=1),
+            "mse_candidate": pair.b.to_numpy(dtype=np.float64).mean(axis=1),
             "difference_db": np.where(mean_a == mean_b, 0.0, difference),
             "low_db": low,
             "high_db": high,
@@ -194,7 +192,8 @@ def _level_rows(pair: Pair) -> pd.DataFrame:
 def _band_row(pair: Pair, band: str, chosen: np.ndarray) -> dict[str, Any]:
     both = chosen & pair.whole_a & pair.whole_b
     broken, mended = chosen & pair.whole_a & ~pair.whole_b, chosen & ~pair.whole_a & pair.whole_b
-    a, b = (grid.to_numpy(dtype=np.float64)[both] for grid in (pair.a, pair.b))
+    a, b = (grid.to_numpy(dtype=np.float64)[both] for grid in (pair.risk_a, pair.risk_b))
+    equal = np.array_equal(pair.a.to_numpy()[both], pair.b.to_numpy()[both])
     reasons = [pair.note] if pair.note else []
     verdict = ""
     if broken.any():
@@ -207,7 +206,7 @@ def _band_row(pair: Pair, band: str, chosen: np.ndarray) -> dict[str, Any]:
     elif not both.any():
         verdict = "same"
         reasons.append("failed in both")
-    elif pair.paired and np.array_equal(a, b):
+    elif pair.paired and equal and np.array_equal(a, b):
         verdict = "same"
         reasons.append(BITWISE)
     return {
@@ -220,6 +219,7 @@ def _band_row(pair: Pair, band: str, chosen: np.ndarray) -> dict[str, Any]:
         "levels": int(both.sum()),
         "images": min(pair.a.shape[1], pair.b.shape[1]),
         "pairing": "paired" if pair.paired else "unpaired",
+        "measure": pair.measure,
         "verdict": verdict,
         "reason": "; ".join(reasons),
         "seconds_ratio": _ratio(pair.seconds_b[both], pair.seconds_a[both]),
@@ -240,6 +240,7 @@ def _unmatched_row(found: Unmatched) -> dict[str, Any]:
         "levels": len(found.sigmas),
         "images": 0,
         "pairing": "",
+        "measure": "",
         "verdict": found.verdict,
         "reason": reason,
     }

@@ -1,6 +1,7 @@
 """Curves: mean MSE over images, its interval, and the distance to the optimum in dB."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -27,10 +28,17 @@ COLUMNS = [
     "regret_db",
     "regret_db_low",
     "regret_db_high",
+    "regret_kind",
+    "excess",
+    "excess_low",
+    "excess_high",
     "exponent",
     "status",
 ]
 VANISHING = 1e-6  # of sigma^2: below it an optimum (of a law of finitely many images) is as good as zero
+HONEST = ("law", "training set", "nothing")  # what those know whose estimate depends on y alone
+_REGRET = ("regret_db", "regret_db_low", "regret_db_high")
+_BROKEN = 5.0  # standard errors by which E[mse - mse* - excess] = 0 may be missed; beyond, the identity is broken
 
 
 def curves(table: pd.DataFrame, references: Mapping[str, Reference]) -> pd.DataFrame:
@@ -60,17 +68,25 @@ def curves(table: pd.DataFrame, references: Mapping[str, Reference]) -> pd.DataF
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 
+@dataclass(frozen=True)
+class _Grids:
+    """One denoiser's errors, noise levels by images: MSE, and excess over the optimum; NaN where there is none."""
+
+    mse: pd.DataFrame
+    excess: pd.DataFrame
+
+
 def _family_curves(family: str, table: pd.DataFrame, known: Reference) -> pd.DataFrame:
     sigmas = np.sort(table["sigma"].unique())
     reference = known.at(sigmas)
-    grids = {str(name): _grid(rows, sigmas) for name, rows in table.groupby("denoiser", sort=False)}
+    grids = {str(name): _grids(rows, sigmas) for name, rows in table.groupby("denoiser", sort=False)}
     knows = table.drop_duplicates("denoiser").set_index("denoiser")["knows"]
     best = [name for name in reference.attained_by if name in grids and knows[name] == "law"]
-    attained = grids[best[0]] if best else None
+    attained = grids[best[0]].mse if best else None
     rows = []
     for name, grid in grids.items():
         scored = table[table["denoiser"] == name]["sigma"].unique()
-        curve = _curve(grid, attained, reference)
+        curve = _curve(grid, attained, reference, str(knows[name]))
         curve.insert(0, "family", family)
         curve.insert(1, "denoiser", name)
         curve.insert(2, "knows", knows[name])
@@ -80,21 +96,30 @@ def _family_curves(family: str, table: pd.DataFrame, known: Reference) -> pd.Dat
     return pd.concat(rows, ignore_index=True)[COLUMNS]
 
 
-def _grid(rows: pd.DataFrame, sigmas: NDArray) -> pd.DataFrame:
-    """Images by noise levels (rows sorted by noise level); NaN where an image failed or was not scored."""
-    rows = rows.assign(mse=rows["mse"].where(rows["status"] == "ok"))
-    return rows.pivot_table(index="sigma", columns="image", values="mse", dropna=False).reindex(sigmas)
+def _grids(rows: pd.DataFrame, sigmas: NDArray) -> _Grids:
+    """Noise levels by images (rows sorted by noise level); NaN where an image failed or was not scored."""
+    good = rows["status"] == "ok"
+    rows = rows.assign(mse=rows["mse"].where(good), excess=rows["excess"].where(good).astype(np.float64))
+    mse, excess = (
+        rows.pivot_table(index="sigma", columns="image", values=name, dropna=False).reindex(sigmas)
+        for name in ("mse", "excess")
+    )
+    return _Grids(mse, excess.reindex(columns=mse.columns))
 
 
-def _curve(grid: pd.DataFrame, attained: pd.DataFrame | None, reference: Reference) -> pd.DataFrame:
-    values = grid.to_numpy(dtype=np.float64)
+def _curve(grids: _Grids, attained: pd.DataFrame | None, reference: Reference, knows: str) -> pd.DataFrame:
+    values = grids.mse.to_numpy(dtype=np.float64)
     whole = np.isfinite(values).all(axis=1)
-    mse, low, high = (np.full(len(values), np.nan) for _ in range(3))
-    mse[whole] = values[whole].mean(axis=1)
-    low[whole], high[whole] = mean_interval(values[whole])
-    known = reference.mse >= VANISHING * reference.sigma**2
-    regrets = _regret(grid, whole, (mse, low, high), attained, reference)
-    regret, regret_low, regret_high = (np.where(known, values, np.nan) for values in regrets)
+    mse, low, high = _means(values, whole)
+    best = _on_the_same_images(attained, grids.mse)
+    direct = _is_direct(grids, best, reference, knows)
+    excess = _means(grids.excess.to_numpy(dtype=np.float64), direct)
+    regret, kind = _regret(values, whole, (mse, low, high), best, reference)
+    margin = 2 * np.nan_to_num(reference.standard_error)
+    for end, distance, optimum in zip(regret, excess, (0, margin, -margin), strict=True):
+        end[direct] = _decibel(1 + distance[direct] / (reference.mse + optimum)[direct])
+    kind[direct] = "direct"
+    known = (reference.mse >= VANISHING * reference.sigma**2) & whole
     return pd.DataFrame(
         {
             "sigma": reference.sigma,
@@ -107,36 +132,68 @@ def _curve(grid: pd.DataFrame, attained: pd.DataFrame | None, reference: Referen
             "reference_mse": reference.mse,
             "reference_low": reference.lower,
             "reference_high": reference.upper,
-            "regret_db": regret,
-            "regret_db_low": regret_low,
-            "regret_db_high": regret_high,
+            **{name: np.where(known, end, np.nan) for name, end in zip(_REGRET, regret, strict=True)},
+            "regret_kind": np.where(known & np.isfinite(regret[0]), kind, ""),
+            **dict(zip(("excess", "excess_low", "excess_high"), excess, strict=True)),
             "status": np.where(whole, "ok", "failed"),
         }
     )
 
 
+def _means(values: NDArray, whole: NDArray[np.bool_]) -> tuple[NDArray, NDArray, NDArray]:
+    """Means over images at the noise levels where all are known, with 95 % intervals."""
+    mean, low, high = (np.full(len(values), np.nan) for _ in range(3))
+    mean[whole] = values[whole].mean(axis=1)
+    low[whole], high[whole] = mean_interval(values[whole])
+    return mean, low, high
+
+
+def _on_the_same_images(attained: pd.DataFrame | None, mse: pd.DataFrame) -> NDArray | None:
+    """Errors of the denoiser that attains the reference, if it was scored on these images."""
+    if attained is None or list(attained.columns) != list(mse.columns):
+        return None
+    return attained.to_numpy(dtype=np.float64)
+
+
+def _is_direct(grids: _Grids, best: NDArray | None, reference: Reference, knows: str) -> NDArray[np.bool_]:
+    """At which noise levels the excess over the exact posterior mean is the regret.
+
+    It is where the estimate depends on y alone: E[mse - mse*] is then E[excess], image by image up to a term of mean
+    zero. Where that term is not zero beyond chance, the denoiser has seen more than y (or the optimum is wrong), and
+    the difference of errors, which shows it, is the regret.
+    """
+    excess = grids.excess.to_numpy(dtype=np.float64)
+    direct = np.isfinite(excess).all(axis=1) & np.isfinite(grids.mse.to_numpy(dtype=np.float64)).all(axis=1)
+    if reference.kind != "exact" or knows not in HONEST:
+        return np.zeros_like(direct)
+    if best is not None and excess.shape[1] > 2:
+        cross = grids.mse.to_numpy(dtype=np.float64) - best - excess
+        error = cross.std(axis=1, ddof=1) / np.sqrt(cross.shape[1])
+        direct &= ~(np.abs(cross.mean(axis=1)) > _BROKEN * error + 1e-9 * reference.mse)
+    return direct
+
+
 def _regret(
-    grid: pd.DataFrame,
+    values: NDArray,
     whole: NDArray[np.bool_],
     measured: tuple[NDArray, NDArray, NDArray],
-    attained: pd.DataFrame | None,
+    best: NDArray | None,
     reference: Reference,
-) -> tuple[NDArray, NDArray, NDArray]:
-    """Regret in dB and its interval: paired where possible, otherwise against the reference."""
+) -> tuple[tuple[NDArray, NDArray, NDArray], NDArray]:
+    """Regret in dB and its interval from mean squared errors, and its kind: paired where possible."""
     mse, low, high = measured
     margin = 2 * np.nan_to_num(reference.standard_error)
     regret = _decibel(mse / reference.mse)
     regret_low = _decibel(low / (reference.upper + margin))
     regret_high = _decibel(high / np.maximum(reference.lower - margin, np.finfo(float).tiny))
-    if attained is None or list(attained.columns) != list(grid.columns):
-        return regret, regret_low, regret_high
-    best = attained.to_numpy(dtype=np.float64)
-    paired = whole & np.isfinite(best).all(axis=1)
-    values = grid.to_numpy(dtype=np.float64)[paired]
-    regret[paired] = _decibel(values.mean(axis=1) / best[paired].mean(axis=1))
-    ends = ratio_interval(values, best[paired])
-    regret_low[paired], regret_high[paired] = _decibel(ends[0]), _decibel(ends[1])
-    return regret, regret_low, regret_high
+    kind = np.full(len(mse), "bracket" if reference.kind == "bracket" else "reference", dtype=object)
+    if best is not None:
+        paired = whole & np.isfinite(best).all(axis=1)
+        regret[paired] = _decibel(values[paired].mean(axis=1) / best[paired].mean(axis=1))
+        ends = ratio_interval(values[paired], best[paired])
+        regret_low[paired], regret_high[paired] = _decibel(ends[0]), _decibel(ends[1])
+        kind[paired] = "paired"
+    return (regret, regret_low, regret_high), kind
 
 
 def below_optimum(curves: pd.DataFrame) -> NDArray[np.bool_]:

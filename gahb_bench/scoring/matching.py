@@ -8,8 +8,11 @@ import pandas as pd
 
 from gahb_bench.core.errors import UsageError, printable
 from gahb_bench.core.images import FloatArray
+from gahb_bench.core.optimum import Reference
+from gahb_bench.scoring.curve import HONEST
 
 _NEEDED = ("family", "denoiser", "sigma", "image", "mse", "status", "reason", "seconds")
+_BROKEN = 5.0  # standard errors by which E[difference of MSE - difference of excess] = 0 may be missed
 _SAME_SIGMA = 1e-9  # relative distance below which two noise levels are one
 
 
@@ -20,6 +23,9 @@ class Pair:
     ``a`` and ``b`` are MSEs, noise levels by images, a row for each noise level that both have; NaN where an image
     failed. Where the pair is paired, both have the same images as columns. ``whole_a`` and ``whole_b`` say at which
     noise levels every image has a number; ``seconds_a`` and ``seconds_b`` are medians over images, per noise level.
+    ``risk_a`` and ``risk_b`` are what decides: where both sides have their excess over the exact optimum, the MMSE plus
+    that excess, whose mean is that of the MSE without the luck of the draw (``measure`` is then ``excess``); elsewhere
+    the MSEs themselves (``mse``).
     """
 
     family: str
@@ -34,6 +40,9 @@ class Pair:
     reasons_b: tuple[str, ...]
     paired: bool
     note: str
+    risk_a: pd.DataFrame
+    risk_b: pd.DataFrame
+    measure: str
 
     @property
     def sigmas(self) -> FloatArray:
@@ -52,7 +61,11 @@ class Unmatched:
 
 
 def match(
-    baseline: pd.DataFrame, candidate: pd.DataFrame, mapping: Mapping[str, str], unpaired: str = ""
+    baseline: pd.DataFrame,
+    candidate: pd.DataFrame,
+    mapping: Mapping[str, str],
+    unpaired: str = "",
+    references: Mapping[str, Reference] | None = None,
 ) -> tuple[list[Pair], list[Unmatched]]:
     """Match two tables, the columns of scores.parquet.
 
@@ -60,6 +73,7 @@ def match(
     ----------
     mapping : the denoiser of the candidate that stands for one of the baseline, where their names differ
     unpaired : why image i of the two tables is not the same image; empty where it is
+    references : what is known of the optimum, by family; without one, a family is compared by MSE
 
     Raises
     ------
@@ -79,7 +93,8 @@ def match(
         other = theirs[partner]
         common, only_ours, only_theirs = _match_levels(_levels(rows), _levels(other))
         if common:
-            pairs.append(_pair(family, name, partner[1], rows, other, common, unpaired))
+            known = (references or {}).get(family)
+            pairs.append(_pair(family, name, partner[1], rows, other, common, unpaired, known))
         for verdict, levels in (("missing", only_ours), ("added", only_theirs)):
             if levels:
                 unmatched.append(Unmatched(family, name, verdict, levels, False))
@@ -138,6 +153,7 @@ def _pair(
     other: pd.DataFrame,
     common: dict[float, float],
     unpaired: str,
+    known: Reference | None,
 ) -> Pair:
     a, seconds_a, _ = _grid(rows, list(common))
     b, seconds_b, reasons_b = _grid(other, list(common.values()))
@@ -147,9 +163,63 @@ def _pair(
     note = unpaired or ("no image in common" if shared.empty else "")
     if not note:
         a, b = a[shared], b[shared]
+    risks = None if note or known is None else _risks(rows, other, common, known, a, b)
+    risk_a, risk_b = risks or (a, b)
     return Pair(
-        family, name, partner, a, b, whole_a, whole_b, seconds_a, seconds_b, reasons_b, paired=not note, note=note
+        family=family,
+        denoiser=name,
+        candidate=partner,
+        a=a,
+        b=b,
+        whole_a=whole_a,
+        whole_b=whole_b,
+        seconds_a=seconds_a,
+        seconds_b=seconds_b,
+        reasons_b=reasons_b,
+        paired=not note,
+        note=note,
+        risk_a=risk_a,
+        risk_b=risk_b,
+        measure="mse" if risks is None else "excess",
     )
+
+
+def _risks(
+    rows: pd.DataFrame,
+    other: pd.DataFrame,
+    common: dict[float, float],
+    known: Reference,
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """MMSE plus excess of both sides; None where it is not known, or where either has seen more than y.
+
+    For estimates that depend on y alone, the difference of MSEs and that of excesses have the same mean.
+    """
+    tables = (rows, other)
+    if known.kind != "exact" or not all("excess" in table and set(table["knows"]) <= set(HONEST) for table in tables):
+        return None
+    mmse = known.at(np.array(list(common))).mse
+    levels = (list(common), list(common.values()))
+    found = [_excess(table, sigmas).reindex(columns=a.columns) for table, sigmas in zip(tables, levels, strict=True)]
+    if not np.isfinite(mmse).all() or not all(np.isfinite(grid.to_numpy()).all() for grid in found):
+        return None
+    excess_a, excess_b = (grid.to_numpy(dtype=np.float64) for grid in found)
+    cross = b.to_numpy(dtype=np.float64) - a.to_numpy(dtype=np.float64) - (excess_b - excess_a)
+    if cross.shape[1] > 2:
+        error = cross.std(axis=1, ddof=1) / np.sqrt(cross.shape[1])
+        if (np.abs(cross.mean(axis=1)) > _BROKEN * error + 1e-9 * mmse).any():
+            return None
+    risk_a, risk_b = (
+        pd.DataFrame(mmse[:, None] + excess, index=a.index, columns=a.columns) for excess in (excess_a, excess_b)
+    )
+    return risk_a, risk_b
+
+
+def _excess(rows: pd.DataFrame, sigmas: list[float]) -> pd.DataFrame:
+    good = rows["status"] == "ok"
+    table = rows.assign(excess=rows["excess"].where(good).astype(np.float64))
+    return table.pivot(index="sigma", columns="image", values="excess").reindex(sigmas)
 
 
 def _grid(rows: pd.DataFrame, sigmas: list[float]) -> tuple[pd.DataFrame, FloatArray, tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """Per-image scores: the mean squared error of every denoiser on the same images with the same noise."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,21 @@ from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core.denoiser import Denoiser, check_estimate
 from gahb_bench.core.errors import UsageError, reason_of
 from gahb_bench.core.family import Family
-from gahb_bench.core.images import Batch, Images, check_scored_sigmas
-from gahb_bench.core.posterior import informed
+from gahb_bench.core.images import Batch, FloatArray, Images, check_scored_sigmas
+from gahb_bench.core.posterior import informed, posterior_mean
 
-COLUMNS = ["family", "denoiser", "knows", "sigma", "image", "mse", "status", "reason", "seconds"]
+COLUMNS = ["family", "denoiser", "knows", "sigma", "image", "mse", "excess", "status", "reason", "seconds"]
 SHOWN = 4  # of how many images, the first ones, estimates are kept for galleries
 _PIXELS_AT_ONCE = 2**19  # bounds the memory of one call, whatever the image size
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """What a denoiser made of a batch: ``x_hat`` (NaN where it failed), seconds an image, and why images failed."""
+
+    x_hat: Images
+    seconds: FloatArray
+    reasons: list[str]
 
 
 @dataclass(frozen=True)
@@ -37,16 +46,42 @@ def score(
     refuse_duplicates([denoiser.spec for denoiser in denoisers])
     batch = family.sample(range(images), seed=seed, split="test", device=device)
     z = unit_noise(batch)
-    parts = [evaluate(denoiser, batch, z, float(s)).rows for denoiser in denoisers for s in levels]
+    scored = {
+        (position, float(sigma)): evaluation.rows
+        for sigma in levels
+        for position, evaluation in evaluate_all(denoisers, family, batch, z, float(sigma))
+    }
+    parts = [scored[position, float(sigma)] for position in range(len(denoisers)) for sigma in levels]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 
-def evaluate(denoiser: Denoiser, batch: Batch, z: Images, sigma: float) -> Evaluation:
-    """Score one denoiser at one noise level; what goes wrong in it is recorded, not raised."""
+def evaluate_all(
+    denoisers: Sequence[Denoiser], family: Family, batch: Batch, z: Images, sigma: float
+) -> Iterator[tuple[int, Evaluation]]:
+    """Score denoisers at one noise level, the optimum first; each by its position among those given.
+
+    The exact posterior mean of the law is computed once, also where it is not among them, and shared: each denoiser's
+    excess is its distance to it.
+    """
+    oracle = posterior_mean(family)
+    same = [position for position, denoiser in enumerate(denoisers) if oracle is not None and denoiser == oracle]
+    optimum = None
+    if oracle is not None:
+        estimates = denoise(oracle, batch, z, sigma)
+        optimum = estimates.x_hat
+        for position in same:
+            yield position, measure(estimates, oracle, batch, sigma, optimum)
+    for position, denoiser in enumerate(denoisers):
+        if position not in same:
+            yield position, measure(denoise(denoiser, batch, z, sigma), denoiser, batch, sigma, optimum)
+
+
+def denoise(denoiser: Denoiser, batch: Batch, z: Images, sigma: float) -> Estimates:
+    """Estimates of one denoiser at one noise level; what goes wrong in it is recorded, not raised."""
     count = len(batch)
-    mse, seconds = np.full(count, np.nan), np.full(count, np.nan)
+    x_hat = torch.full_like(batch.images, torch.nan)
+    seconds = np.full(count, np.nan)
     reasons = [""] * count
-    shown: list[np.ndarray] = []
     size = max(1, _PIXELS_AT_ONCE // batch.images[0].numel())
     for start in range(0, count, size):
         chosen = range(start, min(start + size, count))
@@ -55,19 +90,34 @@ def evaluate(denoiser: Denoiser, batch: Batch, z: Images, sigma: float) -> Evalu
         began = time.perf_counter()
         try:
             with torch.no_grad():
-                x_hat = check_estimate(informed(denoiser, part)(y, sigma), y, denoiser.spec).detach()
-                error = (x_hat.double() - part.images.double()).square().mean(dim=(1, 2, 3)).cpu().numpy()
-                kept = x_hat[: sum(image < SHOWN for image in part.indices)].float().cpu().numpy()
+                x_hat[start : chosen.stop] = check_estimate(informed(denoiser, part)(y, sigma), y, denoiser.spec)
         except KeyboardInterrupt:
             raise
         except BaseException as problem:  # a denoiser is foreign code: whatever it raises is a result to record
             reasons[start : chosen.stop] = [reason_of(problem)] * len(chosen)
             continue
-        mse[start : chosen.stop] = error
         seconds[start : chosen.stop] = (time.perf_counter() - began) / len(chosen)
-        for position in np.flatnonzero(~np.isfinite(error)) + start:
-            reasons[position], mse[position] = _why_not_finite(denoiser), np.nan
-        shown.extend(kept)
+        finite = torch.isfinite(x_hat[start : chosen.stop].flatten(1)).all(dim=1).cpu().numpy()
+        for position in np.flatnonzero(~finite) + start:
+            reasons[position] = _why_not_finite(denoiser)
+    return Estimates(x_hat, seconds, reasons)
+
+
+def measure(estimates: Estimates, denoiser: Denoiser, batch: Batch, sigma: float, optimum: Images | None) -> Evaluation:
+    """The rows of the score table of some estimates.
+
+        mse    = |x_hat - x|^2 / pixels
+        excess = |x_hat - x*|^2 / pixels,   x* the exact posterior mean, where one is known
+
+    For an estimate that is a function of y alone, E[mse | y] = excess + posterior variance.
+    """
+    x_hat = estimates.x_hat.double()
+    failed = np.array([bool(reason) for reason in estimates.reasons])
+    mse = np.where(failed, np.nan, (x_hat - batch.images.double()).square().mean(dim=(1, 2, 3)).cpu().numpy())
+    excess = np.full(len(batch), np.nan)
+    if optimum is not None:
+        distance = (x_hat - optimum.double()).square().mean(dim=(1, 2, 3)).cpu().numpy()
+        excess = np.where(failed | ~np.isfinite(distance), np.nan, distance)
     rows = pd.DataFrame(
         {
             "family": batch.family,
@@ -76,13 +126,15 @@ def evaluate(denoiser: Denoiser, batch: Batch, z: Images, sigma: float) -> Evalu
             "sigma": float(sigma),
             "image": np.asarray(batch.indices, dtype=np.int64),
             "mse": mse,
-            "status": ["failed" if reason else "ok" for reason in reasons],
-            "reason": reasons,
-            "seconds": seconds,
+            "excess": excess,
+            "status": np.where(failed, "failed", "ok"),
+            "reason": estimates.reasons,
+            "seconds": estimates.seconds,
         },
         columns=COLUMNS,
     )
-    return Evaluation(rows, np.stack(shown) if shown else np.empty((0, *batch.images.shape[1:]), np.float32))
+    shown = [position for position, image in enumerate(batch.indices) if image < SHOWN and not failed[position]]
+    return Evaluation(rows, estimates.x_hat[shown].float().cpu().numpy())
 
 
 def _why_not_finite(denoiser: Denoiser) -> str:

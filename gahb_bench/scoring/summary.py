@@ -9,6 +9,7 @@ import pandas as pd
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Reference
+from gahb_bench.scoring.bits import UNKNOWN, Bits, excess_bits
 from gahb_bench.scoring.exponent import fit
 from gahb_bench.scoring.mean_regret import NOTHING, MeanRegret, mean_regret
 
@@ -28,6 +29,9 @@ COLUMNS = [
     "exponent",
     "exponent_error",
     "reference_exponent",
+    "excess_bits",
+    "excess_bits_low",
+    "excess_bits_high",
     "fitted",
     "images_per_second",
 ]
@@ -62,10 +66,12 @@ def summary(
         best = attaining(curves[curves["family"] == family], reference)
         paired = None if best is None else image_errors(mine, best, curve["sigma"].to_numpy())
         errors = image_errors(mine, str(denoiser), curve["sigma"].to_numpy())
-        regret = regret_over_levels(curve, errors, paired, reference)
+        excess = image_errors(mine, str(denoiser), curve["sigma"].to_numpy(), "excess")
+        regret = regret_over_levels(curve, errors, paired, reference, excess)
         known = curve.dropna(subset=["regret_db"])
         worst = known.loc[known["regret_db"].idxmax()] if len(known) else None
         exponent = _exponent(own, reference)
+        bits = bits_of(curve, own)
         seconds = float(own["seconds"].mean())
         rows.append(
             {
@@ -81,6 +87,9 @@ def summary(
                 "worst_regret_db_high": np.nan if worst is None else worst["regret_db_high"],
                 "worst_sigma": np.nan if worst is None else worst["sigma"],
                 **exponent,
+                "excess_bits": bits.value,
+                "excess_bits_low": bits.low,
+                "excess_bits_high": bits.high,
                 "fitted": fitted.get((str(family), str(denoiser))),
                 "images_per_second": 1 / seconds if seconds > 0 else np.nan,
             }
@@ -95,15 +104,28 @@ def attaining(curves: pd.DataFrame, reference: Reference) -> str | None:
     return next((name for name in reference.attained_by if (good["denoiser"] == name).any()), None)
 
 
-def image_errors(scores: pd.DataFrame, denoiser: str, sigmas: FloatArray) -> FloatArray:
-    """Per-image MSE of one denoiser ``(levels, images)``, over the images of the table; NaN where there is none."""
+def image_errors(scores: pd.DataFrame, denoiser: str, sigmas: FloatArray, measure: str = "mse") -> FloatArray:
+    """Per-image MSE (or ``excess``) of one denoiser ``(levels, images)``; NaN where there is none."""
     rows = scores[(scores["denoiser"] == denoiser) & (scores["status"] == "ok")]
-    table = rows.pivot_table(index="sigma", columns="image", values="mse")
+    table = rows.pivot(index="sigma", columns="image", values=measure)
     return table.reindex(index=list(sigmas), columns=sorted(scores["image"].unique())).to_numpy(dtype=np.float64)
 
 
+def bits_of(curve: pd.DataFrame, scores: pd.DataFrame) -> Bits:
+    """What one denoiser loses on one family, in bits a pixel; unknown unless its regret is direct at every level.
+
+    Parameters
+    ----------
+    curve, scores : its rows of curves.csv and scores.parquet
+    """
+    if not len(curve) or not (curve["excess"].notna() & (curve["status"] == "ok")).all():
+        return UNKNOWN
+    grid = scores.pivot(index="sigma", columns="image", values="excess").sort_index()
+    return excess_bits(grid.index.to_numpy(dtype=np.float64), grid.to_numpy(dtype=np.float64))
+
+
 def regret_over_levels(
-    curve: pd.DataFrame, errors: FloatArray, paired: FloatArray | None, reference: Reference
+    curve: pd.DataFrame, errors: FloatArray, paired: FloatArray | None, reference: Reference, excess: FloatArray
 ) -> MeanRegret:
     """The mean regret of one denoiser over the noise levels that have one.
 
@@ -112,6 +134,7 @@ def regret_over_levels(
     curve : its rows of curves.csv, a noise level each
     errors : its per-image MSE at these levels, ``(levels, images)``
     paired : that of the denoiser which attains the reference; None where there is none
+    excess : its per-image excess over the exact optimum at these levels; used where its regret is direct
     """
     has = curve["regret_db"].notna().to_numpy() & np.isfinite(curve["regret_db"].to_numpy(dtype=np.float64))
     if not has.any():
@@ -123,6 +146,9 @@ def regret_over_levels(
     stated, lower, upper = (rows[f"reference_{name}"].to_numpy(dtype=np.float64) for name in ("mse", "low", "high"))
     error = np.nan_to_num(reference.at(rows["sigma"].to_numpy(dtype=np.float64)).standard_error)
     best = np.full_like(values, np.nan) if paired is None else paired[has]
+    direct = (rows["regret_kind"] == "direct").to_numpy()
+    values = np.where(direct[:, None], stated[:, None] + excess[has], values)
+    best = np.where(direct[:, None], stated[:, None], best)
     lower = np.maximum(lower - 2 * error, np.finfo(float).tiny)
     found = mean_regret(values, best, stated, lower, upper + 2 * error)
     # What is said of each level and of their mean is the same, also of tables that were changed since.
