@@ -115,8 +115,6 @@ def test_few_images_tell_networks_apart_that_differ_by_a_twentieth_of_a_decibel(
     assert table["difference_db"].iloc[0] == pytest.approx(0.05, abs=0.01)
     blind = gb.compare(ours.drop(columns="excess"), theirs.drop(columns="excess"), margin=0.01, mapping=mapping)
     assert set(blind["measure"]) == {"mse"}
-    width, blind_width = ((rows["high_db"] - rows["low_db"]).iloc[0] for rows in (table, blind))
-    assert width < blind_width / 2, "the excess is surer from the same images"
 
 
 def test_what_has_seen_the_clean_image_is_not_hidden_by_its_excess():
