@@ -15,13 +15,14 @@ from reporting_runs import EVIL, SIGMAS, awkward_run, references_by_kind, small_
 from gahb_bench import make
 from gahb_bench.core.errors import UsageError
 from gahb_bench.reporting import markdown, paper, provenance
-from gahb_bench.reporting.content import content
-from gahb_bench.reporting.folder import read
-from gahb_bench.reporting.leaderboard import leaderboard
-from gahb_bench.reporting.markdown_overview import overview
-from gahb_bench.reporting.per_image import per_image, worst
+from gahb_bench.reporting.study.content import content
+from gahb_bench.running.folder import read
+from gahb_bench.reporting.study.leaderboard import leaderboard
+from gahb_bench.reporting.text.markdown_overview import overview
+from gahb_bench.reporting.study.per_image import per_image, worst
 from gahb_bench.reporting.report import merged
-from gahb_bench.running.plan import make_plan, parse_sigmas
+from gahb_bench.running.levels import parse_sigmas
+from gahb_bench.running.plan import make_plan
 from gahb_bench.scoring.mean_regret import MeanRegret, mean_regret, over_families
 
 FAMILY = "calpha:size=16"

@@ -18,10 +18,10 @@ from skimage import color
 import gahb_bench as gb
 from gahb_bench.core.errors import StoreError
 from gahb_bench.reporting import figures, gallery, html, markdown, style, words
-from gahb_bench.reporting.content import content
-from gahb_bench.reporting.folder import read
-from gahb_bench.reporting.leaderboard import STEPS
-from gahb_bench.reporting.markdown_text import code
+from gahb_bench.reporting.study.content import content
+from gahb_bench.running.folder import read
+from gahb_bench.reporting.study.leaderboard import STEPS
+from gahb_bench.reporting.text.markdown_text import code
 from gahb_bench.reporting.report import write_report
 
 REPORTS = ("report.html", "report.md", "curves.png")
