@@ -227,7 +227,7 @@ def read_manifest(path: Path) -> Manifest:
         raise StoreError(
             f"cannot read {path}: {error.strerror or error}. A report needs the folder of a run."
         ) from None
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         raise StoreError(f"{path} is not a run's manifest: it does not hold a JSON object.") from None
     if schema not in _READABLE:
         raise StoreError(

@@ -72,8 +72,8 @@ def thumbnails(
     share = BUDGET // max(1, len(plan.families))
     found = {}
     for family in plan.families:
-        tables = (table[table["family"] == family.spec] for table in (scores, curves))
-        hardest = _hardest(plan, *tables, references[family.spec])
+        rows, curve = (table[table["family"] == family.spec] for table in (scores, curves))
+        hardest = _hardest(plan, rows, curve, references[family.spec])
         found[family.spec] = _family(plan, family, parts, pictures, hardest, share)
     return found
 

@@ -60,7 +60,7 @@ def summary(
         own = mine[mine["denoiser"] == denoiser]
         reference = references[str(family)]
         best = attaining(curves[curves["family"] == family], reference)
-        levels, images = curve["sigma"].to_numpy(), sorted(mine["image"].unique())
+        levels, images = curve["sigma"].to_numpy(), np.unique(mine["image"]).tolist()
         paired = None if best is None else image_errors(mine, best, levels, images)
         errors = image_errors(mine, str(denoiser), levels, images)
         regret = regret_over_levels(curve, errors, paired, reference)
