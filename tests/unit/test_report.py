@@ -585,7 +585,7 @@ def test_samples_of_colour_images_are_drawn_in_colour():
         family = gb.family(spec)
         drawn = draw_samples(family, [0.1], images=2).axes[0].images[0].get_array()
         x = family.sample(range(1)).images[0].numpy().clip(0, 1)
-        assert np.array_equal(drawn, x.transpose(1, 2, 0) if channels else x[0]), spec
+        assert np.array_equal(np.asarray(drawn), x.transpose(1, 2, 0) if channels else x[0]), spec
 
 
 def test_the_figure(awkward):
