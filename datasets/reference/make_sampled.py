@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from gahb_bench import make
-from gahb_bench.running.plan import DEFAULT_SIGMAS
+from gahb_bench.running.levels import DEFAULT_SIGMAS
 from gahb_bench.tables.sampled import measure
 
 TABLE = Path(__file__).with_name("sampled.json")

@@ -21,7 +21,7 @@ def tune(
 ) -> None:
     """Tune a denoiser's parameter for a family at each noise level, on the validation split; keep the table."""
     from gahb_bench import tuning
-    from gahb_bench.running.plan import DEFAULT_SIGMAS, parse_sigmas
+    from gahb_bench.running.levels import DEFAULT_SIGMAS, parse_sigmas
 
     levels = parse_sigmas(sigmas) if sigmas is not None else DEFAULT_SIGMAS
     with Progress(f"tuning {denoiser}") as progress:

@@ -56,7 +56,7 @@ def show(
     from gahb_bench import make
     from gahb_bench.core.files import write_atomically
     from gahb_bench.reporting.figure.samples import draw_samples
-    from gahb_bench.running.plan import parse_sigmas
+    from gahb_bench.running.levels import parse_sigmas
     from gahb_bench.scoring.score import check_images
 
     law = make.family(family)

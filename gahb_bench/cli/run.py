@@ -34,8 +34,9 @@ def run(
     """Score denoisers on families of images against the best that is possible; write a table, a figure and a page."""
     from gahb_bench.core.environment import check_device
     from gahb_bench.running import engine
+    from gahb_bench.running.levels import parse_sigmas
     from gahb_bench.running.parts import Parts
-    from gahb_bench.running.plan import make_plan, parse_sigmas, split_specs
+    from gahb_bench.running.plan import make_plan, split_specs
 
     levels = parse_sigmas(sigmas) if sigmas is not None else None
     chosen = split_specs(denoisers)
@@ -89,7 +90,7 @@ def _write_report(outcome: "Outcome") -> None:
 
 
 def _print_outcome(outcome: "Outcome") -> None:
-    from gahb_bench.reporting.summary import summary
+    from gahb_bench.reporting.text.summary import summary
 
     for path in outcome.damaged:
         typer.echo(f"warning: the finished part {path} was damaged and has been computed again.", err=True)

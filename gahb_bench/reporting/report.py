@@ -5,9 +5,11 @@ from pathlib import Path
 
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.files import explained, write_atomically
-from gahb_bench.reporting import figures, html, markdown, paper
-from gahb_bench.reporting.content import Content, content
-from gahb_bench.reporting.gallery import galleries
+from gahb_bench.reporting.figure import figures, paper
+from gahb_bench.reporting.page import html
+from gahb_bench.reporting.page.gallery import galleries
+from gahb_bench.reporting.study.content import Content, content
+from gahb_bench.reporting.text import markdown
 from gahb_bench.running.folder import read
 
 
@@ -20,8 +22,8 @@ def write_report(folder: Path) -> None:
     Parameters
     ----------
     folder : Path
-        A run's folder, complete or with failed cells: ``run.json``, ``scores.parquet``, ``curves.csv`` and the
-        estimates it keeps.
+        A run's folder, complete or with failed cells (`gahb_bench.running.folder`); where it keeps no pictures, the
+        page has none.
 
     Raises
     ------

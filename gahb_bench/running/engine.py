@@ -131,8 +131,10 @@ def run(
         table = curves(scores, references)
         fitted = {(family.spec, m.spec): m.facts.fitted for family in plan.families for m in family.methods}
         summed = summary(scores, table, references, fitted)
-        kept = None if finished_before and _has_thumbnails(store) else thumbnails(plan, parts, pictures, scores)
-        store.write_tables(scores, table, summed, references, kept)
+        made = None
+        if not (finished_before and _has_thumbnails(store)):
+            made = thumbnails(plan, parts, pictures, scores, table, references)
+        store.write_tables(scores, table, summed, references, made)
         failures = _failures(scores)
         brought = {m.spec for family in plan.families for m in family.methods if m.facts.brought}
         warnings = suspicions(scores, brought)

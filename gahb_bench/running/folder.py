@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ from pydantic import BaseModel, ValidationError
 from gahb_bench.core.errors import StoreError
 from gahb_bench.core.files import explained, locked, write_atomically
 from gahb_bench.core.images import Knows
-from gahb_bench.core.optimum import Reference
+from gahb_bench.core.optimum import Reference, ReferenceKind
 from gahb_bench.running.thumbnails import Thumbnails
 
 SCHEMA = 2
@@ -227,7 +227,7 @@ def read_manifest(path: Path) -> Manifest:
         raise StoreError(
             f"cannot read {path}: {error.strerror or error}. A report needs the folder of a run."
         ) from None
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         raise StoreError(f"{path} is not a run's manifest: it does not hold a JSON object.") from None
     if schema not in _READABLE:
         raise StoreError(
@@ -265,12 +265,14 @@ def _curves(folder: Path) -> pd.DataFrame:
 
 
 def _references(folder: Path, curves: pd.DataFrame) -> dict[str, Reference]:
+    """By family; what reference.parquet lacks (all of it in schema 1) stands in the curves, at their levels alone."""
     path = folder / "reference.parquet"
+    stated = {str(spec): _reference_of(rows) for spec, rows in curves.groupby("family", sort=False)}
     try:
         table = pd.read_parquet(path)
-        return {str(spec): Reference.from_table(rows) for spec, rows in table.groupby("family", sort=False)}
-    except FileNotFoundError:  # a run of schema 1: its reference stands in the curves, at its noise levels alone
-        return {str(spec): _reference_of(rows) for spec, rows in curves.groupby("family", sort=False)}
+        return stated | {str(spec): Reference.from_table(rows) for spec, rows in table.groupby("family", sort=False)}
+    except FileNotFoundError:
+        return stated
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"cannot read {path}: {error}. Run the same command again to write it anew.") from None
 
@@ -281,7 +283,9 @@ def _reference_of(curves: pd.DataFrame) -> Reference:
         rows[name].to_numpy(dtype=np.float64) for name in ("sigma", "reference_mse", "reference_low", "reference_high")
     )
     unknown = np.full(len(rows), np.nan)
-    kind: Any = str(rows["reference_kind"].iloc[0]) if len(rows) else "none"
+    kind: Any = rows["reference_kind"].iloc[0]
+    if kind not in get_args(ReferenceKind):
+        kind = "none"
     attained = {"exact": ("mmse", "wiener"), "linear": ("wiener",)}.get(kind, ())
     note = "As stored in a run of an earlier version; its standard error and its exponent are not."
     return Reference(kind, sigma, mse, lower, upper, unknown, unknown, None, note, attained_by=attained)

@@ -1,6 +1,6 @@
 """One row per family and denoiser: its regret over all noise levels, its exponent, its size and its speed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -60,8 +60,9 @@ def summary(
         own = mine[mine["denoiser"] == denoiser]
         reference = references[str(family)]
         best = attaining(curves[curves["family"] == family], reference)
-        paired = None if best is None else image_errors(mine, best, curve["sigma"].to_numpy())
-        errors = image_errors(mine, str(denoiser), curve["sigma"].to_numpy())
+        levels, images = curve["sigma"].to_numpy(), np.unique(mine["image"]).tolist()
+        paired = None if best is None else image_errors(mine, best, levels, images)
+        errors = image_errors(mine, str(denoiser), levels, images)
         regret = regret_over_levels(curve, errors, paired, reference)
         known = curve.dropna(subset=["regret_db"])
         worst = known.loc[known["regret_db"].idxmax()] if len(known) else None
@@ -95,11 +96,11 @@ def attaining(curves: pd.DataFrame, reference: Reference) -> str | None:
     return next((name for name in reference.attained_by if (good["denoiser"] == name).any()), None)
 
 
-def image_errors(scores: pd.DataFrame, denoiser: str, sigmas: FloatArray) -> FloatArray:
-    """Per-image MSE of one denoiser ``(levels, images)``, over the images of the table; NaN where there is none."""
+def image_errors(scores: pd.DataFrame, denoiser: str, sigmas: Iterable[float], images: Iterable[int]) -> FloatArray:
+    """Per-image MSE of one denoiser on one family ``(levels, images)``; NaN where an image failed or was not scored."""
     rows = scores[(scores["denoiser"] == denoiser) & (scores["status"] == "ok")]
     table = rows.pivot_table(index="sigma", columns="image", values="mse")
-    return table.reindex(index=list(sigmas), columns=sorted(scores["image"].unique())).to_numpy(dtype=np.float64)
+    return table.reindex(index=list(sigmas), columns=list(images)).to_numpy(dtype=np.float64)
 
 
 def regret_over_levels(

@@ -13,7 +13,7 @@ from gahb_bench.families.calpha_contours.law import CalphaContours
 from gahb_bench.families.calpha_contours.model import contour_law
 from gahb_bench.families.calpha_contours.reference import fitted_exponents
 from gahb_bench.families.calpha_contours.tables import TABLE, unit_contrast
-from gahb_bench.running.plan import DEFAULT_SIGMAS
+from gahb_bench.running.levels import DEFAULT_SIGMAS
 from gahb_bench.tables.reference_tables import between_levels, find_rows
 
 TABLES = [(alpha, background, 64) for alpha in (1.0, 2.0, 3.0) for background in ("constant", "gaussian")]

@@ -19,7 +19,8 @@ from gahb_bench.channels.gaussian import add_noise
 from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.running import engine
 from gahb_bench.running.folder import SCHEMA, opened, read
-from gahb_bench.running.plan import DEFAULT_SIGMAS, make_plan, parse_sigmas
+from gahb_bench.running.levels import DEFAULT_SIGMAS, parse_sigmas
+from gahb_bench.running.plan import make_plan
 from gahb_bench.scoring import curve, score
 from gahb_bench.scoring.summary import COLUMNS
 

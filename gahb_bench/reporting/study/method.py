@@ -1,6 +1,6 @@
 """One denoiser on one family: its curve, its regret, its exponent, its images."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -9,14 +9,14 @@ import pandas as pd
 
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import FloatArray
-from gahb_bench.core.optimum import Reference
-from gahb_bench.reporting import words
-from gahb_bench.reporting.merge import Planned, Study
-from gahb_bench.reporting.style import Style
-from gahb_bench.scoring.exponent import Fit, exponent
-from gahb_bench.scoring.mean_regret import NOTHING, MeanRegret, mean_regret
+from gahb_bench.reporting.study import words
+from gahb_bench.reporting.study.merge import Planned, Study
+from gahb_bench.reporting.study.style import Style
+from gahb_bench.scoring.exponent import Fit, fit
+from gahb_bench.scoring.losses import image_losses
+from gahb_bench.scoring.mean_regret import MeanRegret
+from gahb_bench.scoring.summary import FIT_RANGE, regret_over_levels
 
-FIT_RANGE = (0.01, 1.0)  # noise levels over which exponents are fitted
 _REGRET = ("regret_db", "regret_db_low", "regret_db_high")  # infinite where the optimum makes no error: no number
 HONEST = ("nothing", "training set")  # what is known to those that see only the noisy image
 
@@ -35,7 +35,7 @@ class Method:
     """One denoiser on one family. ``curve`` holds its good cells, rows of curves.csv sorted by noise level.
 
     ``errors`` holds its per-image MSE at the section's noise levels, ``(levels, images)``, NaN where there is none;
-    ``image_db`` the same in dB above the optimum (`_image_db`). ``regret`` is its mean over noise levels.
+    ``image_db`` the same in dB above the optimum (`image_losses`). ``regret`` is its mean over noise levels.
     """
 
     planned: Planned
@@ -111,11 +111,18 @@ class Method:
 def make_method(
     study: Study,
     planned: Planned,
-    reference: Reference,
-    errors: dict[str, FloatArray],
+    errors: FloatArray,
     paired: FloatArray | None,
     looks: dict[str, Style],
 ) -> Method:
+    """One denoiser of a study.
+
+    Parameters
+    ----------
+    errors : its per-image MSE at the study's noise levels, ``(levels, images)``
+    paired : that of the denoiser which attains the reference; None where there is none
+    looks : by denoiser
+    """
     spec = planned.plan.spec
     rows = study.curves[study.curves["denoiser"] == spec].sort_values("sigma")
     good = rows[(rows["status"] == "ok") & np.isfinite(rows["mse"])]
@@ -126,54 +133,25 @@ def make_method(
         for sigma in planned.sigmas
         if not np.isclose(good["sigma"], sigma, rtol=1e-9, atol=0).any()
     )
-    fit, no_fit = None, ""
+    fitted, no_fit = None, ""
     try:
-        fit = exponent(mine, study.family.spec, spec, *FIT_RANGE)
+        fitted = fit(mine, study.reference, *FIT_RANGE)
     except UsageError as error:
         no_fit = words.sentence(error)
-    values = errors[spec]
-    image_db = _image_db(values, paired, study)
-    regret = _mean_regret(study, good, values, paired, reference)
-    return Method(
-        planned, looks[spec], good, troubles, fit, no_fit, float(mine["seconds"].mean()), values, image_db, regret
-    )
-
-
-def image_errors(study: Study, denoiser: str) -> FloatArray:
-    """Per-image MSE ``(levels, images)``; NaN where an image failed or was not scored."""
-    rows = study.scores[(study.scores["denoiser"] == denoiser) & (study.scores["status"] == "ok")]
-    table = rows.pivot_table(index="sigma", columns="image", values="mse")
-    table = table.reindex(index=study.sigmas, columns=range(study.images))
-    return table.to_numpy(dtype=np.float64)
-
-
-def _image_db(values: FloatArray, paired: FloatArray | None, study: Study) -> FloatArray:
-    """Error of each image in dB: above the optimum on that image, else above the reference, else above its own mean."""
     stated = study.curves.drop_duplicates("sigma").set_index("sigma")["reference_mse"].reindex(study.sigmas)
-    base = np.broadcast_to(stated.to_numpy(dtype=np.float64)[:, None], values.shape)
-    own = values.mean(axis=1, keepdims=True)
-    base = np.where(np.isfinite(base), base, own)
-    if paired is not None:
-        base = np.where(np.isfinite(paired).all(axis=1, keepdims=True), paired, base)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return 10 * np.log10(values / base)
-
-
-def _mean_regret(
-    study: Study, good: pd.DataFrame, values: FloatArray, paired: FloatArray | None, reference: Reference
-) -> MeanRegret:
-    """The mean regret over the noise levels that have one."""
-    rows = good.dropna(subset=["regret_db"])
-    levels = [study.sigmas.index(sigma) for sigma in rows["sigma"]]
-    if not levels or not np.isfinite(values[levels]).all() or not (values[levels] > 0).all():
-        return replace(NOTHING, value=float(rows["regret_db"].mean())) if levels else NOTHING
-    stated, lower, upper = (rows[f"reference_{name}"].to_numpy(dtype=np.float64) for name in ("mse", "low", "high"))
-    error = np.interp(np.log(rows["sigma"]), np.log(reference.sigma), np.nan_to_num(reference.standard_error))
-    best = np.full_like(values[levels], np.nan) if paired is None else paired[levels]
-    lower = np.maximum(lower - 2 * error, np.finfo(float).tiny)
-    found = mean_regret(values[levels], best, stated, lower, upper + 2 * error)
-    # What the page says of each level and of their mean is the same, also in folders whose tables were changed since.
-    return replace(found, value=float(rows["regret_db"].mean()))
+    levels = [study.sigmas.index(sigma) for sigma in good["sigma"]]
+    return Method(
+        planned=planned,
+        style=looks[spec],
+        curve=good,
+        troubles=troubles,
+        fit=fitted,
+        no_fit=no_fit,
+        seconds=float(mine["seconds"].mean()),
+        errors=errors,
+        image_db=image_losses(errors, paired, stated.to_numpy(dtype=np.float64)),
+        regret=regret_over_levels(good, errors[levels], None if paired is None else paired[levels], study.reference),
+    )
 
 
 def _reason(study: Study, denoiser: str, sigma: float, scores: pd.DataFrame) -> str:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gahb_bench.reporting.content import Content
-from gahb_bench.reporting.method import Method
-from gahb_bench.reporting.section import Section
-from gahb_bench.reporting.style import rank
+from gahb_bench.reporting.study.content import Content
+from gahb_bench.reporting.study.method import Method
+from gahb_bench.reporting.study.section import Section
+from gahb_bench.reporting.study.style import rank
 from gahb_bench.scoring.mean_regret import MeanRegret, over_families
 
 STEPS = (0.1, 0.3, 1.0, 3.0, 10.0)  # dB; the upper ends of the matrix's colours, the last colour without an end

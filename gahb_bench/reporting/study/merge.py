@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import pandas as pd
 
-from gahb_bench.core.errors import GahbError, UsageError, printable
-from gahb_bench.running.folder import Failure, PlannedDenoiser, PlannedFamily, RunData
+from gahb_bench.core.errors import UsageError, printable
+from gahb_bench.core.optimum import Reference
+from gahb_bench.running.folder import DenoiserRecord, Failure, FamilyRecord, RunData
 from gahb_bench.scoring.curve import curves
 
 SAME_DB = 1e-3  # mean errors closer than this are the same number: rounding on other hardware, below what is shown
@@ -27,7 +29,7 @@ class Source:
 class Planned:
     """One denoiser of a study: under which name, at which noise levels, and where each run has it."""
 
-    plan: PlannedDenoiser
+    plan: DenoiserRecord
     sigmas: tuple[float, ...]
     sources: tuple[tuple[Source, str], ...]  # the run, and the denoiser's name there
 
@@ -38,14 +40,16 @@ class Study:
 
     ``scores`` and ``curves`` have the columns of scores.parquet and curves.csv, and ``run``, the number of the run
     that a row's numbers come from. Regrets are paired over all of them: the images and their noise are the same.
+    ``reference`` is known at all their noise levels, and between them where a run stored that.
     """
 
-    family: PlannedFamily
+    family: FamilyRecord
     images: int
     seed: int
     split: str
     results_version: int
     denoisers: tuple[Planned, ...]
+    reference: Reference
     scores: pd.DataFrame
     curves: pd.DataFrame
     failures: tuple[Failure, ...]
@@ -84,7 +88,7 @@ def studies(runs: Sequence[Source]) -> list[Study]:
     UsageError
         If two runs have different numbers for the same thing.
     """
-    found: dict[tuple[str, int, int, str, int], list[tuple[Source, PlannedFamily]]] = {}
+    found: dict[tuple[str, int, int, str, int], list[tuple[Source, FamilyRecord]]] = {}
     for source in runs:
         plan = source.run.manifest.plan
         for family in plan.families:
@@ -95,7 +99,7 @@ def studies(runs: Sequence[Source]) -> list[Study]:
     return [_study(key, found[key], ambiguous) for key in sorted(found, key=lambda key: order.index(key[0]))]
 
 
-def _ambiguous(parts: list[tuple[Source, PlannedFamily]]) -> set[str]:
+def _ambiguous(parts: list[tuple[Source, FamilyRecord]]) -> set[str]:
     """The names that stand for different things in the runs of one study."""
     digests: dict[str, set[str]] = {}
     for _, family in parts:
@@ -104,9 +108,7 @@ def _ambiguous(parts: list[tuple[Source, PlannedFamily]]) -> set[str]:
     return {name for name, found in digests.items() if len(found) > 1}
 
 
-def _study(
-    key: tuple[str, int, int, str, int], parts: list[tuple[Source, PlannedFamily]], ambiguous: set[str]
-) -> Study:
+def _study(key: tuple[str, int, int, str, int], parts: list[tuple[Source, FamilyRecord]], ambiguous: set[str]) -> Study:
     spec, images, seed, split, version = key
     levels: dict[str, float] = {}  # noise levels that differ by rounding are one
     planned: dict[str, Planned] = {}
@@ -130,9 +132,19 @@ def _study(
             if failure.family == spec
         ]
     table = scores[0] if len(parts) == 1 else _together(scores, {s.number: s.name for s, _ in parts}, spec)
-    curve = stored[0] if len(parts) == 1 else _curves(table, pd.concat(stored, ignore_index=True))
+    reference = _reference([source.run for source, _ in parts], spec)
+    curve = stored[0] if len(parts) == 1 else _curves(table, spec, reference)
     family = parts[0][1].model_copy(update={"denoisers": [denoiser.plan for denoiser in planned.values()]})
-    return Study(family, images, seed, split, version, tuple(planned.values()), table, curve, tuple(failures))
+    return Study(
+        family, images, seed, split, version, tuple(planned.values()), reference, table, curve, tuple(failures)
+    )
+
+
+def _reference(runs: Sequence[RunData], family: str) -> Reference:
+    """The reference as the runs stored it, at the noise levels of all of them."""
+    known = [run.references[family] for run in runs if family in run.references]
+    none = Reference.none(np.unique(runs[0].manifest.plan.sigmas), "The run holds no reference of this family.")
+    return reduce(Reference.joined, known) if known else none
 
 
 def _together(scores: list[pd.DataFrame], names: dict[int, str], family: str) -> pd.DataFrame:
@@ -167,10 +179,7 @@ def _refuse_different(what: str, cells: pd.DataFrame, images: pd.DataFrame, name
         )
 
 
-def _curves(scores: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
-    """Curves of the merged scores, paired anew; as the runs stored them where the family cannot be built again."""
+def _curves(scores: pd.DataFrame, family: str, reference: Reference) -> pd.DataFrame:
+    """Curves of the merged scores, paired anew."""
     origin = scores.drop_duplicates([*_CELL])[[*_CELL, "run"]]
-    try:
-        return curves(scores).merge(origin, on=_CELL)
-    except GahbError:
-        return stored.merge(origin, on=[*_CELL, "run"])
+    return curves(scores, {family: reference}).merge(origin, on=_CELL)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from gahb_bench.reporting.words import REGRET_TO
+from gahb_bench.reporting.study.words import REGRET_TO
 from gahb_bench.scoring.curve import below_optimum
 
 _LEVELS = 5

@@ -14,16 +14,18 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from gahb_bench.core.spec import format_value
-from gahb_bench.reporting import words
-from gahb_bench.reporting.charts import page_data
-from gahb_bench.reporting.content import Content
-from gahb_bench.reporting.gallery import ERROR_SCALE, Gallery
-from gahb_bench.reporting.leaderboard import STEPS, leaderboard, step
-from gahb_bench.reporting.method import FIT_RANGE, Method
-from gahb_bench.reporting.per_image import worst
-from gahb_bench.reporting.provenance import commands, facts, settings
-from gahb_bench.reporting.section import Section
-from gahb_bench.reporting.style import GREY, INK, KNOWS, theory_dashes
+from gahb_bench.reporting.page.charts import page_data
+from gahb_bench.reporting.page.gallery import ERROR_SCALE, Gallery
+from gahb_bench.reporting.page.images import WORST
+from gahb_bench.reporting.study import words
+from gahb_bench.reporting.study.content import Content
+from gahb_bench.reporting.study.leaderboard import STEPS, leaderboard, step
+from gahb_bench.reporting.study.method import Method
+from gahb_bench.reporting.study.provenance import commands, facts, settings
+from gahb_bench.reporting.study.section import Section
+from gahb_bench.reporting.study.style import GREY, INK, KNOWS, theory_dashes
+from gahb_bench.scoring.losses import worst_images
+from gahb_bench.scoring.summary import FIT_RANGE
 
 _SCRIPTS = ("page.js", "charts.js", "table.js", "images.js", "gallery.js", "download.js", "draw.js")
 # The path of each marker about the origin, for legends; plotly draws the same shapes.
@@ -84,7 +86,7 @@ def jinja_environment() -> jinja2.Environment:
 
 def template(name: str) -> str:
     """The text of a template."""
-    return (resources.files("gahb_bench.reporting") / "templates" / name).read_text(encoding="utf-8")
+    return (resources.files("gahb_bench.reporting.page") / "templates" / name).read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=1)
@@ -141,7 +143,7 @@ def _worst(section: Section, method: Method | None) -> list[tuple[int, float]]:
     """The images on which a method loses most at its worst noise level."""
     if method is None or not words.finite(method.worst[1]):
         return []
-    return worst(method, section.sigmas.index(method.worst[1]))
+    return worst_images(method.image_db[section.sigmas.index(method.worst[1])], WORST)
 
 
 def _chosen(section: Section, closest: Method | None) -> int:

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from gahb_bench.reporting import words
-from gahb_bench.reporting.content import Content
-from gahb_bench.reporting.gallery import Gallery
-from gahb_bench.reporting.method import Method
-from gahb_bench.reporting.per_image import per_image
-from gahb_bench.reporting.section import Section
-from gahb_bench.reporting.style import theory_dashes
+from gahb_bench.reporting.page.gallery import Gallery
+from gahb_bench.reporting.page.images import per_image
+from gahb_bench.reporting.study import words
+from gahb_bench.reporting.study.content import Content
+from gahb_bench.reporting.study.method import Method
+from gahb_bench.reporting.study.section import Section
+from gahb_bench.reporting.study.style import theory_dashes
 
 _CURVE = ("sigma", "mse", "mse_low", "mse_high", "regret_db", "regret_db_low", "regret_db_high", "exponent")
 _DIGITS = 6

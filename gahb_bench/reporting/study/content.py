@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gahb_bench.core.errors import unknown
-from gahb_bench.reporting import words
-from gahb_bench.reporting.merge import Planned, Source, Study, sources, studies
-from gahb_bench.reporting.section import Section, make_section
-from gahb_bench.reporting.style import styles
+from gahb_bench.reporting.study import words
+from gahb_bench.reporting.study.merge import Planned, Source, Study, sources, studies
+from gahb_bench.reporting.study.section import Section, make_section
+from gahb_bench.reporting.study.style import styles
 from gahb_bench.running.folder import Manifest, RunData
 
 
@@ -61,7 +61,7 @@ def content(*runs: RunData, families: Sequence[str] = (), denoisers: Sequence[st
     found = studies(origins)
     _refuse_unknown("family", families, {study.family.spec for study in found})
     _refuse_unknown("denoiser", denoisers, {name for study in found for d in study.denoisers for name in _names(d)})
-    looks = styles(denoiser.plan.spec for study in found for denoiser in study.denoisers)
+    looks = styles({denoiser.plan.spec: denoiser.plan.look for study in found for denoiser in study.denoisers})
     shown = [study for study in found if not families or study.family.spec in families]
     sections = [
         make_section(study, f"family-{position}", distinction, looks)

@@ -6,21 +6,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from gahb_bench import make
-from gahb_bench.core.errors import GahbError
-from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Reference
-from gahb_bench.reporting import words
-from gahb_bench.reporting.merge import Source, Study
-from gahb_bench.reporting.method import FIT_RANGE, Method, Trouble, image_errors, make_method
-from gahb_bench.reporting.style import Style, rank
-from gahb_bench.running.folder import PlannedFamily
+from gahb_bench.reporting.study import words
+from gahb_bench.reporting.study.merge import Source, Study
+from gahb_bench.reporting.study.method import Method, Trouble, make_method
+from gahb_bench.reporting.study.style import Style, rank
+from gahb_bench.running.folder import FamilyRecord
 from gahb_bench.scoring.curve import below_optimum
+from gahb_bench.scoring.summary import FIT_RANGE, attaining, image_errors
 
 SHOWN_LEVELS = 5  # noise levels with a column of their own in tables
 FEWEST_IMAGES = 16  # below, no verdict on the reference
-_REFERENCE_POINTS = 48  # at least so many points on the reference curve
 
 
 @dataclass(frozen=True)
@@ -60,20 +57,21 @@ class Section:
     study: Study
     anchor: str
     distinction: str
-    family: Family | None
-    reference: Reference
     methods: tuple[Method, ...]
     attaining: Method | None  # the method that attains the reference, with which regrets are paired
     check: OracleCheck | None
-    rebuilt: str  # why the family could not be built again here; empty if it could
 
     @property
-    def plan(self) -> PlannedFamily:
+    def plan(self) -> FamilyRecord:
         return self.study.family
 
     @property
     def spec(self) -> str:
         return self.plan.spec
+
+    @property
+    def reference(self) -> Reference:
+        return self.study.reference
 
     @property
     def label(self) -> str:
@@ -152,27 +150,16 @@ def _slope(sigma: FloatArray, mse: FloatArray) -> float:
 
 
 def make_section(study: Study, anchor: str, distinction: str, looks: dict[str, Style]) -> Section:
-    curves, spec = study.curves, study.family.spec
-    try:
-        family, rebuilt = make.family(spec), ""
-        reference = _reference(family, study.sigmas)
-    except GahbError as error:
-        family, rebuilt = None, words.sentence(error)
-        reference = _stored_reference(curves)
+    """One study of a report; ``looks`` are by denoiser."""
     planned = sorted(study.denoisers, key=lambda denoiser: rank(denoiser.plan.knows))
-    errors = {denoiser.plan.spec: image_errors(study, denoiser.plan.spec) for denoiser in planned}
-    best = next((name for name in reference.attained_by if _attains(study, name)), None)
+    names, images = [denoiser.plan.spec for denoiser in planned], range(study.images)
+    errors = {name: image_errors(study.scores, name, study.sigmas, images) for name in names}
+    best = attaining(study.curves, study.reference)
     paired = None if best is None else errors[best]
-    methods = tuple(make_method(study, denoiser, reference, errors, paired, looks) for denoiser in planned)
-    attaining = next((method for method in methods if method.spec == best), None)
-    check = None if family is None or attaining is None else _oracle_check(family, attaining, study.scores)
-    return Section(study, anchor, distinction, family, reference, methods, attaining, check, rebuilt)
-
-
-def _attains(study: Study, name: str) -> bool:
-    """Whether a denoiser of this name that knows the law has numbers."""
-    rows = study.curves[(study.curves["denoiser"] == name) & (study.curves["knows"] == "law")]
-    return bool(((rows["status"] == "ok") & np.isfinite(rows["mse"])).any())
+    methods = tuple(make_method(study, each, errors[each.plan.spec], paired, looks) for each in planned)
+    attains = next((method for method in methods if method.spec == best), None)
+    check = None if attains is None else _oracle_check(study, attains)
+    return Section(study, anchor, distinction, methods, attains, check)
 
 
 def spread(values: list[float], count: int) -> list[float]:
@@ -181,46 +168,13 @@ def spread(values: list[float], count: int) -> list[float]:
     return [values[position] for position in chosen]
 
 
-def _reference(family: Family, sigmas: list[float]) -> Reference:
-    """The reference for drawing: at many noise levels where it is a closed form, otherwise at the run's alone.
-
-    A reference with a statistical error comes from a simulation, whose levels are stored or costly.
-    """
-    reference = family.reference(sorted(sigmas))
-    closed_form = reference.kind in ("exact", "linear") and not np.any(reference.standard_error)
-    return family.reference(_dense(sigmas)) if closed_form else reference
-
-
-def _dense(sigmas: list[float]) -> FloatArray:
-    """The noise levels and some between each two, for a smooth curve; around a single level, a factor of 2."""
-    levels = np.log(np.unique(np.asarray(sigmas, dtype=np.float64)))
-    if len(levels) == 1:
-        return np.exp(levels + np.linspace(-1, 1, 9) * np.log(2))
-    steps = max(4, -(-_REFERENCE_POINTS // (len(levels) - 1)))
-    positions = np.linspace(0, len(levels) - 1, (len(levels) - 1) * steps + 1)
-    return np.exp(np.interp(positions, np.arange(len(levels)), levels))
-
-
-def _stored_reference(curves: pd.DataFrame) -> Reference:
-    """The reference as the run stored it, at its noise levels only."""
-    rows = curves.drop_duplicates("sigma").sort_values("sigma")
-    columns = (rows[f"reference_{name}"].to_numpy(dtype=np.float64) for name in ("mse", "low", "high"))
-    mse, lower, upper = columns
-    unknown = np.full(len(rows), np.nan)
-    kind = str(rows["reference_kind"].iloc[0]) if len(rows) else "none"
-    if kind not in words.REFERENCE_KIND:
-        kind = "none"
-    note = "As stored in the run; its standard error and its exponent are not."
-    return Reference(kind, rows["sigma"].to_numpy(dtype=np.float64), mse, lower, upper, unknown, unknown, None, note)  # pyright: ignore[reportArgumentType]
-
-
-def _oracle_check(family: Family, method: Method, scores: pd.DataFrame) -> OracleCheck:
+def _oracle_check(study: Study, method: Method) -> OracleCheck:
     """Measured MSE of the method that attains the reference, over the reference, and z = difference / error."""
     sigma = method.curve["sigma"].to_numpy(dtype=np.float64)
-    images = scores[scores["denoiser"] == method.spec].groupby("sigma")["mse"]
+    images = study.scores[study.scores["denoiser"] == method.spec].groupby("sigma")["mse"]
     errors = (images.std() / np.sqrt(images.count())).reindex(sigma, method="nearest", tolerance=1e-9)
     error = errors.to_numpy(dtype=np.float64)
-    truth = family.reference(sigma)
+    truth = study.reference.at(sigma)
     measured = method.curve["mse"].to_numpy(dtype=np.float64)
     spread = np.hypot(error, truth.standard_error)
     z = np.divide(measured - truth.mse, spread, out=np.full_like(spread, np.nan), where=spread > 0)

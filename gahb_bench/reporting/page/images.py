@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from gahb_bench.reporting.content import Content
-from gahb_bench.reporting.gallery import picture
-from gahb_bench.reporting.method import Method
-from gahb_bench.reporting.section import Section
+from gahb_bench.reporting.page.gallery import picture, window
+from gahb_bench.reporting.study.content import Content
+from gahb_bench.reporting.study.pictures import pictures
+from gahb_bench.reporting.study.section import Section
+from gahb_bench.scoring.losses import worst_images
 
 WORST = 3  # images that are named, and shown, at each noise level
 NUMBERS_BUDGET = 1_000_000  # bytes of per-image numbers in a page, over all its families
 PICTURES_BUDGET = 500_000  # bytes of pictures of the images that lose most
 _BYTES_A_NUMBER = 2 * 4 / 3  # two bytes, as base64
-_MOST_PICTURES = 64  # of one family
 _MISSING = -(2**15)
 _HUNDREDTHS = 100
 
@@ -29,13 +29,6 @@ def per_image(content: Content) -> dict[str, dict[str, Any]]:
     most = max(16, int(NUMBERS_BUDGET / _BYTES_A_NUMBER / levels))
     share = PICTURES_BUDGET / max(1, len(content.sections))
     return {section.anchor: _section(section, most, share) for section in content.sections}
-
-
-def worst(method: Method, level: int, count: int = WORST) -> list[tuple[int, float]]:
-    """The images that lose most at a noise level (its position among the section's): index and dB, the worst first."""
-    values = method.image_db[level]
-    order = np.argsort(-values, kind="stable")
-    return [(int(image), float(values[image])) for image in order[:count] if np.isfinite(values[image])]
 
 
 def _section(section: Section, most: int, budget: float) -> dict[str, Any]:
@@ -55,22 +48,18 @@ def _encoded(values: np.ndarray) -> str:
 
 
 def _pictures(section: Section, count: int, budget: float) -> dict[int, str]:
-    """Clean images, those that are most often among the worst first, as many as the budget holds."""
-    if section.family is None:
+    """Clean images, those that are most often among the worst first, as many as were kept and the budget holds."""
+    kept = pictures(section.study)
+    if kept is None:
         return {}
     seen: Counter[int] = Counter()
     for method in section.methods:
         if method is not section.attaining:
-            for level in range(len(section.sigmas)):
-                seen.update(image for image, _ in worst(method, level) if image < count)
-    chosen = [image for image, _ in seen.most_common(_MOST_PICTURES)]
-    if not chosen:
-        return {}
-    batch = section.family.sample(chosen, seed=section.study.seed, split=section.study.split)
+            for losses in method.image_db[:, :count]:
+                seen.update(image for image, _ in worst_images(losses, WORST))
     found: dict[int, str] = {}
-    for image, x in zip(chosen, batch.images.numpy(), strict=True):
-        found[image] = picture(x, (float(x.min()), float(x.max())))
-        budget -= len(found[image])
-        if budget < 0:
-            break
+    for image, _ in seen.most_common():
+        if image in kept.clean and budget > 0:
+            found[image] = picture(kept.clean[image], window(kept.clean[image]))
+            budget -= len(found[image])
     return found

@@ -1,10 +1,10 @@
 """The families of a report beside each other, as text: standings, and a matrix of families by denoisers."""
 
-from gahb_bench.reporting import words
-from gahb_bench.reporting.leaderboard import Leaderboard, Standing
-from gahb_bench.reporting.markdown_text import code, table
-from gahb_bench.reporting.method import Method
-from gahb_bench.reporting.section import Section
+from gahb_bench.reporting.study import words
+from gahb_bench.reporting.study.leaderboard import Leaderboard, Standing
+from gahb_bench.reporting.study.method import Method
+from gahb_bench.reporting.study.section import Section
+from gahb_bench.reporting.text.markdown_text import code, table
 
 
 def overview(board: Leaderboard) -> str:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from gahb_bench.reporting import words
-from gahb_bench.reporting.comparison import Candidate, Comparison
-from gahb_bench.reporting.comparison_words import ends, faster, signed, title, where
-from gahb_bench.reporting.markdown_text import code, table
+from gahb_bench.reporting.comparison.content import Candidate, Comparison
+from gahb_bench.reporting.comparison.words import ends, faster, signed, title, where
+from gahb_bench.reporting.study import words
+from gahb_bench.reporting.text.markdown_text import code, table
 from gahb_bench.scoring.compare import BITWISE
 
 _WIDTH = 110

@@ -15,11 +15,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
 
-from gahb_bench.reporting import words
-from gahb_bench.reporting.content import Content
-from gahb_bench.reporting.method import Method
-from gahb_bench.reporting.section import Section
-from gahb_bench.reporting.style import GREY, INK, theory_dashes
+from gahb_bench.reporting.study import words
+from gahb_bench.reporting.study.content import Content
+from gahb_bench.reporting.study.method import Method
+from gahb_bench.reporting.study.section import Section
+from gahb_bench.reporting.study.style import GREY, INK, theory_dashes
 
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "x": "X"}
 _FAR = 15.0  # dB; a method that gets further from the optimum does not set the scale for the others, as on the page

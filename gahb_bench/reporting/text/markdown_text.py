@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from gahb_bench.reporting import words
+from gahb_bench.reporting.study import words
 
 
 def code(text: str) -> str:

@@ -9,8 +9,8 @@ from string import ascii_uppercase
 import pandas as pd
 
 from gahb_bench.core.errors import StoreError, UsageError, printable, unknown
-from gahb_bench.reporting import words
-from gahb_bench.reporting.comparison_options import fits, margin_of, read_mapping
+from gahb_bench.reporting.comparison.options import fits, margin_of, read_mapping
+from gahb_bench.reporting.study import words
 from gahb_bench.running.folder import Manifest, RunData, read
 from gahb_bench.scoring.compare import BITWISE, MARGIN_DB, VERDICTS, check_margin, comparisons, judge, levels, measure
 from gahb_bench.scoring.matching import Pair, check_scores, match

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gahb_bench.reporting import words
+from gahb_bench.reporting.study import words
 
 
 def signed(value: float) -> str:

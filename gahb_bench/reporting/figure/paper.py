@@ -11,10 +11,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from gahb_bench.core.errors import UsageError, unknown
-from gahb_bench.reporting.content import Content
-from gahb_bench.reporting.figures import PARAMETERS, draw_mse, draw_regret, escaped, look, reference_handles
-from gahb_bench.reporting.method import Method
-from gahb_bench.reporting.section import Section
+from gahb_bench.reporting.figure.figures import PARAMETERS, draw_mse, draw_regret, escaped, look, reference_handles
+from gahb_bench.reporting.study.content import Content
+from gahb_bench.reporting.study.method import Method
+from gahb_bench.reporting.study.section import Section
 
 WIDTHS = {"single": 3.5, "double": 7.0}  # inches
 FORMATS = (".pdf", ".svg", ".png")

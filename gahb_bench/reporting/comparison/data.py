@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
-from gahb_bench.reporting import words
-from gahb_bench.reporting.comparison import Comparison
-from gahb_bench.reporting.comparison_text import families
-from gahb_bench.reporting.comparison_words import ends, signed, title
+from gahb_bench.reporting.comparison.content import Comparison
+from gahb_bench.reporting.comparison.text import families
+from gahb_bench.reporting.comparison.words import ends, signed, title
+from gahb_bench.reporting.study import words
 from gahb_bench.running.folder import RunData
 from gahb_bench.scoring.intervals import LEVEL
 

@@ -1,14 +1,15 @@
 """The report as text: what a terminal, a pull request or a notebook can show."""
 
-from gahb_bench.reporting import words
-from gahb_bench.reporting.content import Content
-from gahb_bench.reporting.leaderboard import leaderboard
-from gahb_bench.reporting.markdown_overview import overview
-from gahb_bench.reporting.markdown_text import code, table
-from gahb_bench.reporting.merge import Source
-from gahb_bench.reporting.method import FIT_RANGE, Method
-from gahb_bench.reporting.provenance import facts, settings
-from gahb_bench.reporting.section import Section
+from gahb_bench.reporting.study import words
+from gahb_bench.reporting.study.content import Content
+from gahb_bench.reporting.study.leaderboard import leaderboard
+from gahb_bench.reporting.study.merge import Source
+from gahb_bench.reporting.study.method import Method
+from gahb_bench.reporting.study.provenance import facts, settings
+from gahb_bench.reporting.study.section import Section
+from gahb_bench.reporting.text.markdown_overview import overview
+from gahb_bench.reporting.text.markdown_text import code, table
+from gahb_bench.scoring.summary import FIT_RANGE
 
 
 def render(content: Content) -> str:
@@ -50,8 +51,6 @@ def _section(section: Section, content: Content) -> str:
         _exponents(section),
         _troubles(section, content),
     ]
-    if section.rebuilt:
-        parts.insert(1, f"This version cannot build the family again: {code(section.rebuilt)}.")
     return "\n\n".join(part for part in parts if part)
 
 

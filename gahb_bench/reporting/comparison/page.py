@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from gahb_bench.reporting import words
-from gahb_bench.reporting.comparison import Candidate, Comparison
-from gahb_bench.reporting.comparison_text import conclusion, families, is_bitwise, pairs, terms
-from gahb_bench.reporting.comparison_words import ends, faster, signed, title, where
-from gahb_bench.reporting.html import jinja_environment, template
+from gahb_bench.reporting.comparison.content import Candidate, Comparison
+from gahb_bench.reporting.comparison.text import conclusion, families, is_bitwise, pairs, terms
+from gahb_bench.reporting.comparison.words import ends, faster, signed, title, where
+from gahb_bench.reporting.page.html import jinja_environment, template
+from gahb_bench.reporting.study import words
 from gahb_bench.scoring.compare import MARGIN_DB
 
 _WIDTH, _HEIGHT, _EDGE = 240, 18, 8  # of the picture of an interval, pixels
