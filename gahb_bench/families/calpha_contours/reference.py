@@ -56,10 +56,10 @@ def reference(family: CalphaContours, sigmas: FloatArray) -> Reference:
         note=(
             f"Bracket of the MMSE by simulation on {int(table['images'].min())} or more images a level, for "
             f"sigma/contrast from {levels[0]:.3g} to {levels[-1]:.3g}: the lower end is a bound because a chain "
-            "started at the truth is stationary, the upper end is the risk of a denoiser that sees only y. Each end has the stated "
-            "standard error, and where the two agree within it they are sorted. Between stored levels it is a cubic "
-            "spline, and its distance from another interpolation is part of the error. The law (dashed) is small-noise "
-            "theory, not a bound" + _genie_in_words(family) + ". " + _exponents_in_words(family)
+            "started at the truth is stationary, the upper end is the risk of a denoiser that sees only y. Each end "
+            "has the stated standard error, and where the two agree within it they are sorted. Between stored levels "
+            "it is a cubic spline, and its distance from another interpolation is part of the error. The law (dashed) "
+            "is small-noise theory, not a bound" + _genie_in_words(family) + ". " + _exponents_in_words(family)
         ),
         curves=curves,
         rates=rates(family),
