@@ -1,4 +1,4 @@
-"""Files: where the package's data are, writing without tearing, one writer a folder, errors as sentences."""
+"""Files: where the package's data and the user's are, writing without tearing, one writer a folder, errors in words."""
 
 import hashlib
 import os
@@ -11,7 +11,29 @@ import filelock
 
 from gahb_bench.core.errors import StoreError, UsageError
 
+HOME = "GAHB_BENCH_HOME"
+
 _PACKAGE = Path(__file__).parents[1]
+_GIVE_OUT = (
+    "Give --out a folder that can be written, with space left. What is finished is kept, and the same command goes on "
+    "from it."
+)
+
+
+def home() -> Path:
+    """The user's own folder, which need not exist: ``$GAHB_BENCH_HOME``, or ``gahb_bench`` in the user's cache folder.
+
+    Raises
+    ------
+    StoreError
+        If no variable names it and this user has no home directory.
+    """
+    if named := os.environ.get(HOME):
+        return Path(named)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gahb_bench"
+    except RuntimeError:
+        raise StoreError(f"this user has no home directory: set {HOME} to a folder that can be written.") from None
 
 
 def data_folder() -> Path:
@@ -49,23 +71,28 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: float = 0, advice: str = _GIVE_OUT) -> Iterator[None]:
     """A folder, made if need be, that no other process writes while this holds it.
+
+    Parameters
+    ----------
+    wait : float
+        Seconds to wait for another process that holds it.
+    advice : str
+        What to do if it cannot be written, for the error.
 
     Raises
     ------
     StoreError
         If it cannot be made, or another process holds it.
     """
-    with explained(folder):
+    with explained(folder, advice):
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / ".lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=wait)
         except filelock.Timeout:
-            raise StoreError(
-                f"{folder} is being written by another process: wait for it, or give --out another folder."
-            ) from None
+            raise StoreError(f"{folder} is being written by another process: wait for it. {advice}") from None
     try:
         yield
     finally:
@@ -74,17 +101,14 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explained(path: Path, advice: str = _GIVE_OUT) -> Iterator[None]:
     """Operating-system errors as a sentence that says what to do."""
     try:
         yield
     except StoreError:
         raise
     except OSError as error:
-        raise StoreError(
-            f"cannot write to the folder {path}: {error.strerror or error}. Give --out a folder that can be written, "
-            "with space left. What is finished is kept, and the same command goes on from it."
-        ) from error
+        raise StoreError(f"cannot write to the folder {path}: {error.strerror or error}. {advice}") from error
 
 
 def content_digest(content: bytes) -> str:
