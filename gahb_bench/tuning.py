@@ -167,7 +167,7 @@ def save(table: TunedTable, folder: Path | None = None) -> Path:
 
 def tunable_names() -> list[str]:
     """The denoisers that have a tuned parameter."""
-    return [entry.name for entry in registry.entries("denoisers") if issubclass(entry.load(), Tunable)]
+    return [entry.name for entry in registry.usable(registry.entries("denoisers")) if issubclass(entry.load(), Tunable)]
 
 
 def _version(package: str) -> str | None:

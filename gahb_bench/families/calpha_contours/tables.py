@@ -12,6 +12,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from gahb_bench.core import registry
 from gahb_bench.core.errors import UsageError
 from gahb_bench.families.calpha_contours.bracket import SWEEPS, planted_bracket
 from gahb_bench.families.calpha_contours.law import CalphaContours
@@ -80,9 +81,7 @@ def main(
     out: Annotated[Path, typer.Option(help=f"folder; name it in the variable {OWN_TABLES} to use the table")] = Path(),
 ) -> None:
     """Bracket the MMSE of a law by simulation and store it as a reference table."""
-    from gahb_bench import make
-
-    law = make.family(family)
+    law = registry.make("families", family)
     if not isinstance(law, CalphaContours):
         raise UsageError(f"{family!r} is not a 'calpha-contours' law: only that one is bracketed by simulation.")
     first, last, count = levels.split(":")
