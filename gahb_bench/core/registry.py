@@ -178,8 +178,7 @@ def _package(point: metadata.EntryPoint) -> str:
 def _read(found: _Found, group: str, module: str, where: str) -> bool:
     """Add the plugins of one file; whether it has any, or cannot be read."""
     try:
-        file = source.read(module)
-        plugins = [plugin for name in file.classes if (plugin := source.Class(name, file.classes[name], file)).is_named]
+        plugins = source.plugins(module)
         for plugin in plugins:
             _add(found, _entry(group, plugin, where))
     except Exception as error:  # whatever is wrong with a file of somebody else's, the others work
@@ -209,10 +208,9 @@ def _same_scope(entry: Entry, other: Entry) -> bool:
 
 def _entry(group: str, plugin: source.Class, where: str) -> Entry:
     literals, parameters = plugin.inherited()
-    owner = plugin.argument_of("OracleOf")
-    kind: Any = literals.get("kind", group)
-    if literals.get("knows") and (group == "families" or owner is not None):
-        kind = "oracles"
+    laws = plugin.arguments_of("OracleOf")
+    kind: Any = "oracles" if laws else literals.get("kind", group)
+    law = next(filter(None, laws), None)
     return Entry(
         kind=kind,
         name=literals["name"],
@@ -223,7 +221,7 @@ def _entry(group: str, plugin: source.Class, where: str) -> Entry:
         parameters=tuple(parameters),
         module=plugin.file.module,
         class_name=plugin.name,
-        family=None if owner is None else owner.inherited()[0].get("name"),
+        family=None if law is None else law.inherited()[0].get("name"),
         facts=literals.get("facts", {}),
         by_default=tuple(literals.get("by_default", ())) if kind == "denoisers" else (),
         where=where,

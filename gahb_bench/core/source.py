@@ -2,9 +2,9 @@
 
 import ast
 import importlib.util
+import re
 from dataclasses import dataclass
 from functools import cache
-from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from gahb_bench.core import spec as specs
 
 _PACKAGE = "gahb_bench"
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+_STATES_NAME = re.compile(r"^\s+name\s*:\s*ClassVar", re.MULTILINE)
 _COMPUTED = "(computed)"  # the default of a field that has a `default_factory`
 
 
@@ -53,11 +54,11 @@ class Class:
     file: File
 
     @property
-    def is_named(self) -> bool:
+    def is_plugin(self) -> bool:
         """Whether it states a plugin: a class with a literal ``name`` of its own."""
         return "name" in _members(self.node)[0]
 
-    def inherited(self) -> tuple[dict[str, Any], list[Parameter]]:
+    def inherited(self) -> tuple[dict[str, Any], tuple[Parameter, ...]]:
         """Literal attributes and parameters, also of the classes it is made from, wherever they are written."""
         literals, parameters = _members(self.node)
         for base in self.node.bases:
@@ -66,16 +67,31 @@ class Class:
                 more_literals, more = above.inherited()
                 literals = {**more_literals, **literals}
                 known = {parameter.name for parameter in parameters}
-                parameters += [parameter for parameter in more if parameter.name not in known]
+                parameters += tuple(parameter for parameter in more if parameter.name not in known)
         return literals, parameters
 
-    def argument_of(self, generic: str) -> "Class | None":
-        """The class ``X`` where this class or one above it is made from ``generic[X]``."""
+    def arguments_of(self, generic: str) -> "list[Class | None]":
+        """What ``X`` is wherever this class, or one above it, is made from ``generic[X]``; None if it cannot be found."""
+        found: list[Class | None] = []
         for base in self.node.bases:
             if isinstance(base, ast.Subscript) and _name(base) == generic:
-                return self.file.find(_name(base.slice))
-        above = (self.file.find(_name(base)) for base in self.node.bases)
-        return next((found for each in above if each and (found := each.argument_of(generic))), None)
+                found.append(self.file.find(_name(base.slice)))
+            elif (above := self.file.find(_name(base))) is not None:
+                found += above.arguments_of(generic)
+        return found
+
+
+def plugins(module: str) -> list[Class]:
+    """The plugins that a module states; one that holds the ``name`` of none is not read further.
+
+    Raises
+    ------
+    As `read`.
+    """
+    if not _STATES_NAME.search(_text(module)):
+        return []
+    file = read(module)
+    return [found for name, node in file.classes.items() if (found := Class(name, node, file)).is_plugin]
 
 
 @cache
@@ -89,9 +105,8 @@ def read(module: str) -> File:
     OSError, SyntaxError, ValueError
         If its source cannot be read.
     """
-    path = _find(module)
-    body = ast.parse(path.read_text(encoding="utf-8")).body
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    body = ast.parse(_text(module)).body
+    package = module if _find(module).name == "__init__.py" else module.rpartition(".")[0]
     imported = {
         alias.asname or alias.name: (_absolute(node, package), alias.name)
         for node in body
@@ -101,18 +116,24 @@ def read(module: str) -> File:
     return File(module, {node.name: node for node in body if isinstance(node, ast.ClassDef)}, imported)
 
 
+def _text(module: str) -> str:
+    return _find(module).read_text(encoding="utf-8")
+
+
+@cache
 def _find(module: str) -> Path:
     """Where a module's source is; only its outermost package is looked up by Python itself."""
     top, *rest = module.split(".")
-    found: ModuleSpec | None = importlib.util.find_spec(top)
-    name = top
-    for part in rest:
-        name = f"{name}.{part}"
-        places = None if found is None else found.submodule_search_locations
-        found = None if places is None else PathFinder.find_spec(name, list(places))
-    if found is None or found.origin is None:
+    found = importlib.util.find_spec(top)
+    if found is not None and rest:
+        inside = [Path(place, *rest) for place in found.submodule_search_locations or ()]
+        candidates = [file for place in inside for file in (place / "__init__.py", place.with_name(f"{rest[-1]}.py"))]
+    else:
+        candidates = [Path(found.origin)] if found is not None and found.origin else []
+    path = next((file for file in candidates if file.is_file()), None)
+    if path is None:
         raise ModuleNotFoundError(f"there is no module {module!r}")
-    return Path(found.origin)
+    return path
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:
@@ -127,7 +148,8 @@ def _name(expression: ast.expr) -> str:
     return inner.id if isinstance(inner, ast.Name) else ""
 
 
-def _members(node: ast.ClassDef) -> tuple[dict[str, Any], list[Parameter]]:
+@cache
+def _members(node: ast.ClassDef) -> tuple[dict[str, Any], tuple[Parameter, ...]]:
     """Literal class attributes, and fields, of a plugin class."""
     literals: dict[str, Any] = {}
     parameters: list[Parameter] = []
@@ -142,7 +164,7 @@ def _members(node: ast.ClassDef) -> tuple[dict[str, Any], list[Parameter]]:
                 continue  # computed class attributes are of no concern to a listing
         elif not item.target.id.startswith("_"):
             parameters.append(_parameter(item.target.id, annotation, item.value))
-    return literals, parameters
+    return literals, tuple(parameters)
 
 
 def _parameter(name: str, annotation: str, value: ast.expr) -> Parameter:
