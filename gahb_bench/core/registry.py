@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakValueDictionary
 
-from gahb_bench.core import source
 from gahb_bench.core import spec as specs
 from gahb_bench.core.errors import GahbError, UsageError, printable, reason_of, unknown
+from gahb_bench.core.source import Class, Parameter, plugins
 
 Kind = Literal["families", "oracles", "denoisers", "networks"]
 _PACKAGE = "gahb_bench"
@@ -49,7 +49,7 @@ class Entry:
     knows: str
     summary: str
     source: str
-    parameters: tuple[source.Parameter, ...]
+    parameters: tuple[Parameter, ...]
     module: str
     class_name: str
     family: str | None
@@ -178,13 +178,13 @@ def _package(point: metadata.EntryPoint) -> str:
 def _read(found: _Found, group: str, module: str, where: str) -> bool:
     """Add the plugins of one file; whether it has any, or cannot be read."""
     try:
-        plugins = source.plugins(module)
-        for plugin in plugins:
+        stated = plugins(module)
+        for plugin in stated:
             _add(found, _entry(group, plugin, where))
     except Exception as error:  # whatever is wrong with a file of somebody else's, the others work
         found.problems[Problem(where, f"it cannot be read ({reason_of(error)})")] = None
         return True
-    return bool(plugins)
+    return bool(stated)
 
 
 def _add(found: _Found, entry: Entry) -> None:
@@ -206,7 +206,7 @@ def _same_scope(entry: Entry, other: Entry) -> bool:
     return {entry.kind, other.kind} == {"oracles", "denoisers"}
 
 
-def _entry(group: str, plugin: source.Class, where: str) -> Entry:
+def _entry(group: str, plugin: Class, where: str) -> Entry:
     literals, parameters = plugin.inherited()
     laws = plugin.arguments_of("OracleOf")
     kind: Any = "oracles" if laws else literals.get("kind", group)

@@ -71,7 +71,7 @@ class Class:
         return literals, parameters
 
     def arguments_of(self, generic: str) -> "list[Class | None]":
-        """What ``X`` is wherever this class, or one above it, is made from ``generic[X]``; None if it cannot be found."""
+        """What ``X`` is where this class, or one above it, is made from ``generic[X]``; None if it cannot be found."""
         found: list[Class | None] = []
         for base in self.node.bases:
             if isinstance(base, ast.Subscript) and _name(base) == generic:
@@ -174,10 +174,7 @@ def _parameter(name: str, annotation: str, value: ast.expr) -> Parameter:
     if isinstance(value, ast.Call) and _name(value.func) == "Field":
         keywords = {word.arg: word.value for word in value.keywords if word.arg}
         default = value.args[0] if value.args else keywords.get("default")
-    if default is None:
-        shown = _COMPUTED if "default_factory" in keywords else ""
-    else:
-        shown = _shown(default)
+    shown = _shown(default) if default is not None else _COMPUTED if "default_factory" in keywords else ""
     limits = ", ".join(f"{sign} {_shown(keywords[word])}" for word, sign in _SIGNS.items() if word in keywords)
     described = keywords.get("description", ast.Constant(""))
     description = str(described.value) if isinstance(described, ast.Constant) else ast.unparse(described)

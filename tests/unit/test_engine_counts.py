@@ -67,7 +67,7 @@ def of_test_images(denoisers):
 
 
 def test_a_run_makes_each_thing_once(counts, tmp_path):
-    chosen = of_test_images(SEVEN) + ["dct"]
+    chosen = [*of_test_images(SEVEN), "dct"]
     engine.run(plan(chosen), tmp_path)
     assert counts["families"] == 1
     assert counts["denoisers"] == len(chosen) == 7

@@ -146,7 +146,9 @@ def test_a_plugin_that_cannot_be_read_is_named_once_and_breaks_nothing(installed
     assert (code, err.count("entry point 'bad'")) == (0, 1)
 
 
-@pytest.mark.parametrize("fault", ["raise RuntimeError('no such luck')", "import no_such_module", "raise SystemExit(3)"])
+@pytest.mark.parametrize(
+    "fault", ["raise RuntimeError('no such luck')", "import no_such_module", "raise SystemExit(3)"]
+)
 def test_a_plugin_that_fails_when_imported_is_passed_over_by_the_defaults(installed, run, fault):
     body = 'by_default: ClassVar = ("halved",)'
     text = denoiser(body=body, before=fault)
@@ -251,8 +253,7 @@ def test_a_broken_file_in_this_package_breaks_nothing_else(tmp_path):
     assert "parts = 3" in listing.stdout
     assert listing.stderr.startswith("warning: gahb_bench/families/torn.py is left out: it cannot be read (SyntaxError")
     assert listing.stderr.count("\n") == 1
-    planned = _command(
-        tmp_path, "run", "--family", "calpha:size=16", "--denoisers", "thirds", "--images", "2", "--dry-run", paths=paths
-    )
+    work = ("--family", "calpha:size=16", "--denoisers", "thirds", "--images", "2", "--dry-run")
+    planned = _command(tmp_path, "run", *work, paths=paths)
     assert "thirds" in planned.stdout
     assert planned.stderr == listing.stderr
