@@ -1,6 +1,7 @@
 """Laws that are not in the package: the one that CONTRIBUTING.md shows, and one written in this file."""
 
 import importlib
+import json
 import sys
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from plugin_packages import contributed_law
 from pydantic import Field
 
 import gahb_bench as gb
+from gahb_bench.cli import app
 from gahb_bench.core.family import Family
 from gahb_bench.core.optimum import Optimum, Reference
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
@@ -130,16 +132,15 @@ def runs(law, tmp_path):
     return places
 
 
-def test_it_goes_through_a_run_and_a_comparison(law, runs):
-    from gahb_bench.reporting.comparison import compare_folders
-
+def test_it_goes_through_a_run_and_a_comparison(law, runs, capsys):
     data = folder.read(runs[0])
     assert data.manifest.status == "complete"
     assert data.references[law.spec].kind == "exact"
     assert data.references[law.spec].at(np.array(SIGMAS)).mse == pytest.approx(law.reference(SIGMAS).mse)
-    compared = compare_folders(runs)
-    assert set(compared.table["denoiser"]) == set(DENOISERS)
-    assert set(compared.table["verdict"]) == {"same"}
+    app(["compare", *map(str, runs), "--format", "json"], standalone_mode=False)
+    bands = json.loads(capsys.readouterr().out)["bands"]
+    assert {(band["family"], band["denoiser"]) for band in bands} == {(law.spec, name) for name in DENOISERS}
+    assert {band["verdict"] for band in bands} == {"same"}
 
 
 def test_its_report_is_made(law, runs):

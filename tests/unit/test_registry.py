@@ -230,12 +230,11 @@ def test_an_installed_law_is_listed_and_run_and_compared(tmp_path):
     assert "  stripes\n      Stripes of one direction and wavelength" in out
     assert "mmse  (knows law; of stripes)" in out
     arguments = ("--family", "stripes:size=16", "--denoisers", "mmse,identity", "--images", "4", "--sigmas", "0.1,1")
-    for name in ("one", "two"):
-        _command(tmp_path, "run", *arguments, "--out", name, paths=paths)
+    _command(tmp_path, "run", *arguments, "--out", "one", paths=paths)
     assert "stripes:size=16" in (tmp_path / "one" / "report.html").read_text()
-    compared = _command(tmp_path, "compare", "one", "two")  # where the law is unknown
+    compared = _command(tmp_path, "compare", "one", "one")  # where the law is unknown
     assert "stripes:size=16" in compared.stdout
-    known = _command(tmp_path, "run", *arguments, "--out", "three", check=False)
+    known = _command(tmp_path, "run", *arguments, "--out", "two", check=False)
     assert (known.returncode, "unknown family 'stripes'" in known.stderr) == (2, True)
 
 
