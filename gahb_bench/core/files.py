@@ -70,6 +70,23 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_output(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write the one file that a user asked for, whole or not at all; its folder is made if need be.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, write)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror or error}. Give --out a place that can be written."
+        ) from error
+
+
 @contextmanager
 def locked(folder: Path, wait: float = 0, advice: str = _GIVE_OUT) -> Iterator[None]:
     """A folder, made if need be, that no other process writes while this holds it.

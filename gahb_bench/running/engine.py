@@ -95,7 +95,7 @@ def run(
     StoreError
         If the folder cannot be used; what is finished is kept.
     UsageError
-        If the device does not exist.
+        If the device does not exist, or a folder to reuse holds no run.
     """
     check_device(device)
     started, clock = datetime.now(UTC), time.perf_counter()

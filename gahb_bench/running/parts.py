@@ -16,7 +16,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from gahb_bench.core.errors import StoreError
+from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.core.files import explained, write_atomically
 from gahb_bench.core.images import Knows
 from gahb_bench.running.plan import Cell
@@ -34,7 +34,15 @@ class _Part:
 
 
 class Parts:
-    """The parts in a run's folder, and in other runs' folders, which are only read."""
+    """The parts in a run's folder, and in other runs' folders, which are only read.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be made or written.
+    UsageError
+        If another is not the folder of a run.
+    """
 
     def __init__(self, folder: Path, others: Iterable[Path] = ()) -> None:
         self.folder = folder / "parts"
@@ -42,7 +50,7 @@ class Parts:
         with explained(folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._known: dict[str, list[_Part]] = {}
-        for place in (self.folder, *(other / "parts" for other in others)):
+        for place in (self.folder, *map(_parts_of, others)):
             for path in sorted(place.glob("*.npz")):
                 found = _NAME.fullmatch(path.name)
                 if found:
@@ -132,6 +140,14 @@ class Parts:
         if part.path.parent == self.folder:
             with explained(self.folder.parent):
                 part.path.unlink(missing_ok=True)
+
+
+def _parts_of(run: Path) -> Path:
+    """The finished work of another run."""
+    place = run / "parts"
+    if not place.is_dir():
+        raise UsageError(f"{run} holds no finished work to use again: give the folder of a run.")
+    return place
 
 
 def _rows(cell: Cell, start: int, stop: int, content: dict[str, np.ndarray]) -> pd.DataFrame:

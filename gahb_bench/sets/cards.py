@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gahb_bench import make
@@ -99,10 +100,5 @@ def load_card(path: str | Path) -> Card:
 
 
 def write_card(card: Card) -> str:
-    """A card as TOML text."""
-    lines = [f'title = "{card.title}"', f'spec = "{card.spec}"', f'split = "{card.split}"']
-    lines += [f"seed = {card.seed}", f"images = {card.images}", f"sigmas = {list(card.sigmas)}", "", "[fingerprint]"]
-    print_ = card.fingerprint
-    lines += [f"mean = {print_.mean}", f"variance = {print_.variance}"]
-    lines += [f"pixels = {[list(p) for p in print_.pixels]}", f"noise = {[list(p) for p in print_.noise]}"]
-    return "\n".join(lines) + "\n"
+    """A card as TOML text, which reads back equal."""
+    return tomli_w.dumps(card.model_dump(mode="json"))
