@@ -1,8 +1,8 @@
 """Finds plugins, lazily: in the folders of this package, and in other packages by their entry points.
 
-A plugin is a class with a literal ``name``. Files are read as text (`ast`), so listing everything imports nothing; a
-file is imported when one of its names is asked for. A class with ``knows`` in the folder (or file) of a family is an
-oracle of that family. A file that cannot be read is a `Problem`, and breaks nothing else.
+A plugin is a class with a literal ``name``, and not ``listed = False``. Files are read as text (`ast`), so listing
+everything imports nothing; a file is imported when one of its names is asked for. A class with ``knows`` in the folder
+(or file) of a family is an oracle of that family. A file that cannot be read is a `Problem`, and breaks nothing else.
 """
 
 import ast
@@ -184,7 +184,8 @@ def _read(found: _Found, group: str, module: str, where: str) -> None:
     try:
         file = _file(module)
         for name, node in file.classes.items():
-            if "name" in _members(node)[0]:
+            stated = _members(node)[0]
+            if "name" in stated and stated.get("listed", True):
                 found.entries.append(_entry(group, _Class(node, file), name))
     except Exception as error:  # whatever is wrong with a file of somebody else's, the others work
         found.problems.append(Problem(where, printable(error)))

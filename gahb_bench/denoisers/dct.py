@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahb_bench.core.images import Images
+from gahb_bench.core.images import Images, per_pixel
 from gahb_bench.denoisers.tunable import Tunable
 from gahb_bench.transforms.dct import average_patches
 
@@ -48,7 +48,7 @@ class Dct(Tunable):
         return 3 + 0 * sigma
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
-        scale = sigma.to(y.dtype).reshape(-1, 1, 1, 1)
+        scale = per_pixel(sigma, y)
         threshold = self.setting(sigma).to(y.dtype)
         if len(y) and bool((threshold == threshold[0]).all()):
             return scale * self._shrink(y / scale, float(threshold[0]))

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahb_bench.core.images import Images
+from gahb_bench.core.images import Images, per_pixel
 from gahb_bench.denoisers.tunable import Tunable
 
 
@@ -39,7 +39,7 @@ class GaussianBlur(Tunable):
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         h, w = y.shape[-2:]
-        width = self.setting(sigma).to(y.dtype).reshape(-1, 1, 1, 1)
+        width = per_pixel(self.setting(sigma), y)
         rows = torch.fft.fftfreq(h, device=y.device, dtype=y.dtype)[:, None]
         columns = torch.fft.rfftfreq(w, device=y.device, dtype=y.dtype)[None, :]
         squared = (2 * torch.pi) ** 2 * (rows**2 + columns**2)

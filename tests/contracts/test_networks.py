@@ -45,10 +45,12 @@ def test_stated_receptive_field(name):
     assert reached == field
 
 
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", ENTRIES)
-def test_contract(name, tmp_path):
-    network = built(name).eval()
-    y = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(1))
+def test_contract(name, channels, tmp_path):
+    shape = (channels, *SHAPE[1:])
+    network = built(name, shape).eval()
+    y = torch.randn(3, *shape, generator=torch.Generator().manual_seed(1))
     sigma = torch.tensor([0.01, 0.1, 1.0])
     kept = y.clone()
     x_hat = network(y, sigma)
@@ -57,18 +59,20 @@ def test_contract(name, tmp_path):
     assert torch.equal(y, kept)
     one_by_one = torch.cat([network(y[i : i + 1], sigma[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(one_by_one, x_hat, atol=1e-4, rtol=1e-4)
-    recipe = {"network": gb.network(name).spec, "family": "calpha:size=16", "shape": SHAPE, "mean": 0.5, "std": 0.25}
+    recipe = {"network": gb.network(name).spec, "family": "calpha:size=16", "shape": shape, "mean": 0.5, "std": 0.25}
     weights.save(tmp_path / "x.safetensors", network.state_dict(), recipe)
     again, _ = weights.load(tmp_path / "x.safetensors")
     assert torch.equal(again(y, sigma), x_hat)
 
 
+@pytest.mark.parametrize("family", ["calpha:size=16", "coloured:of=(calpha:size=16)"])
 @pytest.mark.parametrize("name", ENTRIES)
-def test_every_parameter_can_be_trained(name):
+def test_every_parameter_can_be_trained(name, family):
     """A few steps lower the loss, and each parameter has a gradient that is not zero in one of them."""
-    network = built(name).train()
+    law = gb.family(family)
+    network = built(name, law.shape).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    batch = gb.family("calpha:size=16").sample(range(8), split="train")
+    batch = law.sample(range(8), split="train")
     y, sigma = gb.add_noise(batch, 0.3), torch.full((8,), 0.3)
     before = copy.deepcopy(network).eval()
     moved = {key: False for key, _ in network.named_parameters()}
