@@ -24,8 +24,9 @@ class Curvelet(Tunable):
     T is the uniform discrete curvelet frame with parabolic scaling, n_j the root mean square modulus of the
     coefficients of band j for white noise of variance 1, known exactly from the windows. The coarse band is kept.
     ``shifts=all`` thresholds the frame without decimation: the average over all shifts, as translation invariant
-    wavelets. Images are periodic; sides that the frame does not divide are padded by reflection. Without a tuned
-    table ``threshold = 2.5 + min(sigma, 1)``, about what tuning finds on `calpha`.
+    wavelets. Images are periodic; sides that the frame does not divide are padded by reflection. The channels
+    of an image are denoised one by one. Without a tuned table ``threshold = 2.5 + min(sigma, 1)``, about what tuning
+    finds on `calpha`.
 
     References
     ----------

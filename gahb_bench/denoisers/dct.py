@@ -18,7 +18,7 @@ class Dct(Tunable):
 
     over all patches P of the periodic image, R_P y the patch, C the DCT. ``weights=uniform``: a_P = 1;
     ``weights=sparse``: a_P = 1 / (number of coefficients kept), so that patches where little noise is left count
-    more. Without a tuned table ``threshold = 3``.
+    more. The channels of an image are denoised one by one. Without a tuned table ``threshold = 3``.
 
     References
     ----------

@@ -15,7 +15,8 @@ class GaussianBlur(Tunable):
 
         x_hat = F^-1( exp(-width^2 |omega|^2 / 2) F(y) ),   omega in radians a pixel
 
-    Without a tuned table ``width = 5 sigma^(3/8)``, about what tuning finds on `calpha`.
+    The channels of an image are denoised one by one. Without a tuned table ``width = 5 sigma^(3/8)``, about what tuning
+    finds on `calpha`.
 
     Examples
     --------

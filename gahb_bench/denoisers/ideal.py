@@ -28,9 +28,9 @@ class Ideal(InformedOracle):
         wiener      a_m = |(B x)_m|^2 / (|(B x)_m|^2 + sigma_m^2)          risk  sum sigma_m^2 a_m
 
     In the orthonormal bases sigma_m = sigma; for wavelets, sides that are not divisible by 2^levels are extended as in
-    `wavelet`. ``best`` takes for each image the one of fourier, wavelet and dct with
-    the least ideal risk. ``curvelet`` is a tight frame, not a basis: B^-1 is its adjoint, sigma_m the noise level of
-    m's band, and the stated risk only an upper bound.
+    `wavelet`. ``best`` takes for each image, all its channels together, the one of fourier, wavelet and dct with the
+    least ideal risk; in the others channels are weighted one by one. ``curvelet`` is a tight frame, not a basis: B^-1
+    is its adjoint, sigma_m the noise level of m's band, and the stated risk only an upper bound.
 
     Optimality
     ----------

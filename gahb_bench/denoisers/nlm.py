@@ -19,7 +19,8 @@ class Nlm(Tunable):
 
     over the q within ``distance`` of p along both axes. Y_p is the patch around p without its first row and column,
     (patch - 1)^2 pixels: so scikit-image's integral image has it, which also approximates the exponential. Images are
-    extended by reflection. Without a tuned table ``h = 0.8``, scikit-image's advice.
+    extended by reflection. The channels of an image share their weights: d_pq is then the mean over channels. Without
+    a tuned table ``h = 0.8``, scikit-image's advice.
 
     References
     ----------

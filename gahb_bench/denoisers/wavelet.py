@@ -30,8 +30,8 @@ class Wavelet(Denoiser):
 
     A block is the details of one level and orientation. Coarse coefficients are kept. ``shifts=n`` averages the
     estimates over the n x n cyclic shifts by 0 .. n-1 pixels; ``shifts=all`` is the exact average over every shift.
-    Sides that are not divisible by ``2 ** levels`` are extended by
-    blended reflections (`gahb_bench.transforms.wavelets.extend`).
+    Sides that are not divisible by ``2 ** levels`` are extended by blended reflections
+    (`gahb_bench.transforms.wavelets.extend`). The channels of an image are denoised one by one.
 
     References
     ----------
