@@ -7,9 +7,11 @@ import torch
 
 import gahb_bench as gb
 from gahb_bench.core import registry
-from gahb_bench.core.errors import UsageError
+from gahb_bench.core.errors import DenoiserError, UsageError
 from gahb_bench.core.network import parameter_count
 from gahb_bench.networks import weights
+from gahb_bench.training.loop import fit
+from gahb_bench.training.settings import make_settings
 
 ENTRIES = {entry.name: entry for entry in registry.entries("networks")}
 PRESETS = [(name, preset) for name, entry in ENTRIES.items() for preset in entry.facts]
@@ -86,6 +88,18 @@ def test_every_parameter_can_be_trained(name, family):
     with torch.no_grad():
         errors = [float((module(y, sigma) - batch.images).square().mean()) for module in (before, network)]
     assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_training_on_colour_images(name, tmp_path):
+    """The weights that ``train`` keeps denoise images of three channels, and refuse others."""
+    law = gb.family("coloured:of=(calpha:size=16)")
+    small = {"steps": 2, "batch": 4, "validate_every": 2, "validation_images": 2}
+    trained = gb.denoiser(f"network:weights={fit(make_settings(law.spec, name, small), tmp_path / name)}")
+    y = gb.add_noise(law.sample(range(2)), 0.1)
+    assert trained(y, 0.1).isfinite().all()
+    with pytest.raises(DenoiserError, match="takes images of 3 channels, not 1"):
+        trained(y[:, :1], 0.1)
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -66,7 +66,7 @@ def test_the_optimum_is_the_inner_one_in_each_opponent_channel(of, sigma):
     torch.testing.assert_close(mmse.variance_along(y, levels, v), along, rtol=1e-9, atol=0)
 
 
-@pytest.mark.parametrize("of", ["calpha:size=16", "besov:size=16", "hierarchy:depth=3"])
+@pytest.mark.parametrize("of", ["calpha:size=16", "besov:size=16", "hierarchy:depth=3", "disks:size=16"])
 def test_identities(of):
     checks = list(verify(make(of), images=64, sigmas=(0.1, 0.3)))
     assert len(checks) > 10
