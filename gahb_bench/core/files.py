@@ -129,5 +129,5 @@ def explained(path: Path, advice: str = _GIVE_OUT) -> Iterator[None]:
 
 
 def content_digest(content: bytes) -> str:
-    """Hash of a file's content, 16 hexadecimal digits."""
+    """Hash of what a file holds, 16 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()[:16]

@@ -22,6 +22,7 @@ class Plugin(BaseModel):
 
     kind: ClassVar[str]  # of plugin, set by the base class of each kind
     name: ClassVar[str]
+    listed: ClassVar[bool] = True  # whether it can be made by its name; stated by the class itself, not inherited
     aliases: ClassVar[tuple[str, ...]] = ()
     source: ClassVar[str] = ""
 

@@ -55,8 +55,9 @@ class Class:
 
     @property
     def is_plugin(self) -> bool:
-        """Whether it states a plugin: a class with a literal ``name`` of its own."""
-        return "name" in _members(self.node)[0]
+        """Whether it states a plugin: a class with a literal ``name`` of its own, unless it states ``listed = False``."""
+        stated = _members(self.node)[0]
+        return "name" in stated and stated.get("listed", True)
 
     def inherited(self) -> tuple[dict[str, Any], tuple[Parameter, ...]]:
         """Literal attributes and parameters, also of the classes it is made from, wherever they are written."""

@@ -128,7 +128,7 @@ def test_default_runs_name_what_exists(family):
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in registry.entries("denoisers")])
-@pytest.mark.parametrize("shape", [(1, 1, 33, 47), (2, 1, 24, 40), (1, 1, 17, 17)])
+@pytest.mark.parametrize("shape", [(1, 1, 33, 47), (2, 1, 24, 40), (1, 1, 17, 17), (2, 3, 24, 40)])
 def test_odd_and_oblong_images(name, shape, specs):
     """What knows nothing works on any size."""
     denoiser = _denoiser(specs(name))

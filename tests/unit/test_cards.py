@@ -3,9 +3,10 @@ import tomllib
 import pytest
 import tomli_w
 
+import gahb_bench as gb
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.files import data_folder
-from gahb_bench.sets.cards import Card, load_card, write_card
+from gahb_bench.sets.cards import Card, fingerprint, load_card, write_card
 
 CARDS = sorted(path.stem for path in data_folder().glob("*.toml"))
 
@@ -31,6 +32,16 @@ def test_any_title_reads_back_equal(title):
 
 def test_the_calpha_cards_are_there():
     assert {f"calpha-{alpha}-{size}" for alpha in (1, 2, 3) for size in (64, 128)} <= set(CARDS)
+
+
+def test_a_fingerprint_of_colour_images_looks_at_every_channel():
+    colour = gb.family("coloured:of=(calpha:size=16)")
+    images = colour.sample(range(4)).images
+    found = fingerprint(colour.spec, "test", 0, 4)
+    seen = [(image, row // 16, row % 16, column) for image, row, column, _ in found.pixels]
+    assert [place[1] for place in seen] == [0, 1, 2]
+    assert [pixel[-1] for pixel in found.pixels] == pytest.approx([float(images[place]) for place in seen], abs=1e-6)
+    assert found.mean == pytest.approx(float(images.mean()), abs=1e-6)
 
 
 @pytest.mark.parametrize(
