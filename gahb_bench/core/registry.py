@@ -1,8 +1,9 @@
 """Finds plugins, lazily: in the folders of this package, and in other packages by their entry points.
 
 A plugin is a class with a literal ``name``, unless it states ``listed = False``. Files are read as text
-(`gahb_bench.core.source`), so listing everything imports nothing; a file is imported when one of its names is asked for. An oracle belongs to the law that it names,
-``OracleOf[Law]``. What cannot be read or used, or has a name that is taken, is a `Problem`, and breaks nothing else.
+(`gahb_bench.core.source`), so listing everything imports nothing; a file is imported when one of its names is asked
+for. An oracle belongs to the law that it names, ``OracleOf[Law]``. What cannot be read or used, or has a name that is
+taken, is a `Problem`, and breaks nothing else.
 """
 
 import ast

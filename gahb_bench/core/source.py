@@ -55,7 +55,7 @@ class Class:
 
     @property
     def is_plugin(self) -> bool:
-        """Whether it states a plugin: a class with a literal ``name`` of its own, unless it states ``listed = False``."""
+        """Whether it states a plugin: a class with a literal ``name`` of its own, and not ``listed = False``."""
         stated = _members(self.node)[0]
         return "name" in stated and stated.get("listed", True)
 
