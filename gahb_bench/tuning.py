@@ -136,4 +136,6 @@ def minimise(risk: Callable[[float], float], grid: np.ndarray, precision: float)
 
 def tunable_names() -> list[str]:
     """The denoisers that have a tuned parameter."""
-    return [entry.name for entry in registry.usable(registry.entries("denoisers")) if issubclass(entry.load(), Tunable)]
+    return [
+        entry.name for entry in registry.importable(registry.entries("denoisers")) if issubclass(entry.load(), Tunable)
+    ]

@@ -88,7 +88,7 @@ def write_output(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 @contextmanager
-def locked(folder: Path, wait: float = 0, advice: str = _GIVE_OUT) -> Iterator[None]:
+def lock(folder: Path, wait: float = 0, advice: str = _GIVE_OUT) -> Iterator[None]:
     """A folder, made if need be, that no other process writes while this holds it.
 
     Parameters
@@ -103,7 +103,7 @@ def locked(folder: Path, wait: float = 0, advice: str = _GIVE_OUT) -> Iterator[N
     StoreError
         If it cannot be made, or another process holds it.
     """
-    with explained(folder, advice):
+    with explain_errors(folder, advice):
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / ".lock")
         try:
@@ -118,7 +118,7 @@ def locked(folder: Path, wait: float = 0, advice: str = _GIVE_OUT) -> Iterator[N
 
 
 @contextmanager
-def explained(path: Path, advice: str = _GIVE_OUT) -> Iterator[None]:
+def explain_errors(path: Path, advice: str = _GIVE_OUT) -> Iterator[None]:
     """Operating-system errors as a sentence that says what to do."""
     try:
         yield

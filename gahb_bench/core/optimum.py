@@ -92,7 +92,7 @@ class Reference:
 
         return replace(self, sigma=np.asarray(sigmas, dtype=np.float64), **self._each(chosen))
 
-    def joined(self, other: "Reference") -> "Reference":
+    def join_levels(self, other: "Reference") -> "Reference":
         """Two references of one law as one, at the noise levels of both, in order; at common levels, this one's."""
         extra = ~np.isclose(other.sigma[:, None], self.sigma, rtol=1e-9, atol=0).any(axis=1)
         order = np.argsort(np.concatenate([self.sigma, other.sigma[extra]]), kind="stable")

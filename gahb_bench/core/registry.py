@@ -99,7 +99,7 @@ def entries(kind: Kind) -> tuple[Entry, ...]:
     return tuple(sorted(found, key=lambda entry: (entry.family or "", entry.name)))
 
 
-def usable(found: Iterable[Entry]) -> Iterator[Entry]:
+def importable(found: Iterable[Entry]) -> Iterator[Entry]:
     """Those that can be imported, which they then are; each of the others is a problem from now on."""
     for entry in found:
         try:

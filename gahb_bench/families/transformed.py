@@ -19,7 +19,7 @@ from gahb_bench.core.denoiser import Denoiser, Facts
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray, Images, Knows, PerImage
-from gahb_bench.core.memory import remembered
+from gahb_bench.core.memory import cached
 from gahb_bench.core.optimum import Check, Optimum, Reference, VarianceParts
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
 from gahb_bench.families.calpha.law import Calpha
@@ -248,7 +248,7 @@ class Inner(Denoiser, OracleOf[Transformed]):
         return law.forward(self.inner(law.inverse(y), sigma.repeat_interleave(law.copies)))
 
 
-@remembered(16)
+@cached(16)
 def _oracle(law: Family, spec: str) -> Denoiser:
     """An oracle of a law, made once.
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gahb_bench.core.errors import UsageError
-from gahb_bench.core.files import explained, write_atomically
+from gahb_bench.core.files import explain_errors, write_atomically
 from gahb_bench.reporting.figure import figures, paper
 from gahb_bench.reporting.page import html
 from gahb_bench.reporting.page.gallery import galleries
@@ -40,10 +40,10 @@ def write(worked_out: Content, folder: Path) -> None:
         "report.md": markdown.render(worked_out).encode(),
         "curves.png": figures.png(worked_out),
     }
-    with explained(folder):
+    with explain_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for name, data in made.items():
-        with explained(folder):
+        with explain_errors(folder):
             write_atomically(folder / name, lambda file, data=data: file.write(data))
 
 
@@ -76,6 +76,6 @@ def write_figure(worked_out: Content, path: Path, width: str) -> None:
         If the file cannot be written.
     """
     made = paper.figure(worked_out, path.suffix, width)
-    with explained(path.parent):
+    with explain_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: file.write(made))

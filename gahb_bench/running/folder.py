@@ -26,7 +26,7 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from gahb_bench.core.errors import StoreError
-from gahb_bench.core.files import explained, locked, write_atomically
+from gahb_bench.core.files import explain_errors, lock, write_atomically
 from gahb_bench.core.images import Knows
 from gahb_bench.core.optimum import Reference, ReferenceKind
 from gahb_bench.running.thumbnails import Thumbnails
@@ -112,7 +112,7 @@ class RunData:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator["RunFolder"]:
+def open_run(path: Path) -> Iterator["RunFolder"]:
     """A run's folder, made if need be and locked against other processes.
 
     Raises
@@ -120,7 +120,7 @@ def opened(path: Path) -> Iterator["RunFolder"]:
     StoreError
         If it cannot be made or written, holds something else, or another process is writing it.
     """
-    with locked(path):
+    with lock(path):
         folder = RunFolder(path)
         folder.refuse_others()
         yield folder
@@ -187,16 +187,16 @@ class RunFolder:
             "summary.csv": summary.to_csv(index=False).encode(),
         }
         if thumbnails is not None:
-            tables["thumbnails.npz"] = Thumbnails.packed(thumbnails)
+            tables["thumbnails.npz"] = Thumbnails.pack(thumbnails)
         for name, content in tables.items():
-            with explained(self.path):
+            with explain_errors(self.path):
                 path = self.path / name
                 same = path.is_file() and path.read_bytes() == content
             if not same:
                 self._write(name, content)
 
     def _write(self, name: str, content: bytes) -> None:
-        with explained(self.path):
+        with explain_errors(self.path):
             write_atomically(self.path / name, lambda file: file.write(content))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from gahb_bench.core.errors import StoreError, UsageError
-from gahb_bench.core.files import explained, write_atomically
+from gahb_bench.core.files import explain_errors, write_atomically
 from gahb_bench.core.images import Knows
 from gahb_bench.running.plan import Cell
 from gahb_bench.scoring.score import SHOWN, Evaluation
@@ -47,7 +47,7 @@ class Parts:
     def __init__(self, folder: Path, others: Iterable[Path] = ()) -> None:
         self.folder = folder / "parts"
         self.damaged: list[Path] = []
-        with explained(folder):
+        with explain_errors(folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._known: dict[str, list[_Part]] = {}
         for place in (self.folder, *map(_parts_of, others)):
@@ -75,7 +75,7 @@ class Parts:
         content = io.BytesIO()
         np.savez_compressed(content, shown=evaluation.shown, knows=np.array(str(rows["knows"].iloc[0])), **columns)
         path = self.folder / f"{cell.key}-{start}-{start + len(rows)}.npz"
-        with explained(self.folder.parent):
+        with explain_errors(self.folder.parent):
             write_atomically(path, lambda file: file.write(content.getvalue()))
         self._known.setdefault(cell.key, []).append(_Part(start, start + len(rows), path))
         return True
@@ -108,7 +108,7 @@ class Parts:
 
     def forget(self, cells: Iterable[Cell]) -> None:
         """Remove our own parts of these cells, and do not use those of others (``--no-resume``)."""
-        with explained(self.folder.parent):
+        with explain_errors(self.folder.parent):
             for cell in cells:
                 for part in self._known.pop(cell.key, []):
                     if part.path.parent == self.folder:
@@ -138,7 +138,7 @@ class Parts:
         self.damaged.append(part.path)
         self._known[cell.key].remove(part)
         if part.path.parent == self.folder:
-            with explained(self.folder.parent):
+            with explain_errors(self.folder.parent):
                 part.path.unlink(missing_ok=True)
 
 

@@ -31,7 +31,7 @@ class Pictures:
         self._noise: dict[tuple[str, int], Images] = {}
         self._bytes = 0
 
-    def remember(self, batch: Batch, z: Images) -> None:
+    def cache(self, batch: Batch, z: Images) -> None:
         """Keep the images of a batch, and the noise of the run's first few."""
         for image, x, noise in zip(batch.indices, batch.images, z, strict=True):
             if image < SHOWN:
@@ -45,7 +45,7 @@ class Pictures:
         keys = [(family.spec, image) for image in range(count)]
         if not all(key in self._images and key in self._noise for key in keys):
             batch = family.family.sample(range(count), seed=self._plan.seed, split=self._plan.split)
-            self.remember(batch, unit_noise(batch))
+            self.cache(batch, unit_noise(batch))
             return batch.images, unit_noise(batch)
         return torch.stack([self._images[key] for key in keys]), torch.stack([self._noise[key] for key in keys])
 

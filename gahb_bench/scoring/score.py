@@ -13,7 +13,7 @@ from gahb_bench.core.denoiser import Denoiser, check_estimate
 from gahb_bench.core.errors import UsageError, reason_of
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Batch, Images, check_scored_sigmas
-from gahb_bench.core.posterior import informed
+from gahb_bench.core.posterior import inform
 
 COLUMNS = ["family", "denoiser", "knows", "sigma", "image", "mse", "status", "reason", "seconds"]
 SHOWN = 4  # of how many images, the first ones, estimates are kept for galleries
@@ -55,7 +55,7 @@ def evaluate(denoiser: Denoiser, batch: Batch, z: Images, sigma: float) -> Evalu
         began = time.perf_counter()
         try:
             with torch.no_grad():
-                x_hat = check_estimate(informed(denoiser, part)(y, sigma), y, denoiser.spec).detach()
+                x_hat = check_estimate(inform(denoiser, part)(y, sigma), y, denoiser.spec).detach()
                 error = (x_hat.double() - part.images.double()).square().mean(dim=(1, 2, 3)).cpu().numpy()
                 kept = x_hat[: sum(image < SHOWN for image in part.indices)].float().cpu().numpy()
         except KeyboardInterrupt:

@@ -11,7 +11,7 @@ import torch
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray
-from gahb_bench.core.memory import remembered
+from gahb_bench.core.memory import cached
 from gahb_bench.tables import store
 from gahb_bench.tables.interpolate import between_levels, covers, stored_curve
 
@@ -90,7 +90,7 @@ def at_levels(
     return table if "exponent" in table else table.assign(exponent=np.nan)
 
 
-@remembered(4096)
+@cached(4096)
 def measure(family: Family, sigma: float, images: int) -> pd.DataFrame:
     """The rows of one noise level: mse with its standard error, exponent and effective number."""
     parts = family.optimum.samples

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from gahb_bench.core.errors import GahbError, StoreError, StoreWarning, UsageError
-from gahb_bench.core.files import HOME, data_file, data_folder, explained, home, locked, write_atomically
+from gahb_bench.core.files import HOME, data_file, data_folder, explain_errors, home, lock, write_atomically
 
 Table = Literal["curves", "levels", "tuned"]
 Subjects = dict[tuple[str, str], pd.DataFrame]
@@ -152,7 +152,7 @@ def add(path: Path, rows: pd.DataFrame, replace: Sequence[str] = NUMBER) -> None
     UsageError
         If the file is there but is no table.
     """
-    with locked(path.parent, wait=_WAIT, advice=_ADVICE), explained(path.parent, _ADVICE):
+    with lock(path.parent, wait=_WAIT, advice=_ADVICE), explain_errors(path.parent, _ADVICE):
         known = list(read(path).values())
         new = pd.MultiIndex.from_frame(rows[list(replace)])
         others = [each[~pd.MultiIndex.from_frame(each[list(replace)]).isin(new)] for each in known]

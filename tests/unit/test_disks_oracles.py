@@ -14,7 +14,7 @@ from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core.errors import StoreWarning, UsageError
 from gahb_bench.core.files import HOME
 from gahb_bench.core.images import Batch, Images
-from gahb_bench.core.posterior import informed
+from gahb_bench.core.posterior import inform
 from gahb_bench.families.disks import optimum as oracles
 from gahb_bench.families.disks import oracles as disks_oracles
 from gahb_bench.families.disks import posterior as disks_posterior
@@ -225,7 +225,7 @@ def test_corners_of_the_prior_and_no_contrast_at_any_noise(sigma: float) -> None
     assert float(found.variance.min()) > 0
     assert float(found.variance.max()) < oracles.prior(family) * 1.5
     for name in ("projection", "tangent"):
-        x_hat = informed(gb.denoiser(name, family), batch)(y, sigma)
+        x_hat = inform(gb.denoiser(name, family), batch)(y, sigma)
         assert bool(torch.isfinite(x_hat).all())
         assert float(x_hat.abs().max()) < 2 + 40 * sigma
 

@@ -18,7 +18,7 @@ from gahb_bench import make
 from gahb_bench.channels.gaussian import add_noise
 from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.running import engine
-from gahb_bench.running.folder import SCHEMA, opened, read
+from gahb_bench.running.folder import SCHEMA, open_run, read
 from gahb_bench.running.levels import DEFAULT_SIGMAS, parse_sigmas
 from gahb_bench.running.plan import make_plan
 from gahb_bench.scoring import curve, score
@@ -323,7 +323,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 def test_a_folder_in_use_is_refused(tmp_path):
-    with opened(tmp_path), pytest.raises(StoreError, match="another process"):
+    with open_run(tmp_path), pytest.raises(StoreError, match="another process"):
         engine.run(_plan(), tmp_path)
 
 

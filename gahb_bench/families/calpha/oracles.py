@@ -9,7 +9,7 @@ from gahb_bench.core.denoiser import D, Denoiser
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Images, PerImage, per_pixel
-from gahb_bench.core.memory import remembered
+from gahb_bench.core.memory import cached
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
 from gahb_bench.families.calpha.law import Calpha
 
@@ -88,6 +88,6 @@ def _refuse_uniform(law: Family) -> None:
         raise UsageError(f"{law.spec}: the posterior is not known, only the best linear denoiser: 'wiener'.")
 
 
-@remembered(8)
+@cached(8)
 def _spectrum(law: Calpha) -> Tensor:
     return torch.from_numpy(law.spectrum)[None, None]

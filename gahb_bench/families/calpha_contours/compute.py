@@ -57,10 +57,10 @@ def compute_curve(
     todo = store.missing_levels(path, law.spec, levels, rule=RULE)
     for position, level in enumerate(todo):
 
-        def tell(done: int, position: int = position, level: float = level) -> None:
+        def report(done: int, position: int = position, level: float = level) -> None:
             progress(level, done, (position + done / images) / len(todo))
 
-        store.add(path, compute(law, level, images, sweeps=sweeps, seed=seed, progress=tell))
+        store.add(path, compute(law, level, images, sweeps=sweeps, seed=seed, progress=report))
 
 
 def compute(

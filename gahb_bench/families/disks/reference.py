@@ -5,7 +5,7 @@ import torch
 
 from gahb_bench.channels.gaussian import add_noise
 from gahb_bench.core.images import FloatArray
-from gahb_bench.core.memory import remembered
+from gahb_bench.core.memory import cached
 from gahb_bench.families.disks.grid import grid
 from gahb_bench.families.disks.law import Disks
 from gahb_bench.families.disks.posterior import TOLERANCE, solve
@@ -18,7 +18,7 @@ SEED = 1  # frozen images are those of split val, seed 1: no run evaluates or tu
 _CHUNK = 128
 
 
-@remembered(256)
+@cached(256)
 def compute(family: Disks, sigma: float, images: int = IMAGES) -> pd.DataFrame:
     """Mean posterior variance over the first frozen images, per pixel, and how surely it is known: rows of the store.
 

@@ -6,7 +6,7 @@ import torch
 
 from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.core.images import FloatArray
-from gahb_bench.core.memory import remembered
+from gahb_bench.core.memory import cached
 from gahb_bench.core.optimum import Check, Optimum, Reference
 from gahb_bench.families.markov_contours.check import enumeration_checks
 from gahb_bench.families.markov_contours.law import MarkovContours
@@ -71,7 +71,7 @@ def unit_contrast(family: MarkovContours) -> MarkovContours:
     return MarkovContours(**{**family.parameters, "contrast": 1.0})
 
 
-@remembered(256)
+@cached(256)
 def compute(family: MarkovContours, sigma: float, images: int = _IMAGES) -> pd.DataFrame:
     """Mean posterior variance over the first images of the split ``val``, per pixel: rows of the store."""
     variances = posterior_variances(family, sigma, range(images))

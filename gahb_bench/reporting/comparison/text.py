@@ -23,7 +23,7 @@ def text(comparison: Comparison) -> str:
         lines += [
             "",
             f"{one.letter}: {_run(one.run)}",
-            *_told(one),
+            *_notes(one),
             f"{one.letter} against A: {comparison.headline(one)}",
         ]
         for family, rows in families(comparison.of(one)):
@@ -123,7 +123,7 @@ def _run(run: Any) -> str:
     return words.visible(f"{run.folder}  ({plan.images} images, seed {plan.seed}, split {plan.split})")
 
 
-def _told(candidate: Candidate) -> Iterator[str]:
+def _notes(candidate: Candidate) -> Iterator[str]:
     if candidate.unpaired:
         yield f"unpaired: {words.visible(candidate.unpaired)}"
     for found in candidate.differences:

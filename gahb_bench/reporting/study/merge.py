@@ -144,7 +144,7 @@ def _reference(runs: Sequence[RunData], family: str) -> Reference:
     """The reference as the runs stored it, at the noise levels of all of them."""
     known = [run.references[family] for run in runs if family in run.references]
     none = Reference.none(np.unique(runs[0].manifest.plan.sigmas), "The run holds no reference of this family.")
-    return reduce(Reference.joined, known) if known else none
+    return reduce(Reference.join_levels, known) if known else none
 
 
 def _together(scores: list[pd.DataFrame], names: dict[int, str], family: str) -> pd.DataFrame:

@@ -212,7 +212,7 @@ def exponents_of_theory(slopes: Mapping[str, float], rates: Mapping[str, float])
     return f"Exponents of theory, by the same fit: {fitted}. For small noise on large images: {asymptotic}."
 
 
-def averaged(exact: int, families: int, uneven: bool) -> str:
+def mean_regret_note(exact: int, families: int, uneven: bool) -> str:
     """What a mean over families is made of, and what is left out of it."""
     if not exact:
         return "The optimum of none of these families is known exactly, so nothing is averaged over families."
