@@ -7,6 +7,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import gahb_bench as gb
+from gahb_bench.core.posterior import inform
 from gahb_bench.families.calpha_contours.bracket import planted_bracket
 from gahb_bench.families.calpha_contours.law import CalphaContours
 
@@ -47,7 +48,7 @@ def test_forward_backward(benchmark: BenchmarkFixture, alpha: float) -> None:
 def test_genie(benchmark: BenchmarkFixture, sigma: float) -> None:
     family = gb.family("calpha-contours")
     batch = family.sample(range(16))
-    genie = gb.denoiser("genie", family=family).given(batch)
+    genie = inform(gb.denoiser("genie", family=family), batch)
     benchmark.pedantic(genie, args=(gb.add_noise(batch, sigma), sigma), rounds=3, warmup_rounds=1)
 
 
@@ -67,5 +68,5 @@ def test_bracket(benchmark: BenchmarkFixture, background: str) -> None:
 def test_straightened(benchmark: BenchmarkFixture) -> None:
     family = gb.family("calpha-contours")
     batch = family.sample(range(32))
-    oracle = gb.denoiser("straightened", family=family).given(batch)
+    oracle = inform(gb.denoiser("straightened", family=family), batch)
     benchmark(oracle, gb.add_noise(batch, 0.1), 0.1)

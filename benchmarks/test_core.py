@@ -7,6 +7,7 @@ import torch
 from ratio import interleaved
 
 import gahb_bench as gb
+from gahb_bench.core.posterior import inform
 from gahb_bench.running import engine
 from gahb_bench.running.plan import make_plan
 from gahb_bench.transforms.wavelets import WaveletTransform
@@ -69,7 +70,7 @@ def test_denoiser(benchmark, spec):
     family = gb.family("calpha:size=64")
     batch = family.sample(range(64))
     y = gb.add_noise(batch, 0.1)
-    denoiser = gb.denoiser(spec, family).given(batch)
+    denoiser = inform(gb.denoiser(spec, family), batch)
     benchmark(denoiser, y, 0.1)
     benchmark.extra_info["images_per_second"] = round(64 / benchmark.stats.stats.min)
 

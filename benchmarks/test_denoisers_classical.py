@@ -7,6 +7,7 @@ from ratio import interleaved
 from skimage.restoration import denoise_wavelet
 
 import gahb_bench as gb
+from gahb_bench.core.posterior import inform
 
 SPECS = [
     "gaussian-blur",
@@ -35,7 +36,7 @@ def test_throughput(benchmark, spec, size):
     family = gb.family(f"calpha:size={size}")
     batch = family.sample(range(count))
     y = gb.add_noise(batch, 0.1)
-    denoiser = gb.denoiser(spec, family).given(batch)
+    denoiser = inform(gb.denoiser(spec, family), batch)
     denoiser(y, 0.1)
     benchmark.pedantic(denoiser, (y, 0.1), rounds=5)
     benchmark.extra_info["images_per_second"] = round(count / benchmark.stats.stats.min, 1)

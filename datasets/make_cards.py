@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gahb_bench.running.plan import DEFAULT_SIGMAS
+from gahb_bench.running.levels import DEFAULT_SIGMAS
 from gahb_bench.sets.cards import Card, fingerprint, write_card
 
 SETS = {
@@ -17,6 +17,7 @@ SETS = {
     "hierarchy-64": ("Trees with independent children, 64 x 64", "hierarchy"),
     "hierarchy-grammar-64": ("Trees of the random hierarchy model, 64 x 64", "hierarchy:rules=grammar"),
     "shuffled-calpha-2-64": ("C^2 images with shuffled pixels, 64 x 64", "shuffled"),
+    "coloured-disks-64": ("Disks in colour, opponent channels independent, 64 x 64", "coloured:of=disks"),
     "disks-64": ("Disks in five dimensions, 64 x 64", "disks"),
     "contours-64": ("C^2 images with C^2 contours, 64 x 64", "calpha-contours"),
     "contours-constant-64": ("C^2 contours on constant grounds, 64 x 64", "calpha-contours:background=constant"),

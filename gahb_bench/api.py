@@ -20,7 +20,7 @@ from gahb_bench.scoring import score as scores
 from gahb_bench.scoring import summary as summaries
 from gahb_bench.scoring.exponent import Fit
 from gahb_bench.scoring.matching import check_scores
-from gahb_bench.scoring.plausible import suspicions
+from gahb_bench.scoring.plausible import find_implausible
 
 
 def score(
@@ -69,7 +69,7 @@ def score(
     law = make.family(family)
     made = [make.denoiser(spec, law) for spec in denoisers]
     table = scores.score(law, made, sigmas, images, seed, device)
-    for message in suspicions(table, [denoiser.spec for denoiser in made if denoiser.facts.brought]):
+    for message in find_implausible(table, [denoiser.spec for denoiser in made if denoiser.facts.brought]):
         warnings.warn(message, ScaleWarning, stacklevel=2)
     return table
 

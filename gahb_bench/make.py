@@ -72,7 +72,8 @@ def network(spec: str | Network) -> Network:
 def default_denoisers(family: Family) -> list[str]:
     """The family's oracles, the shipped networks that were trained on it, then what is shown beside them."""
     networks = [specs.format_spec("network", {"weights": name}) for name in shipped_for(family.spec)]
-    beside = [spec for entry in registry.entries("denoisers") for spec in entry.by_default]
+    shown = registry.importable(entry for entry in registry.entries("denoisers") if entry.by_default)
+    beside = [spec for entry in shown for spec in entry.by_default]
     return [*family.optimum.defaults(), *networks, *beside]
 
 

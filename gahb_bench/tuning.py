@@ -1,10 +1,7 @@
 """Tunes a denoiser's parameter per family and noise level, on the validation split only."""
 
-import json
 import math
 from collections.abc import Callable
-from importlib import metadata
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,10 +9,12 @@ import torch
 from gahb_bench import make
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core import registry
-from gahb_bench.core.errors import StoreError, UsageError
+from gahb_bench.core.environment import version
+from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import check_sigmas
-from gahb_bench.denoisers.tunable import Tunable, TunedTable, read_tables, tuned_folders
+from gahb_bench.denoisers.tunable import Tunable
+from gahb_bench.tables.tuned import TunedTable
 
 SPLIT = "val"  # the only split that tuning ever draws from
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -52,7 +51,7 @@ def tune(
     Returns
     -------
     TunedTable
-        Keep it with `save`; it is then used wherever the denoiser meets this family.
+        Keep it with `gahb_bench.tables.tuned.keep`; it is then used wherever the denoiser meets this family.
 
     Raises
     ------
@@ -86,6 +85,8 @@ def tune(
         return total / images
 
     grid = np.geomspace(*method.search, coarse)
+    method_in_words = f"grid of {coarse} values in {list(method.search)}, golden section to {precision:g}"
+    packages = [f"{name} {version(name)}" for name in _PACKAGES if version(name)]
     found = []
     for done, s in enumerate(levels, start=1):
         found.append(minimise(lambda value, sigma=float(s): risk(value, sigma), grid, precision))
@@ -98,11 +99,9 @@ def tune(
         value=tuple(float(f"{value:.4g}") for value, _ in found),
         mse=tuple(float(f"{mse:.5g}") for _, mse in found),
         at_edge=tuple(value in (grid[0], grid[-1]) for value, _ in found),
-        split=SPLIT,
-        seed=seed,
         images=images,
-        method=f"grid of {coarse} values in {list(method.search)}, golden section to {precision:g}",
-        packages=tuple(f"{name} {version}" for name in _PACKAGES if (version := _version(name))),
+        seed=seed,
+        provenance="; ".join([method_in_words, ", ".join(packages)]),
     )
 
 
@@ -135,43 +134,8 @@ def minimise(risk: Callable[[float], float], grid: np.ndarray, precision: float)
     return min(seen.items(), key=lambda item: (item[1], item[0]))
 
 
-def save(table: TunedTable, folder: Path | None = None) -> Path:
-    """Keep a table, in the place of an earlier one of the same denoiser and family; return the file.
-
-    ``folder`` is by default the first of `gahb_bench.denoisers.tunable.tuned_folders`.
-
-    Raises
-    ------
-    StoreError
-        If the folder cannot be written.
-    """
-    place = folder or tuned_folders()[0]
-    name = table.denoiser.partition(":")[0]
-    tables = {**read_tables(place, name), (table.denoiser, table.family): table}
-    content = "# Tuned on the validation split by gahb_bench.tuning.tune; used automatically.\n" + "".join(
-        "\n[[tuned]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in entry.as_dict().items())
-        for _, entry in sorted(tables.items())
-    )
-    path = place / f"{name}.toml"
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or error}. Set GAHB_BENCH_TUNED to a folder of your own."
-        ) from error
-    return path
-
-
 def tunable_names() -> list[str]:
     """The denoisers that have a tuned parameter."""
-    return [entry.name for entry in registry.entries("denoisers") if issubclass(entry.load(), Tunable)]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    return [
+        entry.name for entry in registry.importable(registry.entries("denoisers")) if issubclass(entry.load(), Tunable)
+    ]

@@ -55,26 +55,26 @@ def export(module, inputs, path, *, fixed=False):
     torch.export.save(program, path)
 
 
-def spec(name, folder):
-    """A spec of a denoiser of the catalogue, with a file of its own where it needs one."""
+def spec(name, folder, channels=1):
+    """A spec of a denoiser of the catalogue, with a file of its own, for so many channels, where it needs one."""
     path = folder / f"{name}.pt"
     torch.manual_seed(0)
     if name == "paper-unet":
-        torch.save(UNetModule(Sizes(1, 2, 1, 3, 2, 2, 2)).state_dict(), path)
+        torch.save(UNetModule(Sizes(channels, 2, 1, 3, 2, 2, 2)).state_dict(), path)
         return f"{name}:weights={path}"
     if name == "paper-bf-cnn":
-        torch.save(BfCnnModule(1, 2, [3, 3, 3]).state_dict(), path)
+        torch.save(BfCnnModule(channels, 2, [3, 3, 3]).state_dict(), path)
         return f"{name}:weights={path}"
     if name == "torchscript":
         script(Shrink(), path)
         return f"{name}:file={path}"
     if name == "exported":
-        export(Shrink(), (torch.rand(2, 1, 8, 8), torch.rand(2)), path.with_suffix(".pt2"))
+        export(Shrink(), (torch.rand(2, channels, 8, 8), torch.rand(2)), path.with_suffix(".pt2"))
         return f"{name}:file={path.with_suffix('.pt2')}"
     if name == "network":
         made = gb.network("bf-cnn:width=2,depth=3")
-        recipe = {"network": made.spec, "family": "calpha", "shape": [1, 16, 16], "mean": 0.5, "std": 0.25}
-        save(path.with_suffix(".safetensors"), made.build((1, 16, 16), 0.5, 0.25).state_dict(), recipe)
+        recipe = {"network": made.spec, "family": "calpha", "shape": [channels, 16, 16], "mean": 0.5, "std": 0.25}
+        save(path.with_suffix(".safetensors"), made.build((channels, 16, 16), 0.5, 0.25).state_dict(), recipe)
         return f"{name}:weights={path.with_suffix('.safetensors')}"
     if name == "onnx":
         return f"{name}:file={GOLDEN / 'shrink.onnx'}"

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from gahb_bench.core import rng
-from gahb_bench.core.images import Batch, Images, per_image_sigma
+from gahb_bench.core.images import Batch, Images, per_image_sigma, per_pixel
 
 
 def unit_noise(batch: Batch) -> Images:
@@ -41,4 +41,4 @@ def add_noise(batch: Batch, sigma: float | Tensor) -> Images:
 
 def scale_noise(x: Images, z: Images, sigma: float | Tensor) -> Images:
     """``x + sigma z`` with a unit noise drawn before (for many noise levels on the same images)."""
-    return x + per_image_sigma(sigma, x).to(x.dtype).reshape(-1, 1, 1, 1) * z
+    return x + per_pixel(per_image_sigma(sigma, x), x) * z

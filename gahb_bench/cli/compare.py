@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gahb_bench.cli.app import app
-from gahb_bench.core.errors import UsageError, unknown
+from gahb_bench.core.errors import unknown
 
 if TYPE_CHECKING:
-    from gahb_bench.reporting.comparison import Comparison
+    from gahb_bench.reporting.comparison.content import Comparison
 
 FORMATS = ("text", "md", "html", "json", "junit")
 
@@ -36,9 +36,10 @@ def compare(
     out: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
 ) -> None:
     """Compare runs with a baseline, image by image where they share images; exit 1 if anything is worse."""
-    from gahb_bench.reporting.comparison import compare_folders
-    from gahb_bench.reporting.comparison_options import read_margins
-    from gahb_bench.reporting.comparison_text import conclusion
+    from gahb_bench.core.files import write_output
+    from gahb_bench.reporting.comparison.content import compare_folders
+    from gahb_bench.reporting.comparison.options import read_margins
+    from gahb_bench.reporting.comparison.text import conclusion
 
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
@@ -54,35 +55,23 @@ def compare(
     if out is None:
         typer.echo(report, nl=False)
     else:
-        _write(out, report)
+        write_output(out, lambda file: file.write(report.encode()))
         typer.echo(f"{conclusion(comparison)} -> {out}")
     if len(comparison.failing):
         raise typer.Exit(1)
 
 
 def _render(comparison: "Comparison", form: str) -> str:
-    from gahb_bench.reporting import comparison_data, comparison_text
+    from gahb_bench.reporting.comparison import data, text
 
     if form == "html":
-        from gahb_bench.reporting.comparison_page import page
+        from gahb_bench.reporting.comparison.page import page
 
         return page(comparison)
     render = {
-        "text": comparison_text.text,
-        "md": comparison_text.markdown,
-        "json": comparison_data.as_json,
-        "junit": comparison_data.junit,
+        "text": text.text,
+        "md": text.markdown,
+        "json": data.as_json,
+        "junit": data.junit,
     }
     return render[form](comparison)
-
-
-def _write(path: Path, report: str) -> None:
-    from gahb_bench.core.files import write_atomically
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda file: file.write(report.encode()))
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {path}: {error.strerror or error}. Give --out a place that can be written."
-        ) from error

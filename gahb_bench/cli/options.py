@@ -51,3 +51,11 @@ def read_card(path: str, given: dict[str, object]) -> "Card":
 def command_line() -> str:
     """The command line, as it could be typed again."""
     return shlex.join(["python", "-m", "gahb_bench", *sys.argv[1:]])
+
+
+def warn_of_problems() -> None:
+    """Name on standard error the plugins that are left out, once each."""
+    from gahb_bench.core import registry
+
+    for problem in registry.problems():
+        typer.echo(f"warning: {problem}", err=True)

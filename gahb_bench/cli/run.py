@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gahb_bench.cli.app import app
-from gahb_bench.cli.options import CardOption, Denoisers, FamilyOption, Images, Seed, Sigmas, command_line, read_card
+from gahb_bench.cli.options import (
+    CardOption,
+    Denoisers,
+    FamilyOption,
+    Images,
+    Seed,
+    Sigmas,
+    command_line,
+    read_card,
+    warn_of_problems,
+)
 from gahb_bench.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -23,6 +33,10 @@ def run(
     images: Images = None,
     seed: Seed = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder; default reports/runs/NAME-KEY.")] = None,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option("--reuse", help="Folder of another run whose finished work is used too; may be repeated."),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="Where denoisers compute: cpu, cuda, cuda:0.")] = "cpu",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan with an estimate of the work; do nothing.")
@@ -34,8 +48,9 @@ def run(
     """Score denoisers on families of images against the best that is possible; write a table, a figure and a page."""
     from gahb_bench.core.environment import check_device
     from gahb_bench.running import engine
+    from gahb_bench.running.levels import parse_sigmas
     from gahb_bench.running.parts import Parts
-    from gahb_bench.running.plan import make_plan, parse_sigmas, split_specs
+    from gahb_bench.running.plan import make_plan, split_specs
 
     levels = parse_sigmas(sigmas) if sigmas is not None else None
     chosen = split_specs(denoisers)
@@ -46,16 +61,27 @@ def run(
         plan = make_plan(
             split_specs(family) or [], chosen, levels, 128 if images is None else images, 0 if seed is None else seed
         )
+    warn_of_problems()
     default = Path("reports/runs") / f"{'-'.join(part.family.name for part in plan.families)[:40]}-{plan.key[:8]}"
     folder = (out or default).absolute()  # a denoiser is foreign code and may change the working folder
     check_device(device)
     if dry_run:
         _print_plan(plan, folder, device)
         return
+    from gahb_bench.reporting.report import write_report
+
     try:
         with Progress("denoising") as progress:
-            outcome = engine.run(plan, folder, device=device, resume=resume, command=command_line(), progress=progress)
-        _write_report(outcome)
+            outcome = engine.run(
+                plan,
+                folder,
+                device=device,
+                resume=resume,
+                reuse=[other.absolute() for other in reuse or ()],
+                command=command_line(),
+                progress=progress,
+            )
+        write_report(outcome.folder)
     except KeyboardInterrupt:
         kept = Parts(folder).count(plan.cells())
         typer.echo(f"interrupted: {kept} finished cells are kept; the same command goes on from them.", err=True)
@@ -82,14 +108,8 @@ def _print_plan(plan: "Plan", folder: Path, device: str) -> None:
     )
 
 
-def _write_report(outcome: "Outcome") -> None:
-    from gahb_bench.reporting.report import write_report
-
-    write_report(outcome.folder)
-
-
 def _print_outcome(outcome: "Outcome") -> None:
-    from gahb_bench.reporting.summary import summary
+    from gahb_bench.reporting.text.summary import summary
 
     for path in outcome.damaged:
         typer.echo(f"warning: the finished part {path} was damaged and has been computed again.", err=True)

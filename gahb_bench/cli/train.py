@@ -69,7 +69,7 @@ def train(
     }
     settings = make_settings(family, network, values)
     folder = (out or Path("trained") / f"{settings.law.name}-{settings.architecture.name}").absolute()
-    with processes.joined(device) as place:
+    with processes.join(device) as place:
         check_possible(settings, place, processes.count(), folder)
         try:
             best = fit(
@@ -79,7 +79,7 @@ def train(
                 resume=resume,
                 compiled=compiled,
                 tensorboard=tensorboard,
-                progress=_tell,
+                progress=_print_progress,
             )
         except KeyboardInterrupt:
             kept = "goes on from the state" if (folder / "state.safetensors").exists() else "begins again"
@@ -104,7 +104,7 @@ def _range(text: str | None) -> dict[str, float]:
     return {"sigma_low": low, "sigma_high": high}
 
 
-def _tell(progress: "Progress") -> None:
+def _print_progress(progress: "Progress") -> None:
     """One line a validation, and between two of them a line that is written over, on a terminal."""
     from gahb_bench.training import processes
 

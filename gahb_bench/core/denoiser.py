@@ -37,7 +37,7 @@ class Denoiser(Plugin):
 
     of : the law it is made for, where it is an oracle of one law alone
     by_default : specs of it that a run shows unless told otherwise
-    looks : how it is drawn, a hue and a marker of `gahb_bench.reporting.style`; by ``""`` or by ``parameter=value``
+    looks : how it is drawn, a hue and a marker of `gahb_bench.reporting.study.style`, by ``""`` or ``parameter=value``
     """
 
     kind: ClassVar[str] = "denoisers"

@@ -24,6 +24,10 @@ class StoreError(GahbError, OSError):
     """A run folder cannot be used: unwritable, locked, or holding another plan's run."""
 
 
+class StoreWarning(UserWarning):
+    """What took long to compute could not be kept for the next time; the numbers in hand are not affected."""
+
+
 class ScaleWarning(UserWarning):
     """A denoiser is far worse than no denoising at all: probably it was made for other units."""
 

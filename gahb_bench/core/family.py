@@ -1,6 +1,7 @@
 """What every family of images offers."""
 
 import importlib
+import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -21,9 +22,8 @@ from gahb_bench.core.plugin import Plugin
 class Family(Plugin):
     """A law of images, known exactly. A subclass states its parameters, its `shape`, and how to `draw`.
 
-    best : its `Optimum`: the class, or ``".module:Class"`` relative to the law's own module, which is then imported
-    when
-        it is first asked for; None where nothing is known
+    best : its `Optimum`: the class; or ``".module:Class"`` relative to the law's own module, which is then imported
+        when it is first asked for; or ``":Class"`` further down in the law's own file; None where nothing is known
     """
 
     kind: ClassVar[str] = "families"
@@ -102,7 +102,8 @@ class Family(Plugin):
         best, module = stated
         if isinstance(best, str):
             place, _, name = best.partition(":")
-            best = getattr(importlib.import_module(place, package=module.rpartition(".")[0]), name)
+            home = importlib.import_module(place, package=module.rpartition(".")[0]) if place else sys.modules[module]
+            best = getattr(home, name)
         return Optimum(self) if best is None else best(self)
 
     def check_images(self, y: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Files: where the package's data are, writing without tearing, one writer a folder, errors as sentences."""
+"""Files: where the package's data and the user's are, writing without tearing, one writer a folder, errors in words."""
 
 import hashlib
 import os
@@ -11,7 +11,29 @@ import filelock
 
 from gahb_bench.core.errors import StoreError, UsageError
 
+HOME = "GAHB_BENCH_HOME"
+
 _PACKAGE = Path(__file__).parents[1]
+_GIVE_OUT = (
+    "Give --out a folder that can be written, with space left. What is finished is kept, and the same command goes on "
+    "from it."
+)
+
+
+def home() -> Path:
+    """The user's own folder, which need not exist: ``$GAHB_BENCH_HOME``, or ``gahb_bench`` in the user's cache folder.
+
+    Raises
+    ------
+    StoreError
+        If no variable names it and this user has no home directory.
+    """
+    if named := os.environ.get(HOME):
+        return Path(named)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gahb_bench"
+    except RuntimeError:
+        raise StoreError(f"this user has no home directory: set {HOME} to a folder that can be written.") from None
 
 
 def data_folder() -> Path:
@@ -48,24 +70,46 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_output(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write the one file that a user asked for, whole or not at all; its folder is made if need be.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, write)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror or error}. Give --out a place that can be written."
+        ) from error
+
+
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock(folder: Path, wait: float = 0, advice: str = _GIVE_OUT) -> Iterator[None]:
     """A folder, made if need be, that no other process writes while this holds it.
+
+    Parameters
+    ----------
+    wait : float
+        Seconds to wait for another process that holds it.
+    advice : str
+        What to do if it cannot be written, for the error.
 
     Raises
     ------
     StoreError
         If it cannot be made, or another process holds it.
     """
-    with explained(folder):
+    with explain_errors(folder, advice):
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / ".lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=wait)
         except filelock.Timeout:
-            raise StoreError(
-                f"{folder} is being written by another process: wait for it, or give --out another folder."
-            ) from None
+            raise StoreError(f"{folder} is being written by another process: wait for it. {advice}") from None
     try:
         yield
     finally:
@@ -74,19 +118,16 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explain_errors(path: Path, advice: str = _GIVE_OUT) -> Iterator[None]:
     """Operating-system errors as a sentence that says what to do."""
     try:
         yield
     except StoreError:
         raise
     except OSError as error:
-        raise StoreError(
-            f"cannot write to the folder {path}: {error.strerror or error}. Give --out a folder that can be written, "
-            "with space left. What is finished is kept, and the same command goes on from it."
-        ) from error
+        raise StoreError(f"cannot write to the folder {path}: {error.strerror or error}. {advice}") from error
 
 
 def content_digest(content: bytes) -> str:
-    """Hash of a file's content, 16 hexadecimal digits."""
+    """Hash of what a file holds, 16 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()[:16]

@@ -94,3 +94,8 @@ def per_image_sigma(sigma: float | Tensor, y: Tensor) -> Tensor:
         )
     check_sigmas(value.detach().cpu().numpy()) if y.shape[0] else None
     return value
+
+
+def per_pixel(values: PerImage, like: Tensor) -> Tensor:
+    """One number an image, ``(n,)``, as ``(n, 1, 1, 1)`` in the dtype of ``like``: the same for all of its pixels."""
+    return values.to(like.dtype).reshape(-1, 1, 1, 1)

@@ -92,8 +92,8 @@ class Reference:
 
         return replace(self, sigma=np.asarray(sigmas, dtype=np.float64), **self._each(chosen))
 
-    def joined(self, other: "Reference") -> "Reference":
-        """Two references of one law as one, at the noise levels of both, in order."""
+    def join_levels(self, other: "Reference") -> "Reference":
+        """Two references of one law as one, at the noise levels of both, in order; at common levels, this one's."""
         extra = ~np.isclose(other.sigma[:, None], self.sigma, rtol=1e-9, atol=0).any(axis=1)
         order = np.argsort(np.concatenate([self.sigma, other.sigma[extra]]), kind="stable")
         theirs = {name: getattr(other, name) for name in _VECTORS}
@@ -102,7 +102,8 @@ class Reference:
             return np.concatenate([mine, yours[extra]])[order]
 
         vectors = {name: both(getattr(self, name), theirs[name]) for name in _VECTORS}
-        curves = {name: both(values, other.curves[name]) for name, values in self.curves.items()}
+        names = dict.fromkeys([*self.curves, *other.curves])
+        curves = {name: both(self._curve(name), other._curve(name)) for name in names}
         return replace(self, sigma=both(self.sigma, other.sigma), curves=curves, **vectors)
 
     def as_table(self, family: str) -> pd.DataFrame:
@@ -157,6 +158,10 @@ class Reference:
             rates=json.loads(first["rates"]),
             attained_by=tuple(json.loads(first["attained_by"])),
         )
+
+    def _curve(self, name: str) -> FloatArray:
+        """A curve of theory; NaN where this reference has none of that name."""
+        return self.curves.get(name, np.full(len(self.sigma), np.nan))
 
     def _each(self, change: Callable[[FloatArray], FloatArray]) -> dict[str, Any]:
         """Every vector but the noise levels, changed."""

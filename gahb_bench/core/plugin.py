@@ -15,13 +15,14 @@ class Plugin(BaseModel):
     """A named thing with typed, validated parameters (its pydantic fields), found by its file.
 
     The class attributes below must be literals, and each field's default must be the first argument of
-    ``Field(default, gt=..., description=...)``: `gahb_bench.make` reads them without importing the file.
+    ``Field(default, gt=..., description=...)``: `gahb_bench.core.registry` reads them without importing the file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
     kind: ClassVar[str]  # of plugin, set by the base class of each kind
     name: ClassVar[str]
+    listed: ClassVar[bool] = True  # whether it can be made by its name; stated by the class itself, not inherited
     aliases: ClassVar[tuple[str, ...]] = ()
     source: ClassVar[str] = ""
 
@@ -67,8 +68,12 @@ class Plugin(BaseModel):
     @property
     def changed(self) -> dict[str, Any]:
         """The parameters that differ from their defaults."""
-        fields = type(self).model_fields
-        return {key: value for key, value in self.parameters.items() if value != fields[key].default}
+        given = self.parameters
+        return {
+            key: value
+            for key, value in given.items()
+            if value != type(self).model_fields[key].get_default(call_default_factory=True, validated_data=given)
+        }
 
     @property
     def parameters(self) -> dict[str, Any]:

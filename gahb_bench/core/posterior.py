@@ -116,7 +116,7 @@ class InformedOracle(Denoiser):
         return self._batch if self._batch.images.device == y.device else self._batch.to(y.device)
 
 
-def informed(denoiser: Denoiser, batch: Batch) -> Denoiser:
+def inform(denoiser: Denoiser, batch: Batch) -> Denoiser:
     """The denoiser, given the images that it will denoise if it knows more than y."""
     return denoiser.given(batch) if isinstance(denoiser, InformedOracle) else denoiser
 

@@ -1,14 +1,14 @@
 """Finds plugins, lazily: in the folders of this package, and in other packages by their entry points.
 
-A plugin is a class with a literal ``name``. Files are read as text (`ast`), so listing everything imports nothing; a
-file is imported when one of its names is asked for. A class with ``knows`` in the folder (or file) of a family is an
-oracle of that family. A file that cannot be read is a `Problem`, and breaks nothing else.
+A plugin is a class with a literal ``name``, unless it states ``listed = False``. Files are read as text
+(`gahb_bench.core.source`), so listing everything imports nothing; a file is imported when one of its names is asked
+for. An oracle belongs to the law that it names, ``OracleOf[Law]``. What cannot be read or used, or has a name that is
+taken, is a `Problem`, and breaks nothing else.
 """
 
 import ast
 import importlib
-import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -17,28 +17,27 @@ from typing import Any, Literal
 from weakref import WeakValueDictionary
 
 from gahb_bench.core import spec as specs
-from gahb_bench.core.errors import UsageError, printable, reason_of, unknown
+from gahb_bench.core.errors import GahbError, UsageError, printable, reason_of, unknown
+from gahb_bench.core.source import Class, Parameter, plugins
 
 Kind = Literal["families", "oracles", "denoisers", "networks"]
 _PACKAGE = "gahb_bench"
 _ROOT = Path(__file__).parents[1]
 _FOLDERS = ("families", "denoisers", "networks")  # folders of this package, and names of groups of entry points
 _SINGULAR = {"families": "family", "oracles": "oracle", "denoisers": "denoiser", "networks": "network"}
-_SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-
 
 _DEFINED: WeakValueDictionary[tuple[str, str], type[Any]] = WeakValueDictionary()  # outside of files, in this process
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """One parameter of a plugin, as its source states it."""
+class Problem:
+    """A plugin that is left out: where it is, and why."""
 
-    name: str
-    type: str
-    default: str
-    limits: str
-    description: str
+    where: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.where} is left out: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,12 @@ class Entry:
     family: str | None
     facts: dict[str, tuple[int, int | None]]  # of networks: (parameters, receptive field) by preset
     by_default: tuple[str, ...]  # of denoisers: specs of it that a run shows unless told otherwise
+    where: str  # the file, or the entry point of another package
+
+    @property
+    def names(self) -> set[str]:
+        """The name and the aliases."""
+        return {self.name, *self.aliases}
 
     def load(self) -> type[Any]:
         """Import the file and return the class.
@@ -68,47 +73,19 @@ class Entry:
         """
         try:
             return getattr(importlib.import_module(self.module), self.class_name)
-        except (ImportError, KeyboardInterrupt):
+        except (GahbError, KeyboardInterrupt):
             raise
-        except Exception as error:  # a plugin of somebody else's may raise anything
+        except BaseException as error:  # a plugin of somebody else's may raise anything, or try to end the program
             raise UsageError(
                 f"the {_SINGULAR[self.kind]} {self.name!r} cannot be used: importing {self.module} failed with "
                 f"{reason_of(error)}. Mend that file, or remove it."
             ) from error
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A plugin that cannot be read: where it is, and why."""
-
-    where: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.where} cannot be read and is left out: {self.reason}"
-
-
 @dataclass
 class _Found:
     entries: list[Entry] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Class:
-    """A class as it is written, and the file that it is written in."""
-
-    node: ast.ClassDef
-    file: "_File"
-
-
-@dataclass(frozen=True, eq=False)
-class _File:
-    """One file of source, read as text."""
-
-    module: str
-    classes: dict[str, ast.ClassDef]
-    imported: dict[str, tuple[str, str]]  # local name -> (module, name there)
+    problems: dict[Problem, None] = field(default_factory=dict)  # in order, each once
 
 
 def define(kind: str, name: str, plugin: type[Any]) -> None:
@@ -122,8 +99,19 @@ def entries(kind: Kind) -> tuple[Entry, ...]:
     return tuple(sorted(found, key=lambda entry: (entry.family or "", entry.name)))
 
 
+def importable(found: Iterable[Entry]) -> Iterator[Entry]:
+    """Those that can be imported, which they then are; each of the others is a problem from now on."""
+    for entry in found:
+        try:
+            entry.load()
+        except GahbError as error:
+            _everything().problems[Problem(entry.where, printable(error))] = None
+            continue
+        yield entry
+
+
 def problems() -> tuple[Problem, ...]:
-    """The plugins that cannot be read."""
+    """The plugins that are left out, as far as is known without importing any."""
     return tuple(_everything().problems)
 
 
@@ -135,7 +123,7 @@ def lookup(kind: Kind, name: str) -> type[Any] | None:
     UsageError
         For the name of oracles of several families, or a file that cannot be imported.
     """
-    matches = [entry for entry in entries(kind) if name == entry.name or name in entry.aliases]
+    matches = [entry for entry in entries(kind) if name in entry.names]
     if len({entry.module for entry in matches}) > 1:
         owners = ", ".join(str(entry.family) for entry in matches)
         raise UsageError(f"{name!r} is an oracle of several families ({owners}): say which, with family=...")
@@ -143,7 +131,7 @@ def lookup(kind: Kind, name: str) -> type[Any] | None:
 
 
 def unknown_plugin(kind: Kind, name: str, known: Iterable[str]) -> UsageError:
-    """The error for an unknown name; what could not be read is named too, as it may be what was meant."""
+    """The error for an unknown name; what is left out is named too, as it may be what was meant."""
     error = unknown(_SINGULAR[kind], name, known)
     return UsageError(" ".join([str(error), *(f"{problem}." for problem in problems())]))
 
@@ -165,34 +153,65 @@ def make(kind: Kind, text: str) -> Any:
 
 @cache
 def _everything() -> _Found:
-    """All plugins of this package and of others; read once a process."""
+    """All plugins, read once a process: first those of this package, then those of others, by name of entry point."""
     found = _Found()
     for group in _FOLDERS:
         for path in sorted((_ROOT / group).rglob("*.py")):
             module = ".".join((_PACKAGE, *path.relative_to(_ROOT).with_suffix("").parts))
-            _read(found, group, module, str(path.relative_to(_ROOT.parent)))
+            _read(found, group, module.removesuffix(".__init__"), str(path.relative_to(_ROOT.parent)))
     for group in _FOLDERS:
-        for point in sorted(metadata.entry_points(group=f"{_PACKAGE}.{group}"), key=lambda point: point.name):
-            package = "" if point.dist is None else f" of the package {point.dist.name}"
-            _read(found, group, point.module, f"the entry point {point.name!r}{package} ({point.value})")
-    _give_owners(found)
+        for point in sorted(metadata.entry_points(group=f"{_PACKAGE}.{group}"), key=_order):
+            where = f"the entry point {point.name!r}{_package(point)} ({point.value})"
+            if not _read(found, group, point.module, where):
+                reason = "its file states no plugin, a class with a literal `name: ClassVar = ...`"
+                found.problems[Problem(where, reason)] = None
     return found
 
 
-def _read(found: _Found, group: str, module: str, where: str) -> None:
-    """Add the plugins of one file."""
+def _order(point: metadata.EntryPoint) -> tuple[str, str, str]:
+    return point.name, _package(point), point.value
+
+
+def _package(point: metadata.EntryPoint) -> str:
+    return "" if point.dist is None else f" of the package {point.dist.name}"
+
+
+def _read(found: _Found, group: str, module: str, where: str) -> bool:
+    """Add the plugins of one file; whether it has any, or cannot be read."""
     try:
-        file = _file(module)
-        for name, node in file.classes.items():
-            if "name" in _members(node)[0]:
-                found.entries.append(_entry(group, _Class(node, file), name))
+        stated = plugins(module)
+        for plugin in stated:
+            _add(found, _entry(group, plugin, where))
     except Exception as error:  # whatever is wrong with a file of somebody else's, the others work
-        found.problems.append(Problem(where, printable(error)))
+        found.problems[Problem(where, f"it cannot be read ({reason_of(error)})")] = None
+        return True
+    return bool(stated)
 
 
-def _entry(group: str, plugin: _Class, class_name: str) -> Entry:
-    literals, parameters = _inherited(plugin)
-    kind: Any = "oracles" if group == "families" and literals.get("knows") else group
+def _add(found: _Found, entry: Entry) -> None:
+    """Add a plugin, unless its name is taken: then the first keeps it, and those of this package come first."""
+    for other in found.entries:
+        if (other.module, other.class_name) == (entry.module, entry.class_name):
+            return  # one file, named by two entry points
+        if _same_scope(entry, other) and (taken := sorted(other.names & entry.names)):
+            reason = f"its {_SINGULAR[entry.kind]} {taken[0]!r} has the name of one in {other.module}; rename it"
+            found.problems[Problem(entry.where, reason)] = None
+            return
+    found.entries.append(entry)
+
+
+def _same_scope(entry: Entry, other: Entry) -> bool:
+    """Whether two plugins must have different names: oracles of one law, and a denoiser and an oracle of any law."""
+    if entry.kind == other.kind:
+        return entry.family == other.family
+    return {entry.kind, other.kind} == {"oracles", "denoisers"}
+
+
+def _entry(group: str, plugin: Class, where: str) -> Entry:
+    literals, parameters = plugin.inherited()
+    laws = plugin.arguments_of("OracleOf")
+    kind: Any = "oracles" if laws else literals.get("kind", group)
+    law = next(filter(None, laws), None)
     return Entry(
         kind=kind,
         name=literals["name"],
@@ -202,114 +221,9 @@ def _entry(group: str, plugin: _Class, class_name: str) -> Entry:
         source=literals.get("source", ""),
         parameters=tuple(parameters),
         module=plugin.file.module,
-        class_name=class_name,
-        family=None,
+        class_name=plugin.name,
+        family=None if law is None else law.inherited()[0].get("name"),
         facts=literals.get("facts", {}),
         by_default=tuple(literals.get("by_default", ())) if kind == "denoisers" else (),
+        where=where,
     )
-
-
-def _give_owners(found: _Found) -> None:
-    """Oracles belong to the family of their file, else to that of their folder."""
-    of_file = {entry.module: entry.name for entry in found.entries if entry.kind == "families"}
-    inside = f"{_PACKAGE}.families"
-    of_folder = {
-        folder: name for module, name in of_file.items() if (folder := module.rpartition(".")[0]) not in ("", inside)
-    }
-    for position, entry in enumerate(found.entries):
-        if entry.kind == "oracles":
-            owner = of_file.get(entry.module) or of_folder.get(entry.module.rpartition(".")[0])
-            found.entries[position] = Entry(**{**vars(entry), "family": owner})
-
-
-@cache
-def _file(module: str) -> _File:
-    """A module's source, read as text; nothing is imported."""
-    body = ast.parse(_source(module).read_text(encoding="utf-8")).body
-    classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
-    imported = {
-        alias.asname or alias.name: (node.module, alias.name)
-        for node in body
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level
-        for alias in node.names
-    }
-    return _File(module, classes, imported)
-
-
-def _source(module: str) -> Path:
-    """Where a module's source is."""
-    top, *rest = module.split(".")
-    spec = importlib.util.find_spec(top)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"there is no module {top!r}")
-    path = Path(spec.origin)
-    if rest:
-        path = path.parent.joinpath(*rest)
-        path = path / "__init__.py" if path.is_dir() else path.with_name(path.name + ".py")
-    if not path.is_file():
-        raise ModuleNotFoundError(f"there is no module {module!r}")
-    return path
-
-
-def _inherited(plugin: _Class) -> tuple[dict[str, Any], list[Parameter]]:
-    """Members of a class and of the classes it is made from, wherever they are written."""
-    literals, parameters = _members(plugin.node)
-    for base in plugin.node.bases:
-        above = _base(plugin.file, base)
-        if above is not None:
-            more_literals, more = _inherited(above)
-            literals = {**more_literals, **literals}
-            known = {parameter.name for parameter in parameters}
-            parameters += [parameter for parameter in more if parameter.name not in known]
-    return literals, parameters
-
-
-def _base(file: _File, base: ast.expr) -> _Class | None:
-    """A base class, if its source can be read; what cannot be read adds nothing to a listing."""
-    name = base.value if isinstance(base, ast.Subscript) else base
-    if not isinstance(name, ast.Name):
-        return None
-    if name.id in file.classes:
-        return _Class(file.classes[name.id], file)
-    module, there = file.imported.get(name.id, ("", ""))
-    if module.partition(".")[0] not in (_PACKAGE, file.module.partition(".")[0]):
-        return None
-    home = _file(module)
-    return _Class(home.classes[there], home) if there in home.classes else None
-
-
-def _members(node: ast.ClassDef) -> tuple[dict[str, Any], list[Parameter]]:
-    """Literal class attributes, and fields, of a plugin class."""
-    literals: dict[str, Any] = {}
-    parameters: list[Parameter] = []
-    for item in node.body:
-        if not (isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value is not None):
-            continue
-        annotation = ast.unparse(item.annotation)
-        if annotation.startswith("ClassVar"):
-            try:
-                literals[item.target.id] = ast.literal_eval(item.value)
-            except ValueError:
-                continue  # computed class attributes are of no concern to the registry
-        elif not item.target.id.startswith("_"):
-            parameters.append(_parameter(item.target.id, annotation, item.value))
-    return literals, parameters
-
-
-def _parameter(name: str, annotation: str, value: ast.expr) -> Parameter:
-    keywords: dict[str, ast.expr] = {}
-    if isinstance(value, ast.Call):
-        keywords = {word.arg: word.value for word in value.keywords if word.arg}
-        value = value.args[0] if value.args else keywords.get("default", value)
-    limits = ", ".join(f"{sign} {_shown(keywords[word])}" for word, sign in _SIGNS.items() if word in keywords)
-    described = keywords.get("description", ast.Constant(""))
-    description = str(described.value) if isinstance(described, ast.Constant) else ast.unparse(described)
-    return Parameter(name, annotation, _shown(value), limits, description)
-
-
-def _shown(value: ast.expr) -> str:
-    """A value as it is written in a spec; as it stands in the source where it is computed."""
-    try:
-        return specs.format_value(ast.literal_eval(value))
-    except ValueError:
-        return ast.unparse(value)

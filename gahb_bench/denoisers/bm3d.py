@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from gahb_bench.core.denoiser import Denoiser
@@ -41,9 +41,10 @@ class Bm3d(Denoiser):
 
     profile: Literal["np", "lc", "high", "vn", "refilter"] = Field("np", description="profile of the package")
 
-    def model_post_init(self, context: object) -> None:
-        del context
+    @model_validator(mode="after")
+    def _installed(self) -> "Bm3d":
         _package()
+        return self
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         return map_images(self._denoise, y, sigma, torch.zeros_like(sigma))

@@ -4,12 +4,12 @@ import math
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 from torch.nn.functional import pad
 
 from gahb_bench.core.errors import UsageError
-from gahb_bench.core.images import Images
+from gahb_bench.core.images import Images, per_pixel
 from gahb_bench.denoisers.tunable import Tunable
 from gahb_bench.transforms.curvelets import CurveletFrame, multiple, package
 
@@ -24,8 +24,9 @@ class Curvelet(Tunable):
     T is the uniform discrete curvelet frame with parabolic scaling, n_j the root mean square modulus of the
     coefficients of band j for white noise of variance 1, known exactly from the windows. The coarse band is kept.
     ``shifts=all`` thresholds the frame without decimation: the average over all shifts, as translation invariant
-    wavelets. Images are periodic; sides that the frame does not divide are padded by reflection. Without a tuned
-    table ``threshold = 2.5 + min(sigma, 1)``, about what tuning finds on `calpha`.
+    wavelets. Images are periodic; sides that the frame does not divide are padded by reflection. The channels
+    of an image are denoised one by one. Without a tuned table ``threshold = 2.5 + min(sigma, 1)``, about what tuning
+    finds on `calpha`.
 
     References
     ----------
@@ -44,16 +45,19 @@ class Curvelet(Tunable):
     threshold: float = Field(0.0, ge=0, description="in units of each band's noise level; 0: tuned")
     shifts: Literal["all", "none"] = Field("all", description="all: translation invariant; none: decimated")
     scales: int = Field(0, ge=0, description="number of scales, at least 2; 0: as many as leave a coarse side >= 8")
-    wedges: int = Field(3, ge=3, description="wedges a direction at the coarsest scale, a multiple of 3")
+    wedges: int = Field(3, ge=3, multiple_of=3, description="wedges a direction at the coarsest scale, a multiple of 3")
 
-    def model_post_init(self, context: object) -> None:
-        del context
+    @field_validator("scales")
+    @classmethod
+    def _two_scales(cls, scales: int) -> int:
+        if scales == 1:
+            raise ValueError("give at least 2 scales (0: automatic)")
+        return scales
+
+    @model_validator(mode="after")
+    def _installed(self) -> "Curvelet":
         package()
-        if self.scales == 1 or self.wedges % 3:
-            raise UsageError(
-                f"scales={self.scales}, wedges={self.wedges} is not allowed: give at least 2 scales (0: automatic) and "
-                "a multiple of 3 wedges."
-            )
+        return self
 
     def rule(self, sigma: Tensor) -> Tensor:
         return 2.5 + sigma.clamp(max=1)
@@ -67,7 +71,7 @@ class Curvelet(Tunable):
             raise UsageError(f"curvelet: images of {h}x{w} are too small for {scales} scales of {self.wedges} wedges.")
         padded = pad(y, padding, mode="reflect") if any(padding) else y
         frame = CurveletFrame(padded.shape[-2], padded.shape[-1], scales, self.wedges)
-        levels = (sigma * self.setting(sigma)).to(y.dtype).reshape(-1, 1, 1, 1)
+        levels = per_pixel(sigma * self.setting(sigma), y)
         shrink = _shrink_all_shifts if self.shifts == "all" else _shrink_decimated
         return shrink(frame, padded, levels)[..., :h, :w]
 

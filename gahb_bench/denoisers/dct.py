@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahb_bench.core.images import Images
+from gahb_bench.core.images import Images, per_pixel
 from gahb_bench.denoisers.tunable import Tunable
 from gahb_bench.transforms.dct import average_patches
 
@@ -18,7 +18,7 @@ class Dct(Tunable):
 
     over all patches P of the periodic image, R_P y the patch, C the DCT. ``weights=uniform``: a_P = 1;
     ``weights=sparse``: a_P = 1 / (number of coefficients kept), so that patches where little noise is left count
-    more. Without a tuned table ``threshold = 3``.
+    more. The channels of an image are denoised one by one. Without a tuned table ``threshold = 3``.
 
     References
     ----------
@@ -48,7 +48,7 @@ class Dct(Tunable):
         return 3 + 0 * sigma
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
-        scale = sigma.to(y.dtype).reshape(-1, 1, 1, 1)
+        scale = per_pixel(sigma, y)
         threshold = self.setting(sigma).to(y.dtype)
         if len(y) and bool((threshold == threshold[0]).all()):
             return scale * self._shrink(y / scale, float(threshold[0]))

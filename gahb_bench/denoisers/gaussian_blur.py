@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahb_bench.core.images import Images
+from gahb_bench.core.images import Images, per_pixel
 from gahb_bench.denoisers.tunable import Tunable
 
 
@@ -15,7 +15,8 @@ class GaussianBlur(Tunable):
 
         x_hat = F^-1( exp(-width^2 |omega|^2 / 2) F(y) ),   omega in radians a pixel
 
-    Without a tuned table ``width = 5 sigma^(3/8)``, about what tuning finds on `calpha`.
+    The channels of an image are denoised one by one. Without a tuned table ``width = 5 sigma^(3/8)``, about what tuning
+    finds on `calpha`.
 
     Examples
     --------
@@ -39,7 +40,7 @@ class GaussianBlur(Tunable):
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         h, w = y.shape[-2:]
-        width = self.setting(sigma).to(y.dtype).reshape(-1, 1, 1, 1)
+        width = per_pixel(self.setting(sigma), y)
         rows = torch.fft.fftfreq(h, device=y.device, dtype=y.dtype)[:, None]
         columns = torch.fft.rfftfreq(w, device=y.device, dtype=y.dtype)[None, :]
         squared = (2 * torch.pi) ** 2 * (rows**2 + columns**2)

@@ -4,16 +4,16 @@ from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from gahb_bench.core.images import Images
+from gahb_bench.core.images import Images, per_pixel
 from gahb_bench.core.posterior import InformedOracle
 from gahb_bench.denoisers.curvelet import automatic_scales
 from gahb_bench.denoisers.wavelet import automatic_levels
 from gahb_bench.transforms.curvelets import CurveletFrame, multiple, package
 from gahb_bench.transforms.dct import dct2, idct2
-from gahb_bench.transforms.wavelets import WaveletTransform, extend
+from gahb_bench.transforms.wavelets import WaveletTransform, check_orthogonal, extend
 
 Analysis = Callable[[Tensor], list[Tensor]]
 Synthesis = Callable[[list[Tensor]], Tensor]
@@ -28,9 +28,9 @@ class Ideal(InformedOracle):
         wiener      a_m = |(B x)_m|^2 / (|(B x)_m|^2 + sigma_m^2)          risk  sum sigma_m^2 a_m
 
     In the orthonormal bases sigma_m = sigma; for wavelets, sides that are not divisible by 2^levels are extended as in
-    `wavelet`. ``best`` takes for each image the one of fourier, wavelet and dct with
-    the least ideal risk. ``curvelet`` is a tight frame, not a basis: B^-1 is its adjoint, sigma_m the noise level of
-    m's band, and the stated risk only an upper bound.
+    `wavelet`. ``best`` takes for each image, all its channels together, the one of fourier, wavelet and dct with the
+    least ideal risk; in the others channels are weighted one by one. ``curvelet`` is a tight frame, not a basis: B^-1
+    is its adjoint, sigma_m the noise level of m's band, and the stated risk only an upper bound.
 
     Optimality
     ----------
@@ -53,15 +53,17 @@ class Ideal(InformedOracle):
     rule: Literal["projector", "wiener"] = Field("projector", description="weights 0 or 1, or between")
     wavelet: str = Field("sym8", description="any orthogonal wavelet of PyWavelets, for basis=wavelet or best")
 
-    def model_post_init(self, context: object) -> None:
-        del context
-        WaveletTransform(self.wavelet, 0, 1, 1)
+    _orthogonal = field_validator("wavelet")(check_orthogonal)
+
+    @model_validator(mode="after")
+    def _installed(self) -> "Ideal":
         if self.basis == "curvelet":
             package()
+        return self
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         x = self.batch_of(y).images.to(y.dtype)
-        scale = sigma.to(y.dtype).reshape(-1, 1, 1, 1)
+        scale = per_pixel(sigma, y)
         if self.basis == "curvelet":
             frame = _frame(*y.shape[-2:])
             levels = frame.noise_levels().to(device=y.device, dtype=y.dtype)

@@ -1,10 +1,9 @@
 """Networks that ``train`` trained, shipped or the user's own."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from pydantic import Field, PrivateAttr
 from torch import Tensor, nn
 
@@ -12,16 +11,16 @@ from gahb_bench.core import registry
 from gahb_bench.core.denoiser import Denoiser, Facts
 from gahb_bench.core.errors import DenoiserError, UsageError
 from gahb_bench.core.images import Images, Knows
+from gahb_bench.denoisers.apply import by_channel, in_parts
 from gahb_bench.networks.recipe import shipped
-from gahb_bench.networks.weights import content_digest, count_parameters, load
-
-_PIXELS_AT_ONCE = 2**17  # bounds the memory of a network's features
+from gahb_bench.networks.weights import count_parameters, file_digest, load
 
 
 class TrainedNetwork(Denoiser):
     """A network from a file of weights that ``train`` wrote, or one that is shipped.
 
-    It runs on any family whose images it can take, not only on the one it was trained on.
+    It runs on any family whose images it can take, not only on the one it was trained on; one trained on one channel
+    is applied to each channel alone.
 
     Optimality
     ----------
@@ -42,7 +41,7 @@ class TrainedNetwork(Denoiser):
     def model_post_init(self, context: object) -> None:
         del context
         self._path = _file(self.weights)
-        self._digest = content_digest(self._path)
+        self._digest = file_digest(self._path)
 
     @property
     def needs_family(self) -> bool:
@@ -62,9 +61,8 @@ class TrainedNetwork(Denoiser):
         module, recipe = _loaded(self._path, self._digest, str(y.device))
         channels, height, width = y.shape[1:]
         registry.make("networks", recipe["network"]).check_shape((channels, height, width))
-        size = max(1, _PIXELS_AT_ONCE // y[0].numel())
-        parts = zip(y.float().split(size), sigma.float().split(size), strict=True)
-        return torch.cat([module(part, levels) for part, levels in parts])
+        run = partial(in_parts, module)
+        return by_channel(run, recipe["shape"][0], y.float(), sigma.float(), name=self.spec)
 
 
 def _file(weights: str) -> Path:
@@ -83,6 +81,6 @@ def _file(weights: str) -> Path:
 def _loaded(path: Path, digest: str, device: str) -> tuple[nn.Module, dict[str, Any]]:
     """The module on a device, and its recipe, from a file of this content and no other."""
     module, recipe = load(path)
-    if content_digest(path) != digest:
+    if file_digest(path) != digest:
         raise DenoiserError(f"the weights {path} were changed while they were in use: run the same command again.")
     return module.to(device), recipe

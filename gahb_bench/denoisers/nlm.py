@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from skimage.restoration import denoise_nl_means
 from torch import Tensor
 
-from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import Images
 from gahb_bench.denoisers.per_image import Image, map_images
 from gahb_bench.denoisers.tunable import Tunable
@@ -20,7 +19,8 @@ class Nlm(Tunable):
 
     over the q within ``distance`` of p along both axes. Y_p is the patch around p without its first row and column,
     (patch - 1)^2 pixels: so scikit-image's integral image has it, which also approximates the exponential. Images are
-    extended by reflection. Without a tuned table ``h = 0.8``, scikit-image's advice.
+    extended by reflection. The channels of an image share their weights: d_pq is then the mean over channels. Without
+    a tuned table ``h = 0.8``, scikit-image's advice.
 
     References
     ----------
@@ -40,10 +40,12 @@ class Nlm(Tunable):
     patch: int = Field(7, ge=1, description="side of the patches that are compared, pixels, odd")
     distance: int = Field(11, ge=1, description="how far a patch is looked for, pixels")
 
-    def model_post_init(self, context: object) -> None:
-        del context
-        if self.patch % 2 == 0:
-            raise UsageError(f"patch={self.patch} is not allowed: a patch has a pixel at its centre, so it is odd.")
+    @field_validator("patch")
+    @classmethod
+    def _odd(cls, patch: int) -> int:
+        if patch % 2 == 0:
+            raise ValueError("a patch has a pixel at its centre, so it is odd")
+        return patch
 
     def rule(self, sigma: Tensor) -> Tensor:
         return 0.8 + 0 * sigma

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.errors import UsageError
-from gahb_bench.core.images import Images
-from gahb_bench.transforms.wavelets import WaveletTransform, extend
+from gahb_bench.core.images import Images, per_pixel
+from gahb_bench.transforms.wavelets import WaveletTransform, check_orthogonal, extend
 
 _COARSEST = 4  # the automatic number of levels leaves a coarse block of at least this side
 
@@ -30,8 +30,8 @@ class Wavelet(Denoiser):
 
     A block is the details of one level and orientation. Coarse coefficients are kept. ``shifts=n`` averages the
     estimates over the n x n cyclic shifts by 0 .. n-1 pixels; ``shifts=all`` is the exact average over every shift.
-    Sides that are not divisible by ``2 ** levels`` are extended by
-    blended reflections (`gahb_bench.transforms.wavelets.extend`).
+    Sides that are not divisible by ``2 ** levels`` are extended by blended reflections
+    (`gahb_bench.transforms.wavelets.extend`). The channels of an image are denoised one by one.
 
     References
     ----------
@@ -58,11 +58,14 @@ class Wavelet(Denoiser):
     shifts: int | Literal["all"] = Field(0, description="0: orthonormal; n: average over n x n shifts; all: over all")
     levels: int = Field(0, ge=0, description="0: as many as leave a coarse block of side >= 4")
 
-    def model_post_init(self, context: object) -> None:
-        del context
-        if self.shifts != "all" and self.shifts < 0:
-            raise UsageError(f"shifts={self.shifts} is not allowed: it should be 0, a number >= 1, or all.")
-        WaveletTransform(self.wavelet, 0, 1, 1)
+    _orthogonal = field_validator("wavelet")(check_orthogonal)
+
+    @field_validator("shifts")
+    @classmethod
+    def _not_negative(cls, shifts: int | str) -> int | str:
+        if isinstance(shifts, int) and shifts < 0:
+            raise ValueError("it should be 0, a number >= 1, or all")
+        return shifts
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         h, w = y.shape[-2:]
@@ -72,7 +75,7 @@ class Wavelet(Denoiser):
             raise UsageError(
                 f"wavelet: levels={levels} is too many for images of {h}x{w}: 2^levels must not exceed a side."
             )
-        scale = sigma.to(y.dtype).reshape(-1, 1, 1, 1)
+        scale = per_pixel(sigma, y)
         padded = extend(y / scale, step) if levels else y / scale
         transform = WaveletTransform(self.wavelet, levels, *padded.shape[-2:])
         return scale * self._shrink(padded, transform, pixels=h * w)[..., :h, :w]

@@ -23,12 +23,12 @@ class WienerData(Denoiser):
         x_hat = m + C (C + sigma^2 I)^-1 (y - m),    C = (1 - delta) S + delta T
 
     ``stationary=true``: m is a constant and S, diagonal in the Fourier basis, the mean periodogram of the images, each
-    channel by itself (the variance of the constant mode, which one image does not show, is for n = 1 that of the
-    lowest frequencies). ``stationary=false``: m is the mean image and S the sample covariance (divided by n).
-    T is the part of S that the shrinkage keeps: ``identity`` its mean variance times I, ``stationary`` its average
-    over all shifts of the periodic image; ``none`` has delta = 0, ``auto`` is none if stationary, else stationary.
-    Since T = P S is an orthogonal projection, E|C - Cov|^2 is least for
-    delta = E|(S - T) - E(S - T)|^2 / E|S - T|^2, which is estimated from the same images as Ledoit & Wolf do.
+    channel by itself (the variance of the constant mode, which one image does not show, is for n = 1 that of the lowest
+    frequencies). ``stationary=false``: m is the mean image and S the sample covariance of all channels together
+    (divided by n). T is the part of S that the shrinkage keeps: ``identity`` its mean variance times I, ``stationary``
+    its average over all shifts of the periodic image, channels taken to be uncorrelated; ``none`` has delta = 0,
+    ``auto`` is none if stationary, else stationary. Since T = P S is an orthogonal projection, E|C - Cov|^2 is least
+    for delta = E|(S - T) - E(S - T)|^2 / E|S - T|^2, which is estimated from the same images as Ledoit & Wolf do.
 
     Optimality
     ----------

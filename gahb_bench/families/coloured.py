@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
 from gahb_bench.core.images import Images
@@ -36,6 +37,16 @@ class Coloured(Transformed):
     name: ClassVar = "coloured"
     source: ClassVar = "Buchsbaum & Gottschalk 1983, doi:10.1098/rspb.1983.0090"
     copies: ClassVar = 3
+
+    @model_validator(mode="after")
+    def _grey(self) -> "Coloured":
+        channels = self.inner.shape[0]
+        if channels != 1:
+            raise ValueError(
+                f"of={self.of} is not allowed: its images have {channels} channels, and colour images are made of "
+                "images of one channel"
+            )
+        return self
 
     @property
     def shape(self) -> tuple[int, int, int]:

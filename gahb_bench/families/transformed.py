@@ -19,6 +19,7 @@ from gahb_bench.core.denoiser import Denoiser, Facts
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray, Images, Knows, PerImage
+from gahb_bench.core.memory import cached
 from gahb_bench.core.optimum import Check, Optimum, Reference, VarianceParts
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
 from gahb_bench.families.calpha.law import Calpha
@@ -179,9 +180,7 @@ class Mmse(PosteriorMean, OracleOf[Transformed]):
     @property
     def inner(self) -> PosteriorMean:
         """The posterior mean of the inner law."""
-        law = self.law.inner
-        oracle = law.optimum.oracle("mmse")
-        made = None if oracle is None else oracle().bind(law)
+        made = _oracle(self.law.inner, "mmse")
         if not isinstance(made, PosteriorMean):
             raise UsageError(f"{self.law.spec}: no exact posterior mean of the inner family is known.")
         return made
@@ -232,14 +231,13 @@ class Inner(Denoiser, OracleOf[Transformed]):
     @property
     def inner(self) -> Denoiser:
         """The oracle of the inner law."""
-        law = self.law.inner
-        found = _oracle_class(law, self.oracle)
-        if found.knows != "law":
+        made = _oracle(self.law.inner, self.oracle)
+        if made.knows != "law":
             raise UsageError(
-                f"oracle={self.oracle} is not allowed: it knows the {found.knows}; give an oracle that knows the law, "
+                f"oracle={self.oracle} is not allowed: it knows the {made.knows}; give an oracle that knows the law, "
                 "like mmse."
             )
-        return found.from_parameters(dict(specs.parse(self.oracle).parameters)).bind(law)
+        return made
 
     @property
     def facts(self) -> Facts:
@@ -248,6 +246,18 @@ class Inner(Denoiser, OracleOf[Transformed]):
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         law = self.law
         return law.forward(self.inner(law.inverse(y), sigma.repeat_interleave(law.copies)))
+
+
+@cached(16)
+def _oracle(law: Family, spec: str) -> Denoiser:
+    """An oracle of a law, made once.
+
+    Raises
+    ------
+    UsageError
+        If the law has no oracle of this name.
+    """
+    return _oracle_class(law, spec).from_parameters(dict(specs.parse(spec).parameters)).bind(law)
 
 
 def _oracle_class(law: Family, spec: str) -> type[Any]:

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from gahb_bench.core.images import per_pixel
 from gahb_bench.core.network import Network, Padding
 
 
@@ -53,7 +54,7 @@ class _Preconditioned(nn.Module):
         self.network, self.mean, self.std = network, mean, std
 
     def forward(self, y: Tensor, sigma: Tensor) -> Tensor:
-        s = sigma.to(y.dtype).reshape(-1, 1, 1, 1)
+        s = per_pixel(sigma, y)
         total = torch.sqrt(s**2 + self.std**2)
         centred = y - self.mean
         inner = self.network(centred / total, torch.log(s.flatten()) / 4)

@@ -23,7 +23,7 @@ class Linear(Network):
     """
 
     name: ClassVar = "linear"
-    source: ClassVar = "Wiener filter; see gahb_bench/oracles/calpha.py"
+    source: ClassVar = "Wiener filter; see gahb_bench/families/calpha/oracles.py"
     facts: ClassVar = {"small": (16_777_216, None)}
 
     def build(self, shape: tuple[int, int, int], mean: float, std: float) -> nn.Module:

@@ -1,6 +1,5 @@
 """Trained weights as files: safetensors, with the recipe that made them as JSON in the header. Nothing is executed."""
 
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from gahb_bench.core import registry
 from gahb_bench.core.errors import UsageError, printable
-from gahb_bench.core.files import write_atomically
+from gahb_bench.core.files import content_digest, write_atomically
 from gahb_bench.core.network import parameter_count
 from gahb_bench.networks.recipe import KEY, read_recipe
 
@@ -88,8 +87,8 @@ def _build_empty(recipe: dict[str, Any]) -> nn.Module:
         return _build(recipe)
 
 
-def content_digest(path: Path) -> str:
-    """Hash of a file's content.
+def file_digest(path: Path) -> str:
+    """Hash of the content of a file of weights.
 
     Raises
     ------
@@ -97,7 +96,7 @@ def content_digest(path: Path) -> str:
         If it cannot be read.
     """
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        return content_digest(path.read_bytes())
     except OSError as error:
         raise UsageError(f"cannot read the weights {path}: {error.strerror or error}.") from None
 

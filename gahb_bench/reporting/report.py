@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gahb_bench.core.errors import UsageError
-from gahb_bench.core.files import explained, write_atomically
-from gahb_bench.reporting import figures, html, markdown, paper
-from gahb_bench.reporting.content import Content, content
-from gahb_bench.reporting.gallery import galleries
+from gahb_bench.core.files import explain_errors, write_atomically
+from gahb_bench.reporting.figure import figures, paper
+from gahb_bench.reporting.page import html
+from gahb_bench.reporting.page.gallery import galleries
+from gahb_bench.reporting.study.content import Content, content
+from gahb_bench.reporting.text import markdown
 from gahb_bench.running.folder import read
 
 
@@ -20,8 +22,8 @@ def write_report(folder: Path) -> None:
     Parameters
     ----------
     folder : Path
-        A run's folder, complete or with failed cells: ``run.json``, ``scores.parquet``, ``curves.csv`` and the
-        estimates it keeps.
+        A run's folder, complete or with failed cells (`gahb_bench.running.folder`); where it keeps no pictures, the
+        page has none.
 
     Raises
     ------
@@ -38,10 +40,10 @@ def write(worked_out: Content, folder: Path) -> None:
         "report.md": markdown.render(worked_out).encode(),
         "curves.png": figures.png(worked_out),
     }
-    with explained(folder):
+    with explain_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for name, data in made.items():
-        with explained(folder):
+        with explain_errors(folder):
             write_atomically(folder / name, lambda file, data=data: file.write(data))
 
 
@@ -74,6 +76,6 @@ def write_figure(worked_out: Content, path: Path, width: str) -> None:
         If the file cannot be written.
     """
     made = paper.figure(worked_out, path.suffix, width)
-    with explained(path.parent):
+    with explain_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: file.write(made))

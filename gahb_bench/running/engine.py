@@ -13,12 +13,12 @@ import pandas as pd
 from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.core.environment import check_device, environment
 from gahb_bench.core.optimum import Reference
-from gahb_bench.running.folder import Failure, Manifest, RunFolder, opened
+from gahb_bench.running.folder import Failure, Manifest, RunFolder, open_run
 from gahb_bench.running.parts import Parts
 from gahb_bench.running.pictures import Pictures, thumbnails
 from gahb_bench.running.plan import RESULTS_VERSION, Cell, FamilyPlan, Method, Plan
 from gahb_bench.scoring.curve import curves
-from gahb_bench.scoring.plausible import suspicions
+from gahb_bench.scoring.plausible import find_implausible
 from gahb_bench.scoring.reference import run_reference
 from gahb_bench.scoring.score import COLUMNS, Evaluation, evaluate_all
 from gahb_bench.scoring.summary import summary
@@ -95,12 +95,12 @@ def run(
     StoreError
         If the folder cannot be used; what is finished is kept.
     UsageError
-        If the device does not exist.
+        If the device does not exist, or a folder to reuse holds no run.
     """
     check_device(device)
     started, clock = datetime.now(UTC), time.perf_counter()
     cells = plan.cells()
-    with opened(folder) as store:
+    with open_run(folder) as store:
         before = store.manifest()
         store.refuse_unrelated(plan.record)
         parts = Parts(folder, reuse)
@@ -131,11 +131,13 @@ def run(
         table = curves(scores, references)
         fitted = {(family.spec, m.spec): m.facts.fitted for family in plan.families for m in family.methods}
         summed = summary(scores, table, references, fitted)
-        kept = None if finished_before and _has_thumbnails(store) else thumbnails(plan, parts, pictures, scores)
-        store.write_tables(scores, table, summed, references, kept)
+        made = None
+        if not (finished_before and _has_thumbnails(store)):
+            made = thumbnails(plan, parts, pictures, scores, table, references)
+        store.write_tables(scores, table, summed, references, made)
         failures = _failures(scores)
         brought = {m.spec for family in plan.families for m in family.methods if m.facts.brought}
-        warnings = suspicions(scores, brought)
+        warnings = find_implausible(scores, brought)
         if not finished_before:
             manifest = manifest.model_copy(
                 update={
@@ -157,7 +159,7 @@ def perform(task: Task, device: str = "cpu", pictures: Pictures | None = None) -
     batch = law.sample(range(task.start, task.stop), seed=task.seed, split=task.split, device=device)
     z = unit_noise(batch)
     if pictures is not None:
-        pictures.remember(batch, z)
+        pictures.cache(batch, z)
     for sigma in dict.fromkeys(cell.sigma for _, cell in task.work):
         here = [(method, cell) for method, cell in task.work if cell.sigma == sigma]
         denoisers = [method.denoiser for method, _ in here]

@@ -19,21 +19,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from gahb_bench.core.errors import StoreError
-from gahb_bench.core.files import explained, locked, write_atomically
+from gahb_bench.core.files import explain_errors, lock, write_atomically
 from gahb_bench.core.images import Knows
-from gahb_bench.core.optimum import Reference
+from gahb_bench.core.optimum import Reference, ReferenceKind
 from gahb_bench.running.thumbnails import Thumbnails
 
 SCHEMA = 2
 _READABLE = (1, SCHEMA)  # 1 had no reference.parquet, summary.csv and thumbnails
-_TEXT = {"family": str, "denoiser": str, "knows": str, "reference_kind": str, "status": str}
+_TEXT = dict.fromkeys(("family", "denoiser", "knows", "reference_kind", "regret_kind", "status"), str)
 
 
 class DenoiserRecord(BaseModel):
@@ -112,7 +112,7 @@ class RunData:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator["RunFolder"]:
+def open_run(path: Path) -> Iterator["RunFolder"]:
     """A run's folder, made if need be and locked against other processes.
 
     Raises
@@ -120,7 +120,7 @@ def opened(path: Path) -> Iterator["RunFolder"]:
     StoreError
         If it cannot be made or written, holds something else, or another process is writing it.
     """
-    with locked(path):
+    with lock(path):
         folder = RunFolder(path)
         folder.refuse_others()
         yield folder
@@ -187,16 +187,16 @@ class RunFolder:
             "summary.csv": summary.to_csv(index=False).encode(),
         }
         if thumbnails is not None:
-            tables["thumbnails.npz"] = Thumbnails.packed(thumbnails)
+            tables["thumbnails.npz"] = Thumbnails.pack(thumbnails)
         for name, content in tables.items():
-            with explained(self.path):
+            with explain_errors(self.path):
                 path = self.path / name
                 same = path.is_file() and path.read_bytes() == content
             if not same:
                 self._write(name, content)
 
     def _write(self, name: str, content: bytes) -> None:
-        with explained(self.path):
+        with explain_errors(self.path):
             write_atomically(self.path / name, lambda file: file.write(content))
 
 
@@ -227,7 +227,7 @@ def read_manifest(path: Path) -> Manifest:
         raise StoreError(
             f"cannot read {path}: {error.strerror or error}. A report needs the folder of a run."
         ) from None
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         raise StoreError(f"{path} is not a run's manifest: it does not hold a JSON object.") from None
     if schema not in _READABLE:
         raise StoreError(
@@ -244,7 +244,8 @@ def read_manifest(path: Path) -> Manifest:
 def _scores(folder: Path) -> pd.DataFrame:
     path = folder / "scores.parquet"
     try:
-        return pd.read_parquet(path)
+        table = pd.read_parquet(path)
+        return table if "excess" in table else table.assign(excess=np.nan)  # runs of version 1 have none
     except FileNotFoundError:
         raise _unfinished(path) from None
     except (OSError, ValueError) as error:
@@ -257,7 +258,8 @@ def _curves(folder: Path) -> pd.DataFrame:
         # Only an empty field is missing: a denoiser may be called "NA" or "null".
         numbers = [str(name) for name in pd.read_csv(path, nrows=0).columns if name not in _TEXT]
         missing = {column: [""] for column in numbers}
-        return pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values=missing)
+        table = pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values=missing)
+        return table if "regret_kind" in table else table.assign(regret_kind="", excess=np.nan)  # of version 1
     except FileNotFoundError:
         raise _unfinished(path) from None
     except (OSError, ValueError) as error:
@@ -265,12 +267,14 @@ def _curves(folder: Path) -> pd.DataFrame:
 
 
 def _references(folder: Path, curves: pd.DataFrame) -> dict[str, Reference]:
+    """By family; what reference.parquet lacks (all of it in schema 1) stands in the curves, at their levels alone."""
     path = folder / "reference.parquet"
+    stated = {str(spec): _reference_of(rows) for spec, rows in curves.groupby("family", sort=False)}
     try:
         table = pd.read_parquet(path)
-        return {str(spec): Reference.from_table(rows) for spec, rows in table.groupby("family", sort=False)}
-    except FileNotFoundError:  # a run of schema 1: its reference stands in the curves, at its noise levels alone
-        return {str(spec): _reference_of(rows) for spec, rows in curves.groupby("family", sort=False)}
+        return stated | {str(spec): Reference.from_table(rows) for spec, rows in table.groupby("family", sort=False)}
+    except FileNotFoundError:
+        return stated
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"cannot read {path}: {error}. Run the same command again to write it anew.") from None
 
@@ -281,7 +285,9 @@ def _reference_of(curves: pd.DataFrame) -> Reference:
         rows[name].to_numpy(dtype=np.float64) for name in ("sigma", "reference_mse", "reference_low", "reference_high")
     )
     unknown = np.full(len(rows), np.nan)
-    kind: Any = str(rows["reference_kind"].iloc[0]) if len(rows) else "none"
+    kind: Any = rows["reference_kind"].iloc[0]
+    if kind not in get_args(ReferenceKind):
+        kind = "none"
     attained = {"exact": ("mmse", "wiener"), "linear": ("wiener",)}.get(kind, ())
     note = "As stored in a run of an earlier version; its standard error and its exponent are not."
     return Reference(kind, sigma, mse, lower, upper, unknown, unknown, None, note, attained_by=attained)

@@ -16,8 +16,8 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from gahb_bench.core.errors import StoreError
-from gahb_bench.core.files import explained, write_atomically
+from gahb_bench.core.errors import StoreError, UsageError
+from gahb_bench.core.files import explain_errors, write_atomically
 from gahb_bench.core.images import Knows
 from gahb_bench.running.plan import Cell
 from gahb_bench.scoring.score import COLUMNS, SHOWN, Evaluation
@@ -34,15 +34,23 @@ class _Part:
 
 
 class Parts:
-    """The parts in a run's folder, and in other runs' folders, which are only read."""
+    """The parts in a run's folder, and in other runs' folders, which are only read.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be made or written.
+    UsageError
+        If another is not the folder of a run.
+    """
 
     def __init__(self, folder: Path, others: Iterable[Path] = ()) -> None:
         self.folder = folder / "parts"
         self.damaged: list[Path] = []
-        with explained(folder):
+        with explain_errors(folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._known: dict[str, list[_Part]] = {}
-        for place in (self.folder, *(other / "parts" for other in others)):
+        for place in (self.folder, *map(_parts_of, others)):
             for path in sorted(place.glob("*.npz")):
                 found = _NAME.fullmatch(path.name)
                 if found:
@@ -67,7 +75,7 @@ class Parts:
         content = io.BytesIO()
         np.savez_compressed(content, shown=evaluation.shown, knows=np.array(str(rows["knows"].iloc[0])), **columns)
         path = self.folder / f"{cell.key}-{start}-{start + len(rows)}.npz"
-        with explained(self.folder.parent):
+        with explain_errors(self.folder.parent):
             write_atomically(path, lambda file: file.write(content.getvalue()))
         self._known.setdefault(cell.key, []).append(_Part(start, start + len(rows), path))
         return True
@@ -100,7 +108,7 @@ class Parts:
 
     def forget(self, cells: Iterable[Cell]) -> None:
         """Remove our own parts of these cells, and do not use those of others (``--no-resume``)."""
-        with explained(self.folder.parent):
+        with explain_errors(self.folder.parent):
             for cell in cells:
                 for part in self._known.pop(cell.key, []):
                     if part.path.parent == self.folder:
@@ -130,8 +138,16 @@ class Parts:
         self.damaged.append(part.path)
         self._known[cell.key].remove(part)
         if part.path.parent == self.folder:
-            with explained(self.folder.parent):
+            with explain_errors(self.folder.parent):
                 part.path.unlink(missing_ok=True)
+
+
+def _parts_of(run: Path) -> Path:
+    """The finished work of another run."""
+    place = run / "parts"
+    if not place.is_dir():
+        raise UsageError(f"{run} holds no finished work to use again: give the folder of a run.")
+    return place
 
 
 def _rows(cell: Cell, start: int, stop: int, content: dict[str, np.ndarray]) -> pd.DataFrame:

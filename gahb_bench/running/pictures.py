@@ -1,7 +1,7 @@
 """Which pictures a run keeps for its page, and making them: from what its tasks drew, or drawn again."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -9,11 +9,14 @@ import torch
 
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core.images import Batch, Images
+from gahb_bench.core.optimum import Reference
 from gahb_bench.core.posterior import PosteriorMean
 from gahb_bench.running.parts import Parts
 from gahb_bench.running.plan import FamilyPlan, Plan
 from gahb_bench.running.thumbnails import BUDGET, WORST, Thumbnails
+from gahb_bench.scoring.losses import image_losses, worst_images
 from gahb_bench.scoring.score import SHOWN
+from gahb_bench.scoring.summary import attaining, image_errors
 
 _REMEMBERED = 2**26  # bytes of drawn images that are kept in memory until the end
 _WORST_A_CELL = 3
@@ -28,7 +31,7 @@ class Pictures:
         self._noise: dict[tuple[str, int], Images] = {}
         self._bytes = 0
 
-    def remember(self, batch: Batch, z: Images) -> None:
+    def cache(self, batch: Batch, z: Images) -> None:
         """Keep the images of a batch, and the noise of the run's first few."""
         for image, x, noise in zip(batch.indices, batch.images, z, strict=True):
             if image < SHOWN:
@@ -42,7 +45,7 @@ class Pictures:
         keys = [(family.spec, image) for image in range(count)]
         if not all(key in self._images and key in self._noise for key in keys):
             batch = family.family.sample(range(count), seed=self._plan.seed, split=self._plan.split)
-            self.remember(batch, unit_noise(batch))
+            self.cache(batch, unit_noise(batch))
             return batch.images, unit_noise(batch)
         return torch.stack([self._images[key] for key in keys]), torch.stack([self._noise[key] for key in keys])
 
@@ -57,14 +60,26 @@ class Pictures:
         return {image: found[image] for image in wanted}
 
 
-def thumbnails(plan: Plan, parts: Parts, pictures: Pictures, scores: pd.DataFrame) -> dict[str, Thumbnails]:
+def thumbnails(
+    plan: Plan,
+    parts: Parts,
+    pictures: Pictures,
+    scores: pd.DataFrame,
+    curves: pd.DataFrame,
+    references: Mapping[str, Reference],
+) -> dict[str, Thumbnails]:
     """The pictures of every family of a plan, within the run's budget."""
     share = BUDGET // max(1, len(plan.families))
-    return {family.spec: _family(plan, family, parts, pictures, scores, share) for family in plan.families}
+    found = {}
+    for family in plan.families:
+        rows, curve = (table[table["family"] == family.spec] for table in (scores, curves))
+        hardest = _hardest(plan, rows, curve, references[family.spec])
+        found[family.spec] = _family(plan, family, parts, pictures, hardest, share)
+    return found
 
 
 def _family(
-    plan: Plan, family: FamilyPlan, parts: Parts, pictures: Pictures, scores: pd.DataFrame, budget: int
+    plan: Plan, family: FamilyPlan, parts: Parts, pictures: Pictures, hardest: list[int], budget: int
 ) -> Thumbnails:
     cell_bytes = 2 * int(np.prod(family.family.shape))
     affordable = budget // (cell_bytes * max(1, len(family.methods) * len(plan.sigmas)))
@@ -77,8 +92,7 @@ def _family(
             if len(shown) >= count:
                 errors[method.spec, sigma] = shown[:count] - x.numpy()
     outline, deviation = _inferred(plan, family, x, z)
-    rows = scores[scores["family"] == family.spec]
-    clean = pictures.clean(family, dict.fromkeys([*range(count), *_hardest(rows)]))
+    clean = pictures.clean(family, dict.fromkeys([*range(count), *hardest]))
     return Thumbnails(clean, z.numpy(), errors, outline, deviation)
 
 
@@ -97,13 +111,14 @@ def _inferred(
     return outline, deviation
 
 
-def _hardest(rows: pd.DataFrame) -> list[int]:
-    """Images on which some method loses most at some noise level, those that are so most often first.
-
-    Losses are against the best on the same image and noise, so that an image that is hard for all does not count.
-    """
-    good = rows[rows["status"] == "ok"]
-    least = good.groupby(["sigma", "image"])["mse"].transform("min")
-    ranked = good.assign(loss=good["mse"] / least.where(least > 0)).sort_values("loss", ascending=False)
-    worst = ranked.dropna(subset=["loss"]).groupby(["denoiser", "sigma"], sort=False).head(_WORST_A_CELL)
-    return [int(image) for image, _ in Counter(worst["image"]).most_common(WORST)]
+def _hardest(plan: Plan, scores: pd.DataFrame, curves: pd.DataFrame, reference: Reference) -> list[int]:
+    """Images on which some method loses most at some noise level, those that are so most often first."""
+    best, images = attaining(curves, reference), range(plan.images)
+    paired = None if best is None else image_errors(scores, best, plan.sigmas, images)
+    stated = reference.at(np.array(plan.sigmas)).mse
+    seen: Counter[int] = Counter()
+    for name in scores["denoiser"].unique():
+        if name != best:
+            losses = image_losses(image_errors(scores, name, plan.sigmas, images), paired, stated)
+            seen.update(image for level in losses for image, _ in worst_images(level, _WORST_A_CELL))
+    return [image for image, _ in seen.most_common(WORST)]

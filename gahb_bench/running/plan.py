@@ -14,15 +14,15 @@ from gahb_bench.core import spec as specs
 from gahb_bench.core.denoiser import Denoiser, Facts
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.core.images import FloatArray, check_scored_sigmas, check_sigmas
+from gahb_bench.core.images import check_scored_sigmas
 from gahb_bench.running.folder import DenoiserRecord, FamilyRecord, PlanRecord
+from gahb_bench.running.levels import DEFAULT_SIGMAS
 from gahb_bench.scoring.score import check_images, refuse_duplicates
 
 # Raised whenever a change makes any stored number differ, so that old parts are not mixed with new ones.
 RESULTS_VERSION = 1
 
 DEFAULTS = "defaults"  # among denoisers: what a run scores unless told otherwise
-DEFAULT_SIGMAS = tuple(float(10 ** (quarter / 4)) for quarter in range(-10, 3))  # 10^-2.5 to 10^0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,30 +166,6 @@ def make_plan(
     if len({family.spec for family in planned}) < len(planned):
         raise UsageError(f"a family is given twice among {', '.join(family.spec for family in planned)}: give it once.")
     return Plan(planned, tuple(float(s) for s in levels), int(images), int(seed), split)
-
-
-def parse_sigmas(text: str) -> FloatArray:
-    """Noise levels as written: ``0.01,0.1`` or ``low:high:count``, evenly spaced in log sigma, both ends included.
-
-    >>> parse_sigmas("0.01:1:3").tolist()
-    [0.01, 0.1, 1.0]
-    """
-    try:
-        if ":" in text:
-            low, high, count = text.split(":")
-            ends = check_sigmas([float(low), float(high)])
-            if int(count) < 2:
-                raise ValueError
-            return np.geomspace(ends[0], ends[1], int(count))
-        values = [float(piece) for piece in text.split(",") if piece.strip()]
-    except UsageError:
-        raise
-    except ValueError:
-        raise UsageError(
-            f"cannot read the noise levels {text!r}: write them as 0.01,0.1,1 or as low:high:count with count >= 2, "
-            "for example 0.003:3:13."
-        ) from None
-    return check_sigmas(values)
 
 
 def split_specs(texts: Sequence[str] | None) -> list[str] | None:

@@ -48,7 +48,7 @@ class Thumbnails:
         return None if error is None else self.clean[image] + error[image].astype(np.float64)
 
     @staticmethod
-    def packed(families: Mapping[str, "Thumbnails"]) -> bytes:
+    def pack(families: Mapping[str, "Thumbnails"]) -> bytes:
         """All families' pictures as one compressed file; names stand in an index, never in a path."""
         arrays: dict[str, NDArray] = {"families": np.array(list(families), dtype=np.str_)}
         for position, each in enumerate(families.values()):

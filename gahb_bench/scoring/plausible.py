@@ -7,7 +7,7 @@ import pandas as pd
 FAR = 4.0  # times sigma^2, the MSE of no denoising
 
 
-def suspicions(table: pd.DataFrame, brought: Collection[str]) -> list[str]:
+def find_implausible(table: pd.DataFrame, brought: Collection[str]) -> list[str]:
     """One sentence for each denoiser whose mean MSE exceeds ``4 sigma^2`` at some noise level.
 
     Parameters

@@ -18,7 +18,7 @@ def run_reference(family: Family, sigmas: object) -> Reference:
     known = family.reference(sigmas)
     if known.kind not in ("exact", "linear") or np.any(known.standard_error):
         return known
-    return known.joined(family.reference(_between(known.sigma)))
+    return known.join_levels(family.reference(_between(known.sigma)))
 
 
 def _between(sigmas: FloatArray) -> FloatArray:

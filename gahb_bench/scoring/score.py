@@ -13,7 +13,7 @@ from gahb_bench.core.denoiser import Denoiser, check_estimate
 from gahb_bench.core.errors import UsageError, reason_of
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Batch, FloatArray, Images, check_scored_sigmas
-from gahb_bench.core.posterior import informed, posterior_mean
+from gahb_bench.core.posterior import inform, posterior_mean
 
 COLUMNS = ["family", "denoiser", "knows", "sigma", "image", "mse", "excess", "status", "reason", "seconds"]
 SHOWN = 4  # of how many images, the first ones, estimates are kept for galleries
@@ -90,7 +90,7 @@ def denoise(denoiser: Denoiser, batch: Batch, z: Images, sigma: float) -> Estima
         began = time.perf_counter()
         try:
             with torch.no_grad():
-                x_hat[start : chosen.stop] = check_estimate(informed(denoiser, part)(y, sigma), y, denoiser.spec)
+                x_hat[start : chosen.stop] = check_estimate(inform(denoiser, part)(y, sigma), y, denoiser.spec)
         except KeyboardInterrupt:
             raise
         except BaseException as problem:  # a denoiser is foreign code: whatever it raises is a result to record

@@ -1,6 +1,6 @@
 """One row per family and denoiser: its regret over all noise levels, its exponent, its size and its speed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -64,9 +64,10 @@ def summary(
         own = mine[mine["denoiser"] == denoiser]
         reference = references[str(family)]
         best = attaining(curves[curves["family"] == family], reference)
-        paired = None if best is None else image_errors(mine, best, curve["sigma"].to_numpy())
-        errors = image_errors(mine, str(denoiser), curve["sigma"].to_numpy())
-        excess = image_errors(mine, str(denoiser), curve["sigma"].to_numpy(), "excess")
+        levels, images = curve["sigma"].to_numpy(), np.unique(mine["image"]).tolist()
+        paired = None if best is None else image_errors(mine, best, levels, images)
+        errors = image_errors(mine, str(denoiser), levels, images)
+        excess = image_errors(mine, str(denoiser), levels, images, "excess")
         regret = regret_over_levels(curve, errors, paired, reference, excess)
         known = curve.dropna(subset=["regret_db"])
         worst = known.loc[known["regret_db"].idxmax()] if len(known) else None
@@ -104,11 +105,13 @@ def attaining(curves: pd.DataFrame, reference: Reference) -> str | None:
     return next((name for name in reference.attained_by if (good["denoiser"] == name).any()), None)
 
 
-def image_errors(scores: pd.DataFrame, denoiser: str, sigmas: FloatArray, measure: str = "mse") -> FloatArray:
-    """Per-image MSE (or ``excess``) of one denoiser ``(levels, images)``; NaN where there is none."""
+def image_errors(
+    scores: pd.DataFrame, denoiser: str, sigmas: Iterable[float], images: Iterable[int], measure: str = "mse"
+) -> FloatArray:
+    """Per-image MSE, or ``excess``, of one denoiser on one family ``(levels, images)``; NaN where there is none."""
     rows = scores[(scores["denoiser"] == denoiser) & (scores["status"] == "ok")]
     table = rows.pivot(index="sigma", columns="image", values=measure)
-    return table.reindex(index=list(sigmas), columns=sorted(scores["image"].unique())).to_numpy(dtype=np.float64)
+    return table.reindex(index=list(sigmas), columns=list(images)).to_numpy(dtype=np.float64)
 
 
 def bits_of(curve: pd.DataFrame, scores: pd.DataFrame) -> Bits:

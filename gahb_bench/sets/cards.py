@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gahb_bench import make
@@ -17,7 +18,10 @@ _TOLERANCE = 1e-5
 
 
 class Fingerprint(BaseModel):
-    """What the first images of the set look like, in numbers that any change of law or randomness would move."""
+    """What the first images of the set look like, in numbers that any change of law or randomness would move.
+
+    Rows are counted through the channels, as if these stood one below the other.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -60,14 +64,18 @@ class Card(BaseModel):
 
 
 def fingerprint(spec: str, split: str, seed: int, images: int) -> Fingerprint:
-    """The fingerprint of a set, from its first 16 images (or all, if fewer)."""
+    """The fingerprint of a set, from its first 16 images (or all, if fewer).
+
+    Rows are counted through the channels, one channel below the other: row ``h`` is the first of the second channel.
+    """
     batch = make.family(spec).sample(range(min(images, _FINGERPRINT_IMAGES)), seed=seed, split=split)
     x, z = batch.images.double().numpy(), unit_noise(batch).double().numpy()
+    x, z = x.reshape(len(batch), -1, x.shape[-1]), z.reshape(len(batch), -1, z.shape[-1])
     last, (h, w) = len(batch) - 1, x.shape[-2:]
     places = [(0, 0, 0), (0, h // 2, w // 3), (last, h - 1, w - 1)]
 
     def at(values: np.ndarray) -> tuple[tuple[int, int, int, float], ...]:
-        return tuple((i, r, c, round(float(values[i, 0, r, c]), 7)) for i, r, c in places)
+        return tuple((i, r, c, round(float(values[i, r, c]), 7)) for i, r, c in places)
 
     return Fingerprint(mean=round(float(x.mean()), 7), variance=round(float(x.var()), 7), pixels=at(x), noise=at(z))
 
@@ -99,10 +107,5 @@ def load_card(path: str | Path) -> Card:
 
 
 def write_card(card: Card) -> str:
-    """A card as TOML text."""
-    lines = [f'title = "{card.title}"', f'spec = "{card.spec}"', f'split = "{card.split}"']
-    lines += [f"seed = {card.seed}", f"images = {card.images}", f"sigmas = {list(card.sigmas)}", "", "[fingerprint]"]
-    print_ = card.fingerprint
-    lines += [f"mean = {print_.mean}", f"variance = {print_.variance}"]
-    lines += [f"pixels = {[list(p) for p in print_.pixels]}", f"noise = {[list(p) for p in print_.noise]}"]
-    return "\n".join(lines) + "\n"
+    """A card as TOML text, which reads back equal."""
+    return tomli_w.dumps(card.model_dump(mode="json"))

@@ -11,7 +11,7 @@ from gahb_bench import make
 from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.core.environment import version
 from gahb_bench.core.errors import UsageError
-from gahb_bench.core.files import write_atomically
+from gahb_bench.core.files import write_output
 from gahb_bench.scoring.score import check_images
 
 
@@ -60,11 +60,5 @@ def export(
         "arrays": {name: {"shape": list(value.shape), "dtype": str(value.dtype)} for name, value in arrays.items()},
     }
     arrays["manifest"] = np.array(json.dumps(manifest))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {path}: {error.strerror or error}. Give --out a place that can be written."
-        ) from error
+    write_output(path, lambda file: np.savez_compressed(file, **arrays))
     return manifest

@@ -1,20 +1,21 @@
 """The MMSE as a mean posterior variance: the reference of laws whose optimum is exact but has no closed-form risk."""
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
+import pandas as pd
 import torch
 
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core.family import Family
-from gahb_bench.core.files import data_file
 from gahb_bench.core.images import FloatArray
-from gahb_bench.core.memory import remembered
+from gahb_bench.core.memory import cached
+from gahb_bench.tables import store
+from gahb_bench.tables.interpolate import between_levels, covers, stored_curve
 
+RULE = 1  # of `measure`: raised when it changes what it computes
 SEED = 2_147_483_647  # images of split "val" that nothing else uses
 _STEP = 0.05  # of log sigma, for the slope
 
@@ -39,33 +40,59 @@ def mean_posterior_variance(family: Family, sigmas: FloatArray, images: Sequence
 
     The variances are the optimum's `samples`. The standard error is over images. It is several times below that of a
     mean squared error, and the slope compares the same images and noise. Deterministic; kept in memory; or taken from
-    the stored table ``reference/sampled.json`` where that has this family and noise level (made by the same function
-    with more images).
+    the stored levels where these have this family and noise level (made by the same function with more images).
     """
-    rows = []
-    for sigma, count in zip(sigmas, images, strict=True):
-        row = stored(family.spec, float(sigma))
-        rows.append(row if row is not None else measure(family, float(sigma), count))
-    return Sampled(*np.array(rows, dtype=np.float64).reshape(len(sigmas), 4).T)
+    count = dict(zip(sigmas.tolist(), images, strict=True))
+    rows = at_levels(family.spec, sigmas, lambda sigma: measure(family, sigma, count[sigma]), rule=RULE)
+    columns = ("mse", "mse_se", "exponent", "effective")
+    return Sampled(*(rows[column].to_numpy(dtype=np.float64) for column in columns))
 
 
-def stored(spec: str, sigma: float) -> tuple[float, float, float, float] | None:
-    """The row of the stored table for a family and noise level: mse, standard error, exponent, effective number."""
-    for row in _table().get(spec, []):
-        if abs(row["sigma"] / sigma - 1) < 1e-9:
-            exponent = math.nan if row["exponent"] is None else row["exponent"]
-            return row["mse"], row["standard_error"], exponent, row["effective"]
-    return None
+def at_levels(
+    family: str, sigmas: FloatArray, measure_level: Callable[[float], pd.DataFrame], *, rule: int, keep: bool = False
+) -> pd.DataFrame:
+    """A sampled reference, one row a noise level: where stored, from the store; elsewhere measured now.
+
+    Each noise level for itself: from the stored curve of the law where that covers it (see `between_levels`; what is
+    not interpolated is that of the nearest level), else as stored at this very level, else measured.
+
+    Parameters
+    ----------
+    family : str
+        Spec of the law under which it is stored.
+    measure_level : callable
+        From a noise level to its rows, as of `gahb_bench.tables.store.make_rows`; one quantity is ``mse``.
+    rule : int
+        The version of the rule that ``measure_level`` follows.
+    keep : bool
+        Whether what is measured is kept in the user's store. Not for laws that a user may edit under one name.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``mse``, ``mse_se``, ``images``, ``exponent`` (NaN where neither a curve nor a measurement gives it),
+        and the other quantities.
+    """
+    curve = stored_curve(family, rule=rule)
+    inside = np.zeros(len(sigmas), dtype=bool) if curve is None else covers(curve.index.to_numpy(), sigmas)
+    parts = []
+    if curve is not None and inside.any():
+        parts.append(_between(curve, sigmas[inside]).set_index(np.flatnonzero(inside)))
+    for place in np.flatnonzero(~inside):
+        level = float(sigmas[place])
+        rows = _stored_level(family, level, rule)
+        if rows is None:
+            rows = measure_level(level)
+            if keep:
+                store.keep("levels", rows)
+        parts.append(store.by_level(rows).set_index(np.array([place])))
+    table = pd.concat(parts).sort_index()
+    return table if "exponent" in table else table.assign(exponent=np.nan)
 
 
-@cache
-def _table() -> dict[str, list[dict[str, float]]]:
-    return json.loads(data_file("reference", "sampled.json").read_text(encoding="utf-8"))
-
-
-@remembered(4096)
-def measure(family: Family, sigma: float, images: int) -> tuple[float, float, float, float]:
-    """One row: mse, standard error, exponent and effective number."""
+@cached(4096)
+def measure(family: Family, sigma: float, images: int) -> pd.DataFrame:
+    """The rows of one noise level: mse with its standard error, exponent and effective number."""
     parts = family.optimum.samples
     assert parts is not None, f"{family.spec} has no posterior variances to sample"
     batch = family.sample(range(images), seed=SEED, split="val")
@@ -82,9 +109,28 @@ def measure(family: Family, sigma: float, images: int) -> tuple[float, float, fl
     each = values.mean(axis=1)
     low, high = total(sigma * math.exp(-_STEP)), total(sigma * math.exp(_STEP))
     squares = float((values**2).sum())
-    return (
-        parts.known(sigma) + float(each.mean()),
-        float(each.std(ddof=1) / np.sqrt(images)),
-        math.log(high / low) / (2 * _STEP) if low > 0 else math.nan,
-        float(values.sum()) ** 2 / squares if squares > 0 else 0.0,
+    quantities = {
+        "mse": (parts.known(sigma) + float(each.mean()), float(each.std(ddof=1) / np.sqrt(images))),
+        "exponent": math.log(high / low) / (2 * _STEP) if low > 0 else math.nan,
+        "effective": float(values.sum()) ** 2 / squares if squares > 0 else 0.0,
+    }
+    return store.make_rows(
+        family.spec, sigma, quantities, images=images, seed=SEED, rule=RULE, provenance="mean posterior variance"
     )
+
+
+def _stored_level(family: str, sigma: float, rule: int) -> pd.DataFrame | None:
+    """The stored rows of one noise level, the user's own first."""
+    for rows in store.find("levels", family, rule=rule):
+        found = rows[(rows["sigma"] / sigma - 1).abs() < store.ON_A_LEVEL]
+        if len(found):
+            return found
+    return None
+
+
+def _between(curve: pd.DataFrame, at: FloatArray) -> pd.DataFrame:
+    """A stored curve at noise levels that it covers: what is not interpolated is that of the nearest level."""
+    levels = curve.index.to_numpy()
+    nearest = np.abs(np.log(levels)[:, None] - np.log(at)).argmin(axis=0)
+    mse, error, exponent = between_levels(levels, curve["mse"].to_numpy(), curve["mse_se"].to_numpy(), at)
+    return curve.iloc[nearest].assign(mse=mse, mse_se=error, exponent=exponent)

@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from gahb_bench.core.errors import MissingPackageError, StoreError, UsageError
-from gahb_bench.core.files import explained, locked, write_atomically
+from gahb_bench.core.files import explain_errors, lock, write_atomically
 from gahb_bench.networks import weights
 from gahb_bench.training.settings import Settings
 
@@ -36,7 +36,7 @@ class TrainingFolder:
         self._events: Any = _events(path / "events") if tensorboard and main else None
 
     @contextmanager
-    def held(self) -> Iterator["TrainingFolder"]:
+    def lock(self) -> Iterator["TrainingFolder"]:
         """The folder, made if need be and locked against other trainings.
 
         Raises
@@ -47,7 +47,7 @@ class TrainingFolder:
         if not self._main:
             yield self
             return
-        with locked(self.path):
+        with lock(self.path):
             self._refuse_another()
             yield self
 
@@ -65,7 +65,7 @@ class TrainingFolder:
     def save_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Keep what is needed to go on."""
         if self._main:
-            with explained(self.path):
+            with explain_errors(self.path):
                 weights.save(self.path / "state.safetensors", tensors, facts)
 
     def load_state(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -81,7 +81,7 @@ class TrainingFolder:
 
     def save_weights(self, name: str, tensors: dict[str, Tensor], recipe: dict[str, Any]) -> None:
         """Keep trained weights under ``best`` or ``last``."""
-        with explained(self.path):
+        with explain_errors(self.path):
             weights.save(self.path / f"{name}.safetensors", tensors, recipe)
 
     def log(self, entry: dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ class TrainingFolder:
                     self._events.add_scalar(name, entry[name], entry["step"])
             self._events.flush()
         if self._main:
-            with explained(self.path), (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
+            with explain_errors(self.path), (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
 
     def cut_log(self, step: int) -> None:
@@ -105,7 +105,7 @@ class TrainingFolder:
 
     def _write(self, name: str, content: bytes) -> None:
         if self._main:
-            with explained(self.path):
+            with explain_errors(self.path):
                 write_atomically(self.path / name, lambda file: file.write(content))
 
     def _refuse_another(self) -> None:

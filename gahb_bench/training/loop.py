@@ -16,7 +16,7 @@ from gahb_bench.core import rng
 from gahb_bench.core.environment import environment
 from gahb_bench.core.errors import DenoiserError, StoreError, UsageError, reason_of
 from gahb_bench.core.network import parameter_count
-from gahb_bench.networks.weights import content_digest, load
+from gahb_bench.networks.weights import file_digest, load
 from gahb_bench.training import processes, state
 from gahb_bench.training.batches import Batches, pixel_moments
 from gahb_bench.training.folder import TrainingFolder
@@ -94,7 +94,7 @@ def fit(
         If TensorBoard is asked for and not installed.
     """
     rank, count = processes.rank(), processes.count()
-    with TrainingFolder(folder, settings, main=rank == 0, tensorboard=tensorboard).held() as store:
+    with TrainingFolder(folder, settings, main=rank == 0, tensorboard=tensorboard).lock() as store:
         training = Trainer(settings, store, device, rank, count)
         try:
             if resume:
@@ -272,7 +272,7 @@ def _initial(settings: Settings) -> tuple[nn.Module, tuple[float, float], dict[s
     """
     if settings.initial is not None:
         network, recipe = load(Path(settings.initial))
-        if content_digest(Path(settings.initial)) != settings.initial_digest:
+        if file_digest(Path(settings.initial)) != settings.initial_digest:
             raise UsageError(f"{settings.initial} is not the file that this training started from: it was changed.")
         if recipe["network"] != settings.network or tuple(recipe["shape"]) != settings.law.shape:
             raise UsageError(

@@ -22,7 +22,7 @@ def rank() -> int:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[str]:
+def join(device: str) -> Iterator[str]:
     """Join the group, if ``torchrun`` started us; yields the device of this process.
 
     Raises

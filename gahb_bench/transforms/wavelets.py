@@ -19,6 +19,19 @@ from gahb_bench.core.errors import UsageError, unknown
 ORTHOGONAL = tuple(name for family in ("haar", "db", "sym", "coif") for name in pywt.wavelist(family))
 
 
+def check_orthogonal(wavelet: str) -> str:
+    """Refuse the name of a wavelet that PyWavelets does not know, or that is not orthogonal.
+
+    Raises
+    ------
+    UsageError
+        Naming the nearest one that is.
+    """
+    if wavelet not in ORTHOGONAL:
+        raise unknown("orthogonal wavelet", wavelet, ORTHOGONAL)
+    return wavelet
+
+
 @dataclass(frozen=True)
 class Subband:
     """One block of detail coefficients: its level (1 is the finest), orientation and place in the coefficient array."""
@@ -57,8 +70,7 @@ class WaveletTransform:
     width: int
 
     def __post_init__(self) -> None:
-        if self.wavelet not in ORTHOGONAL:
-            raise unknown("orthogonal wavelet", self.wavelet, ORTHOGONAL)
+        check_orthogonal(self.wavelet)
         if self.levels < 0 or self.height % 2**self.levels or self.width % 2**self.levels:
             raise UsageError(
                 f"images of {self.height}x{self.width} have no {self.levels} wavelet levels: "

@@ -17,7 +17,7 @@ from gahb_bench.core import rng
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.core.images import Batch, Images
+from gahb_bench.core.images import Batch, Images, per_pixel
 from gahb_bench.core.optimum import Check
 from gahb_bench.core.posterior import PosteriorMean
 
@@ -102,7 +102,7 @@ def tweedie(oracle: PosteriorMean, batch: Batch, sigma: float) -> Check:
     y = scale_noise(x, unit_noise(batch).double(), sigma)
     stream = rng.generator("tweedie", batch.family, batch.seed)
     v = torch.from_numpy(stream.standard_normal(tuple(y.shape)))
-    v = v / v.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)
+    v = v / per_pixel(v.flatten(1).norm(dim=1), v)
     step = 1e-3 * sigma
     slope = (oracle(y + step * v, sigma) - oracle(y - step * v, sigma)) / (2 * step)
     left = sigma**2 * (v * slope).sum(dim=(1, 2, 3))

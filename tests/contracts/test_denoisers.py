@@ -12,7 +12,7 @@ from gahb_bench import make
 from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.core import registry
 from gahb_bench.core.errors import GahbError, MissingPackageError, UsageError
-from gahb_bench.core.posterior import InformedOracle, PosteriorMean, informed
+from gahb_bench.core.posterior import InformedOracle, PosteriorMean, inform
 from gahb_bench.verification.identities import tweedie, z_score
 
 FAMILIES = [entry.name for entry in registry.entries("families")]
@@ -36,7 +36,7 @@ def _make(family, spec):
     """The denoiser, told what it must know; families refuse oracles that do not apply to their parameters."""
     law = gb.family(family)
     batch = law.sample(range(3), split="val")
-    return law, batch, informed(_denoiser(spec, law), batch)
+    return law, batch, inform(_denoiser(spec, law), batch)
 
 
 def _denoiser(spec, law=None):
@@ -66,7 +66,7 @@ def test_contract(family, name, specs):
     scale = max(x_hat.abs().max().item(), 1.0)
     each = torch.full((3,), 0.2, dtype=torch.float64)
     assert (denoiser(y, each) - x_hat).abs().max() < 1e-5 * scale, "sigma as a tensor"
-    singles = [informed(gb.denoiser(specs(name), law), batch.select([i])) for i in range(3)]
+    singles = [inform(gb.denoiser(specs(name), law), batch.select([i])) for i in range(3)]
     one_by_one = torch.cat([single(y[i : i + 1], 0.2) for i, single in enumerate(singles)])
     assert (one_by_one - x_hat).abs().max() < 1e-4 * scale, "an estimate does not depend on its neighbours"
 
@@ -128,7 +128,7 @@ def test_default_runs_name_what_exists(family):
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in registry.entries("denoisers")])
-@pytest.mark.parametrize("shape", [(1, 1, 33, 47), (2, 1, 24, 40), (1, 1, 17, 17)])
+@pytest.mark.parametrize("shape", [(1, 1, 33, 47), (2, 1, 24, 40), (1, 1, 17, 17), (2, 3, 24, 40)])
 def test_odd_and_oblong_images(name, shape, specs):
     """What knows nothing works on any size."""
     denoiser = _denoiser(specs(name))

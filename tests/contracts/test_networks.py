@@ -7,9 +7,11 @@ import torch
 
 import gahb_bench as gb
 from gahb_bench.core import registry
-from gahb_bench.core.errors import UsageError
+from gahb_bench.core.errors import DenoiserError, UsageError
 from gahb_bench.core.network import parameter_count
 from gahb_bench.networks import weights
+from gahb_bench.training.loop import fit
+from gahb_bench.training.settings import make_settings
 
 ENTRIES = {entry.name: entry for entry in registry.entries("networks")}
 PRESETS = [(name, preset) for name, entry in ENTRIES.items() for preset in entry.facts]
@@ -45,10 +47,12 @@ def test_stated_receptive_field(name):
     assert reached == field
 
 
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", ENTRIES)
-def test_contract(name, tmp_path):
-    network = built(name).eval()
-    y = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(1))
+def test_contract(name, channels, tmp_path):
+    shape = (channels, *SHAPE[1:])
+    network = built(name, shape).eval()
+    y = torch.randn(3, *shape, generator=torch.Generator().manual_seed(1))
     sigma = torch.tensor([0.01, 0.1, 1.0])
     kept = y.clone()
     x_hat = network(y, sigma)
@@ -57,18 +61,20 @@ def test_contract(name, tmp_path):
     assert torch.equal(y, kept)
     one_by_one = torch.cat([network(y[i : i + 1], sigma[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(one_by_one, x_hat, atol=1e-4, rtol=1e-4)
-    recipe = {"network": gb.network(name).spec, "family": "calpha:size=16", "shape": SHAPE, "mean": 0.5, "std": 0.25}
+    recipe = {"network": gb.network(name).spec, "family": "calpha:size=16", "shape": shape, "mean": 0.5, "std": 0.25}
     weights.save(tmp_path / "x.safetensors", network.state_dict(), recipe)
     again, _ = weights.load(tmp_path / "x.safetensors")
     assert torch.equal(again(y, sigma), x_hat)
 
 
+@pytest.mark.parametrize("family", ["calpha:size=16", "coloured:of=(calpha:size=16)"])
 @pytest.mark.parametrize("name", ENTRIES)
-def test_every_parameter_can_be_trained(name):
+def test_every_parameter_can_be_trained(name, family):
     """A few steps lower the loss, and each parameter has a gradient that is not zero in one of them."""
-    network = built(name).train()
+    law = gb.family(family)
+    network = built(name, law.shape).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    batch = gb.family("calpha:size=16").sample(range(8), split="train")
+    batch = law.sample(range(8), split="train")
     y, sigma = gb.add_noise(batch, 0.3), torch.full((8,), 0.3)
     before = copy.deepcopy(network).eval()
     moved = {key: False for key, _ in network.named_parameters()}
@@ -82,6 +88,18 @@ def test_every_parameter_can_be_trained(name):
     with torch.no_grad():
         errors = [float((module(y, sigma) - batch.images).square().mean()) for module in (before, network)]
     assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_training_on_colour_images(name, tmp_path):
+    """The weights that ``train`` keeps denoise images of three channels, and refuse others."""
+    law = gb.family("coloured:of=(calpha:size=16)")
+    small = {"steps": 2, "batch": 4, "validate_every": 2, "validation_images": 2}
+    trained = gb.denoiser(f"network:weights={fit(make_settings(law.spec, name, small), tmp_path / name)}")
+    y = gb.add_noise(law.sample(range(2)), 0.1)
+    assert trained(y, 0.1).isfinite().all()
+    with pytest.raises(DenoiserError, match="takes images of 3 channels, not 1"):
+        trained(y[:, :1], 0.1)
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -1,10 +1,12 @@
 import tomllib
 
 import pytest
+import tomli_w
 
+import gahb_bench as gb
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.files import data_folder
-from gahb_bench.sets.cards import load_card
+from gahb_bench.sets.cards import Card, fingerprint, load_card, write_card
 
 CARDS = sorted(path.stem for path in data_folder().glob("*.toml"))
 
@@ -14,19 +16,42 @@ def test_cards_describe_the_images_that_are_made(name):
     load_card(name).check()
 
 
+@pytest.mark.parametrize("name", CARDS)
+def test_cards_read_back_equal(name):
+    card = load_card(name)
+    text = write_card(card)
+    assert Card(**tomllib.loads(text)) == card
+    assert text == (data_folder() / f"{name}.toml").read_text(), "python datasets/make_cards.py writes it again"
+
+
+@pytest.mark.parametrize("title", ['Disks of 5" and \\"more\\"', "a\nb = 1\t\x00", "ünï ☃"])
+def test_any_title_reads_back_equal(title):
+    card = load_card("disks-64").model_copy(update={"title": title})
+    assert Card(**tomllib.loads(write_card(card))) == card
+
+
 def test_the_calpha_cards_are_there():
     assert {f"calpha-{alpha}-{size}" for alpha in (1, 2, 3) for size in (64, 128)} <= set(CARDS)
+
+
+def test_a_fingerprint_of_colour_images_looks_at_every_channel():
+    colour = gb.family("coloured:of=(calpha:size=16)")
+    images = colour.sample(range(4)).images
+    found = fingerprint(colour.spec, "test", 0, 4)
+    seen = [(image, row // 16, row % 16, column) for image, row, column, _ in found.pixels]
+    assert [place[1] for place in seen] == [0, 1, 2]
+    assert [pixel[-1] for pixel in found.pixels] == pytest.approx([float(images[place]) for place in seen], abs=1e-6)
+    assert found.mean == pytest.approx(float(images.mean()), abs=1e-6)
 
 
 @pytest.mark.parametrize(
     ("field", "value"), [("mean", 0.1), ("pixels", [[0, 0, 0, 0.5]]), ("noise", [[0, 0, 0, 0.0]]), ("variance", 0.0668)]
 )
 def test_a_wrong_fingerprint_is_found(tmp_path, field, value):
-    text = (data_folder() / "calpha-2-64.toml").read_text()
-    was = tomllib.loads(text)["fingerprint"][field]
+    content = tomllib.loads((data_folder() / "calpha-2-64.toml").read_text())
+    content["fingerprint"][field] = value
     path = tmp_path / "card.toml"
-    path.write_text(text.replace(f"{field} = {was}", f"{field} = {value}"))
-    assert tomllib.loads(path.read_text())["fingerprint"][field] == value
+    path.write_text(tomli_w.dumps(content))
     with pytest.raises(UsageError, match=field):
         load_card(path).check()
 

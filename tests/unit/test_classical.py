@@ -38,6 +38,34 @@ def test_tv_equals_scikit_image() -> None:
         np.testing.assert_array_equal(bregman[i, 0].numpy(), expected)
 
 
+CHANNELWISE = [
+    *(entry.name for entry in registry.entries("denoisers") if entry.knows == "nothing" and entry.name != "nlm"),
+    *("tv:solver=bregman", "dct:weights=uniform", "curvelet:shifts=none"),
+    *("wavelet:rule=sure", "wavelet:rule=bayes,shifts=all", "wavelet:shifts=3"),
+]
+
+
+@pytest.mark.parametrize("spec", CHANNELWISE)
+def test_channels_are_denoised_one_by_one(spec: str) -> None:
+    try:
+        denoiser = gb.denoiser(spec)
+    except MissingPackageError as error:
+        pytest.skip(str(error))
+    y = torch.rand(2, 3, 24, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    sigma = torch.tensor([0.1, 0.3])
+    alone = torch.cat([denoiser(y[:, [channel]], sigma) for channel in range(3)], dim=1)
+    assert torch.equal(denoiser(y, sigma), alone)
+
+
+def test_channels_share_the_weights_of_nlm() -> None:
+    _, y = noisy(24)
+    denoiser = gb.denoiser("nlm:h=0.9")
+    grey = denoiser(y, 0.1)
+    assert torch.equal(denoiser(y.expand(-1, 3, -1, -1), 0.1), grey.expand(-1, 3, -1, -1))
+    other = torch.cat([y, y.flip(0), y.flip(2)], dim=1)
+    assert not torch.allclose(denoiser(other, 0.1)[:, :1], grey)
+
+
 def test_nlm_equals_scikit_image() -> None:
     _, y = noisy()
     sigma = torch.tensor([0.05, 0.1, 0.2])

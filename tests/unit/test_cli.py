@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +61,40 @@ def test_report_of_one_run_and_of_several(run, tmp_path):
     assert {path.name for path in page.iterdir()} == {"report.html", "report.md", "curves.png"}
     code, _, err = run("report", tmp_path / "no\nthing")
     assert (code, "needs the folder of a run" in err, "Traceback" in err) == (2, True, False)
+
+
+def test_a_run_may_reuse_others(run, tmp_path):
+    one, two, three = (tmp_path / name for name in ("one", "two", "three"))
+    assert run(*SMALL, "--denoisers", "mmse", "--out", one)[0] == 0
+    assert run(*SMALL, "--denoisers", "identity", "--out", two)[0] == 0
+    code, out, _ = run(*SMALL, "--denoisers", "mmse,identity", "--out", three, "--reuse", one, "--reuse", two)
+    assert code == 0
+    assert out.startswith("4 finished cells were found and used.")
+    code, _, err = run(*SMALL, "--denoisers", "mmse", "--out", tmp_path / "four", "--reuse", tmp_path / "nothing")
+    assert (code, "holds no finished work to use again" in err) == (2, True)
+
+
+def test_every_command_is_a_file_of_its_name():
+    from gahb_bench import cli
+
+    files = {path.stem for path in Path(cli.__file__).parent.glob("*.py")}
+    commands = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+    assert commands == files - {"__init__", "app", "options", "progress"}
+
+
+@pytest.mark.parametrize("command", ["show", "generate", "compare"])
+def test_a_file_that_cannot_be_written_is_said_in_one_way(run, tmp_path, command):
+    (tmp_path / "file").write_text("")
+    place = tmp_path / "file" / ("a.npz" if command == "generate" else "a.txt")
+    if command == "compare":
+        baseline = Path(__file__).parents[2] / "reports" / "baseline"
+        arguments = (command, baseline, baseline, "--out", place)
+    else:
+        arguments = (command, "--family", "calpha:size=16", "--images", "2", "--out", place)
+    code, _, err = run(*arguments)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith(f"error: cannot write {place}: ")
+    assert err.endswith("Give --out a place that can be written.\n")
 
 
 def test_default_folder_is_named_by_the_plan(run, tmp_path, monkeypatch):
@@ -246,6 +281,19 @@ def test_help_and_list_do_not_import_torch(command):
         "assert not heavy, heavy"
     )
     _fresh(code)
+
+
+@pytest.mark.parametrize("command", ["--help", "list"])
+def test_help_and_list_answer_quickly(command):
+    """Under 0.5 s of this process's own time, whatever else the machine does: the best of three."""
+    code = (
+        "import sys, time\n"
+        f"sys.argv = ['gahb_bench', {command!r}]\n"
+        "from gahb_bench.__main__ import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('SECONDS', time.process_time())"
+    )
+    assert min(float(_fresh(code).stdout.rsplit("SECONDS", 1)[1]) for _ in range(3)) < 0.5
 
 
 def test_importing_the_package_is_light():

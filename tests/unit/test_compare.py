@@ -15,7 +15,7 @@ from reporting_runs import EVIL, awkward_run, small_run
 import gahb_bench as gb
 from gahb_bench import __main__ as entry
 from gahb_bench.core.errors import StoreError, UsageError
-from gahb_bench.reporting.comparison import compare_folders
+from gahb_bench.reporting.comparison.content import compare_folders
 from gahb_bench.scoring.compare import bands, judge, levels, measure
 from gahb_bench.scoring.matching import Pair, match
 

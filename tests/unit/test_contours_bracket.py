@@ -9,12 +9,12 @@ import pytest
 import gahb_bench as gb
 from gahb_bench.families.calpha_contours.bracket import planted_bracket
 from gahb_bench.families.calpha_contours.check import CyclicWalkContours, cyclic_walk_variances
+from gahb_bench.families.calpha_contours.compute import RULE, unit_contrast
 from gahb_bench.families.calpha_contours.law import CalphaContours
 from gahb_bench.families.calpha_contours.model import contour_law
 from gahb_bench.families.calpha_contours.reference import fitted_exponents
-from gahb_bench.families.calpha_contours.tables import TABLE, unit_contrast
-from gahb_bench.running.plan import DEFAULT_SIGMAS
-from gahb_bench.tables.reference_tables import between_levels, find_rows
+from gahb_bench.running.levels import DEFAULT_SIGMAS
+from gahb_bench.tables.interpolate import between_levels, stored_curve
 
 TABLES = [(alpha, background, 64) for alpha in (1.0, 2.0, 3.0) for background in ("constant", "gaussian")]
 TABLES += [(2.0, background, 32) for background in ("constant", "gaussian")]
@@ -28,9 +28,10 @@ def law(**parameters: object) -> CalphaContours:
 
 @lru_cache(maxsize=8)
 def table(alpha: float, background: str, size: int = 64) -> dict[str, np.ndarray]:
-    rows = find_rows(TABLE, unit_contrast(law(alpha=alpha, background=background, size=size)).spec)
+    rows = stored_curve(unit_contrast(law(alpha=alpha, background=background, size=size)).spec, rule=RULE)
+    assert rows is not None
     assert len(rows) >= 15, f"no whole table is stored for alpha={alpha}, {background}, {size}"
-    return {key: np.array([float(row[key]) for row in rows]) for key in rows[0] if key != "family"}
+    return {"level": rows.index.to_numpy(), **{str(key): rows[key].to_numpy() for key in rows}}
 
 
 def z(values: np.ndarray) -> float:
@@ -230,7 +231,7 @@ def test_reference_where_nothing_is_stored_says_how_to_compute_it() -> None:
     family = law(alpha=1.5, size=32)
     reference = family.reference([0.02, 0.2])
     assert reference.kind == "approximate"
-    assert "calpha_contours.tables" in reference.note
+    assert 'make_calpha_contours.py "calpha-contours:alpha=1.5,contrast=1,size=32"' in reference.note
     assert (reference.curves["genie"] < reference.mse).all()
     assert np.isnan(reference.upper).all()
 

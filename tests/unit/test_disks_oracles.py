@@ -1,19 +1,20 @@
 """The oracles of ``disks``: exact, certified, and what they claim at every noise level."""
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
 import gahb_bench as gb
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
-from gahb_bench.core.errors import UsageError
+from gahb_bench.core.errors import StoreWarning, UsageError
+from gahb_bench.core.files import HOME
 from gahb_bench.core.images import Batch, Images
-from gahb_bench.core.posterior import informed
+from gahb_bench.core.posterior import inform
 from gahb_bench.families.disks import optimum as oracles
 from gahb_bench.families.disks import oracles as disks_oracles
 from gahb_bench.families.disks import posterior as disks_posterior
@@ -22,6 +23,7 @@ from gahb_bench.families.disks.grid import finest, grid
 from gahb_bench.families.disks.law import Disks, render
 from gahb_bench.families.disks.manifold import manifold
 from gahb_bench.families.disks.quadrature import Likelihood, Request, moments
+from gahb_bench.tables.interpolate import between_levels, stored_curve
 
 VARIATIONS = ("translate", "scale", "foreground", "background")
 SUBSETS = [subset for k in range(1, 5) for subset in itertools.combinations(VARIATIONS, k)]
@@ -54,10 +56,8 @@ def z_score(values: np.ndarray) -> float:
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("GAHB_BENCH_CACHE", str(tmp_path))
-    yield
-    disks_reference.table.cache_clear()
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HOME, str(tmp_path))
 
 
 def test_agrees_with_importance_sampling_from_the_prior() -> None:
@@ -225,7 +225,7 @@ def test_corners_of_the_prior_and_no_contrast_at_any_noise(sigma: float) -> None
     assert float(found.variance.min()) > 0
     assert float(found.variance.max()) < oracles.prior(family) * 1.5
     for name in ("projection", "tangent"):
-        x_hat = informed(gb.denoiser(name, family), batch)(y, sigma)
+        x_hat = inform(gb.denoiser(name, family), batch)(y, sigma)
         assert bool(torch.isfinite(x_hat).all())
         assert float(x_hat.abs().max()) < 2 + 40 * sigma
 
@@ -297,52 +297,76 @@ def test_tangent_is_the_projection_on_the_tangent_plane() -> None:
     assert float(outside.abs().max()) < 1e-5
 
 
-def test_reference_is_read_from_the_table() -> None:
+def table(size: int) -> pd.DataFrame:
+    """The stored curve of one size."""
+    found = stored_curve(disks(size=size).spec, rule=disks_reference.RULE)
+    assert found is not None
+    return found
+
+
+SIZES = (32, 64, 80)  # that are stored
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_reference_is_read_from_the_table(size: int) -> None:
     sigmas = np.array([10**-2.5, 0.01, 0.1, 1.0])
-    for size in disks_reference.table():
-        reference = disks(size=size).reference(sigmas)
-        levels = {level.sigma: level for level in disks_reference.table()[size]}
-        assert reference.kind == "exact"
-        assert reference.mse[1] == pytest.approx(levels[0.01].mse)
-        assert np.all(reference.standard_error > 0)
-        assert np.all(reference.standard_error < 0.02 * reference.mse)
-        small = oracles.small_noise_mse(disks(size=size), sigmas)
-        np.testing.assert_allclose(reference.mse[:2], small[:2], rtol=0.01)
-        assert reference.exponent[0] == pytest.approx(2, abs=0.02)
-        assert reference.asymptotic_exponent == 2
+    reference = disks(size=size).reference(sigmas)
+    assert reference.kind == "exact"
+    assert reference.mse[1] == pytest.approx(table(size).loc[0.01, "mse"], rel=1e-12)
+    assert np.all(reference.standard_error > 0)
+    assert np.all(reference.standard_error < 0.02 * reference.mse)
+    small = oracles.small_noise_mse(disks(size=size), sigmas)
+    np.testing.assert_allclose(reference.mse[:2], small[:2], rtol=0.01)
+    assert reference.exponent[0] == pytest.approx(2, abs=0.02)
+    assert reference.asymptotic_exponent == 2
+    assert "over 2048 images" in reference.note
+    for sigma, exponent in zip(sigmas, reference.exponent, strict=True):  # of the curve, not of the levels asked for
+        assert disks(size=size).reference([sigma]).exponent[0] == exponent
 
 
-def test_every_level_of_the_table_is_certified_on_enough_images() -> None:
-    table = disks_reference.table()
-    assert set(table) == {32, 64, 80}
-    for levels in table.values():
-        assert all(level.images >= 2000 and level.excess_mean < 1e-3 for level in levels)
-        assert sum(level.uncertified for level in levels) <= 1e-3 * sum(level.images for level in levels)
-        curve = [level.mse for level in sorted(levels, key=lambda level: level.sigma)]
-        assert curve == sorted(curve), "the MMSE grows with the noise"
+@pytest.mark.parametrize("size", SIZES)
+def test_every_level_of_the_table_is_certified_on_enough_images(size: int) -> None:
+    levels = table(size)
+    assert len(levels) == 15
+    assert (levels["images"] >= 2000).all()
+    assert (levels["excess_mean"] < 1e-3).all()
+    assert levels["uncertified"].sum() <= 1e-3 * levels["images"].sum()
+    assert (np.diff(levels["mse"]) > 0).all(), "the MMSE grows with the noise"
 
 
-def test_levels_between_those_of_the_table_are_within_their_error() -> None:
+@pytest.mark.parametrize("size", SIZES)
+def test_levels_between_those_of_the_table_are_within_their_error(size: int) -> None:
     """A level left out is found again from its neighbours, twice as far apart as the table's."""
-    for levels in disks_reference.table().values():
-        for i in range(3, len(levels) - 3):
-            rest = (*levels[:i], *levels[i + 1 :])
-            found = disks_reference.between(rest, levels[i].sigma)
-            assert found.mse == pytest.approx(levels[i].mse, rel=0.015)
-            near = disks_reference.between(levels, levels[i].sigma * 10**0.125)
-            assert found.standard_error > 0
-            assert near.standard_error < 0.012 * near.mse
-            assert levels[i].mse < near.mse < levels[i + 1].mse
-            assert disks_reference.between(levels, levels[i].sigma) is levels[i]
+    levels = table(size)
+    sigma, mse, error = levels.index.to_numpy(), levels["mse"].to_numpy(), levels["mse_se"].to_numpy()
+    for i in range(3, len(levels) - 3):
+        rest = np.arange(len(levels)) != i
+        found, found_error, _ = between_levels(sigma[rest], mse[rest], error[rest], sigma[[i]])
+        assert found[0] == pytest.approx(mse[i], rel=0.015)
+        assert abs(found[0] - mse[i]) < 3 * np.hypot(found_error[0], error[i])
+        near, near_error, _ = between_levels(sigma, mse, error, sigma[[i]] * 10**0.125)
+        assert near_error[0] < 0.012 * near[0]
+        assert mse[i] < near[0] < mse[i + 1]
 
 
 def test_reference_on_demand_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     family = disks(size=16, vary=("scale", "background"))
     first = family.reference([0.05, 0.5])
     assert first.mse[0] == pytest.approx(2 * 0.05**2 / 256, rel=0.05)
+    assert "over 256 images" in first.note
     monkeypatch.setattr(disks_reference, "compute", None)
     second = family.reference([0.5, 0.05])
     np.testing.assert_array_equal(second.mse[::-1], first.mse)
+
+
+def test_a_home_that_cannot_be_written_costs_the_keeping_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    family = disks(size=16, vary=("scale", "background"))
+    kept = family.reference([0.05])
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(HOME, str(tmp_path / "file"))
+    with pytest.warns(StoreWarning, match=HOME):
+        unkept = family.reference([0.05])
+    np.testing.assert_array_equal(unkept.mse, kept.mse)
 
 
 def test_what_float64_cannot_weigh_is_refused() -> None:

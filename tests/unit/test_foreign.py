@@ -122,8 +122,6 @@ def test_the_unet_of_the_research_code(tmp_path, prefix, zipped):
     assert denoiser.knows == "training set"
     with pytest.raises(DenoiserError, match="divisible by 4"):
         denoiser(images(side=18), SIGMA)
-    with pytest.raises(DenoiserError, match="1 channels, not 3"):
-        denoiser(torch.rand(1, 3, 16, 16), SIGMA)
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -161,6 +159,60 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path, change, message):
     torch.save(held, tmp_path / "model.pt")
     with pytest.raises(UsageError, match=message):
         gb.denoiser(f"paper-unet:weights={tmp_path / 'model.pt'}")
+
+
+@pytest.mark.parametrize(
+    "name", ["paper-unet", "paper-bf-cnn", "network", "exported", "onnx", "torchscript", "callable"]
+)
+def test_a_network_of_one_channel_is_applied_to_each_channel_alone(tmp_path, name):
+    if name == "onnx":
+        pytest.importorskip("onnxruntime")
+    denoiser = gb.denoiser(foreign_files.spec(name, tmp_path))
+    if name in ("torchscript", "callable"):  # they do not state for how many channels they were made
+        denoiser = gb.denoiser(f"{denoiser.spec},channels=1")
+    y, levels = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2)), torch.tensor([0.1, 0.7])
+    alone = torch.cat([denoiser(y[:, [channel]], levels) for channel in range(3)], dim=1)
+    assert not torch.equal(alone, y)
+    torch.testing.assert_close(denoiser(y, levels), alone, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["paper-unet", "paper-bf-cnn", "network", "exported", "torchscript"])
+def test_a_network_of_three_channels_takes_no_other_number(tmp_path, name):
+    denoiser = gb.denoiser(foreign_files.spec(name, tmp_path, channels=3))
+    if name == "torchscript":
+        denoiser = gb.denoiser(f"{denoiser.spec},channels=3")
+    assert denoiser(torch.rand(2, 3, 16, 16), SIGMA).shape == (2, 3, 16, 16)
+    for channels in (1, 2):
+        with pytest.raises(DenoiserError, match=rf"{name}.* takes images of 3 channels, not {channels}\."):
+            denoiser(torch.rand(2, channels, 16, 16), SIGMA)
+
+
+def test_a_graph_that_fails_on_colour_says_how_to_give_its_channels(tmp_path):
+    script(Noise(), tmp_path / "net.pt")
+    spec = f"torchscript:file={tmp_path / 'net.pt'},blind=true,returns=noise"
+    y = torch.rand(2, 3, 16, 16)
+    with pytest.raises(DenoiserError, match="give channels=1 if it was made for one channel"):
+        gb.denoiser(spec)(y, SIGMA)
+    grey = y.flatten(0, 1).unsqueeze(1)
+    expected = (grey - Noise()(grey).detach()).reshape(y.shape)
+    torch.testing.assert_close(gb.denoiser(f"{spec},channels=1")(y, SIGMA), expected)
+
+
+def test_facts_of_what_is_brought(tmp_path):
+    specs = {name: foreign_files.spec(name, tmp_path) for name in ("paper-unet", "torchscript", "exported", "callable")}
+    found = {name: gb.denoiser(spec).facts for name, spec in specs.items()}
+    assert all(facts.brought and len(facts.digest) == 16 and not facts.nan_reason for facts in found.values())
+    stored = torch.load(tmp_path / "paper-unet.pt", weights_only=True)
+    weights = sum(value.numel() for key, value in stored.items() if not key.endswith("running_sd"))
+    assert found["paper-unet"].fitted == weights > 0
+    assert found["callable"].fitted is None
+
+
+def test_a_callable_of_ones_own_has_no_spec(tmp_path):
+    """It is wrapped, never made by name."""
+    assert "user" not in {entry.name for entry in registry.entries("denoisers")}
+    with pytest.raises(UsageError, match="unknown denoiser 'user'"):
+        gb.denoiser("user")
 
 
 def graphs():
@@ -459,13 +511,14 @@ def test_relative_paths_and_digests(tmp_path, monkeypatch):
     assert len(first.facts.digest) == 16
     assert first.facts.digest != second.facts.digest
     one = make_plan([FAMILY], [first.spec], [SIGMA], images=2)
-    assert engine.run(one, tmp_path / "a").resumed == 0
+    before = engine.run(one, tmp_path / "a")
+    assert before.resumed == 0
     torch.save(tensors(BF_CNN), "model.pt")
     other = make_plan([FAMILY], [first.spec], [SIGMA], images=2)
     assert other.key != one.key
-    engine._denoiser.cache_clear()
-    with pytest.raises(UsageError, match="was changed while the run was going on"):
-        engine.run(one, tmp_path / "b")
+    after = engine.run(one, tmp_path / "b")
+    assert after.scores["mse"].equals(before.scores["mse"]), "the plan holds the network that it was made with"
+    assert not engine.run(other, tmp_path / "c").scores["mse"].equals(before.scores["mse"])
 
 
 @pytest.mark.parametrize(
@@ -523,6 +576,6 @@ def test_sigma_of_the_wrong_scale_is_pointed_out(tmp_path, capsys, monkeypatch):
 
 def test_the_listing_shows_shared_options():
     entries = {entry.name: entry for entry in registry.entries("denoisers")}
-    assert [p.name for p in entries["onnx"].parameters] == ["file", "returns", "sigma_scale", "blind"]
+    assert [p.name for p in entries["onnx"].parameters] == ["file", "returns", "sigma_scale", "blind", "channels"]
     assert entries["paper-unet"].knows == "training set"
     assert np.all([entries[name].source for name in entries])

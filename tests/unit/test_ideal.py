@@ -33,6 +33,27 @@ def test_risk_is_the_closed_form_of_an_ideal(basis, rule):
     assert squared.mean() == pytest.approx(expected, abs=4 * squared.std() / draws**0.5)
 
 
+@pytest.mark.parametrize("basis", ["fourier", "wavelet", "dct", "curvelet", "best"])
+def test_channels_are_weighted_one_by_one_in_the_basis_of_the_image(basis):
+    batch = gb.family("coloured:of=(calpha:size=24)").sample(range(3))
+    y = gb.add_noise(batch, 0.2)
+
+    def ideal(name, images, noisy):
+        known = replace(batch, images=images)
+        return gb.denoiser(f"ideal:basis={name}").given(known)(noisy, 0.2)
+
+    def alone(name):
+        return torch.cat([ideal(name, batch.images[:, [c]], y[:, [c]]) for c in range(3)], dim=1)
+
+    x_hat = ideal(basis, batch.images, y)
+    if basis != "best":
+        assert torch.equal(x_hat, alone(basis))
+        return
+    tried = [alone(name) for name in ("fourier", "wavelet", "dct")]
+    for image in range(3):
+        assert sum(torch.equal(x_hat[image], each[image]) for each in tried) == 1, "one basis for all channels"
+
+
 def test_wiener_weights_beat_projectors():
     family = gb.family("calpha:size=32")
     table = gb.score(family, ["ideal:basis=fourier", "ideal:basis=fourier,rule=wiener", "mmse"], [0.1], images=64)

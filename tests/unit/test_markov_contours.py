@@ -12,7 +12,7 @@ from gahb_bench.core.posterior import PosteriorMean
 from gahb_bench.families.markov_contours import optimum as markov_contours
 from gahb_bench.families.markov_contours.check import enumeration_checks, every_path, tiny_chain
 from gahb_bench.families.markov_contours.law import MarkovContours
-from gahb_bench.tables.reference_tables import find_rows
+from gahb_bench.tables.interpolate import stored_curve
 
 
 def law(**parameters: object) -> MarkovContours:
@@ -117,10 +117,11 @@ MEASURED = [(0.05, 3.89e-5), (0.1, 1.54e-4), (0.3, 1.17e-3), (1.0, 5.37e-3), (3.
 
 
 def test_stored_values_agree_with_another_program() -> None:
-    rows = {float(row["level"]): row for row in find_rows(markov_contours.TABLE, "markov-contours:contrast=1")}
+    rows = stored_curve("markov-contours:contrast=1", rule=markov_contours.RULE)
+    assert rows is not None
     for sigma, measured in MEASURED:
-        stored, error = float(rows[sigma]["mmse"]), float(rows[sigma]["mmse_se"])
-        theirs = error * math.sqrt(float(rows[sigma]["images"]) / 32)
+        stored, error, images = rows.loc[sigma, ["mse", "mse_se", "images"]]
+        theirs = error * math.sqrt(images / 32)
         assert abs(stored - measured) < 3 * math.hypot(error, theirs) + 0.005 * measured, sigma
 
 
@@ -145,6 +146,27 @@ def test_reference_where_no_table_is_stored() -> None:
     assert bool((np.diff(reference.mse) > 0).all())
     doubled = law(size=16, contrast=0.5).reference([0.1, 0.2, 0.4])
     np.testing.assert_allclose(doubled.mse, 4 * reference.mse, rtol=1e-12)
+
+
+def test_a_level_outside_the_table_leaves_the_others_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = law()
+    alone = family.reference([0.1])
+    assert np.isfinite(alone.exponent).all()  # that of the stored curve, whatever else is asked
+    both = family.reference([4.5, 0.1, 0.1])
+    for key in ("mse", "standard_error", "exponent"):
+        np.testing.assert_allclose(getattr(both, key)[1:], [getattr(alone, key)[0]] * 2, rtol=1e-12)
+    assert both.mse[0] > both.mse[1]
+    assert "32 to 512 images" in both.note
+    assert "over 512 images" in alone.note
+    monkeypatch.setattr(markov_contours, "posterior_variances", None)  # what was computed was kept
+    assert family.reference([4.5]).mse[0] == both.mse[0]
+
+
+def test_exponents_on_demand_in_any_order() -> None:
+    family = law(size=16)
+    orderly = family.reference([0.1, 0.2, 0.4]).exponent
+    assert np.isfinite(orderly).all()
+    np.testing.assert_allclose(family.reference([0.4, 0.1, 0.2, 0.1]).exponent, orderly[[2, 0, 1, 0]], rtol=1e-12)
 
 
 def test_limits_of_the_noise() -> None:

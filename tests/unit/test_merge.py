@@ -14,14 +14,18 @@ from reporting_runs import EVIL, SIGMAS, awkward_run, references_by_kind, small_
 
 from gahb_bench import make
 from gahb_bench.core.errors import UsageError
-from gahb_bench.reporting import markdown, paper, provenance
-from gahb_bench.reporting.content import content
-from gahb_bench.reporting.folder import read
-from gahb_bench.reporting.leaderboard import leaderboard
-from gahb_bench.reporting.markdown_overview import overview
-from gahb_bench.reporting.per_image import per_image, worst
+from gahb_bench.reporting.figure import paper
+from gahb_bench.reporting.page.images import per_image
 from gahb_bench.reporting.report import merged
-from gahb_bench.running.plan import make_plan, parse_sigmas
+from gahb_bench.reporting.study import provenance
+from gahb_bench.reporting.study.content import content
+from gahb_bench.reporting.study.leaderboard import leaderboard
+from gahb_bench.reporting.text import markdown
+from gahb_bench.reporting.text.markdown_overview import overview
+from gahb_bench.running.folder import read
+from gahb_bench.running.levels import parse_sigmas
+from gahb_bench.running.plan import make_plan
+from gahb_bench.scoring.losses import worst_images
 from gahb_bench.scoring.mean_regret import MeanRegret, mean_regret, over_families
 
 FAMILY = "calpha:size=16"
@@ -231,7 +235,7 @@ def test_how_many_numbers_were_fitted():
     assert make.denoiser(torch.nn.LazyLinear(3)).fitted is None
     assert make.denoiser("tv:weight=0.1").fitted is None
     assert make.denoiser("identity").fitted is None
-    assert make_plan(["calpha:size=16"], ["tv"], [0.1]).families[0].denoisers[0].fitted == 0  # a rule
+    assert make_plan(["calpha:size=16"], ["tv"], [0.1]).families[0].methods[0].facts.fitted == 0  # a rule
 
 
 def test_images_one_by_one(optimum):
@@ -243,8 +247,9 @@ def test_images_one_by_one(optimum):
     table = optimum.scores.query("sigma == 0.1").pivot(index="image", columns="denoiser", values="mse")
     expected = 10 * np.log10(table["identity"] / table["mmse"]).to_numpy()
     assert steps[1] / 100 == pytest.approx(expected, abs=0.0051)
-    assert [image for image, _ in worst(section.methods[position], 1)] == np.argsort(-expected)[:3].tolist()
-    assert set(kept["pictures"]) >= {image for image, _ in worst(section.methods[position], 1)}
+    worst = [image for image, _ in worst_images(section.methods[position].image_db[1], 3)]
+    assert worst == np.argsort(-expected)[:3].tolist()
+    assert set(kept["pictures"]) >= set(worst)
 
 
 @pytest.mark.parametrize("sigmas", ["0.01,0.1,1.0", "0.003:3:7", "0.1"])

@@ -26,6 +26,13 @@ def test_sizes():
     assert sum(sizes) <= 16e6
 
 
+def test_the_parameters_of_a_shipped_network_are_counted():
+    facts = gb.denoiser("calpha-32").facts
+    assert gb.denoiser("calpha-32").fitted == facts.fitted == 227689
+    assert len(facts.digest) == 16
+    assert not facts.brought
+
+
 @pytest.mark.parametrize("name", shipped())
 def test_recipe(name):
     recipe = read_recipe(shipped()[name])

@@ -5,7 +5,13 @@ import io
 import json
 import math
 import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import ClassVar
 
 import matplotlib
 import numpy as np
@@ -17,14 +23,34 @@ from skimage import color
 
 import gahb_bench as gb
 from gahb_bench.core.errors import StoreError
-from gahb_bench.reporting import figures, gallery, html, markdown, style, words
-from gahb_bench.reporting.content import content
-from gahb_bench.reporting.folder import read
-from gahb_bench.reporting.leaderboard import STEPS
-from gahb_bench.reporting.markdown_text import code
+from gahb_bench.core.family import Family
+from gahb_bench.reporting.comparison.content import compare_folders
+from gahb_bench.reporting.figure import figures
+from gahb_bench.reporting.figure.samples import draw_samples
+from gahb_bench.reporting.page import gallery, html
 from gahb_bench.reporting.report import write_report
+from gahb_bench.reporting.study import style, words
+from gahb_bench.reporting.study.content import content
+from gahb_bench.reporting.study.leaderboard import STEPS
+from gahb_bench.reporting.text import markdown
+from gahb_bench.reporting.text.markdown_text import code
+from gahb_bench.running import engine
+from gahb_bench.running.folder import read
+from gahb_bench.running.plan import make_plan
 
 REPORTS = ("report.html", "report.md", "curves.png")
+LOOKS = {  # hue, dash, marker; variants share a hue where no parameter chose another
+    "mmse": ("ink", (), "circle"),
+    "identity": ("grey", (), "x"),
+    "tv": ("green", (), "diamond"),
+    "ideal": ("ochre", (), "triangle-up"),
+    "ideal:basis=fourier": ("rust", (), "triangle-up"),
+    "wavelet": ("blue", (), "square"),
+    "wavelet:shifts=all": ("blue", (9, 3, 2, 3), "triangle-up"),
+    "wavelet:rule=sure": ("teal", (), "square"),
+    "wavelet:rule=sure,shifts=all": ("teal", (9, 3, 2, 3), "triangle-up"),
+    "network:weights=calpha-32": ("teal", (2, 3), "triangle-down"),
+}
 
 
 class Page(HTMLParser):
@@ -313,7 +339,106 @@ def test_a_bracket_with_its_law_its_genie_and_its_exponents(tmp_path):
         assert float(value) == pytest.approx(math.log10(curve[1] / curve[0]), abs=6e-4)
 
 
-def test_a_family_that_cannot_be_built_again(tmp_path):
+ELSEWHERE = """
+import sys
+from pathlib import Path
+from gahb_bench.reporting.comparison.content import compare_folders
+from gahb_bench.reporting.comparison.page import page
+from gahb_bench.reporting.report import merged, write, write_figure, write_report
+
+one, other, out = map(Path, sys.argv[1:])
+write_report(one)
+write(merged([one, other]), out)
+write_figure(merged([one, other]), out / "figure.pdf", "single")
+assert set(compare_folders([one, other]).table["verdict"]) <= {"same", "added", "missing"}
+assert page(compare_folders([one, other])).startswith("<!DOCTYPE html>")
+makers = ("families", "denoisers", "networks", "make", "tables", "sets", "transforms", "channels", "api", "tuning")
+known = [name for name in sys.modules if name.startswith(tuple(f"gahb_bench.{maker}" for maker in makers))]
+assert not known, known
+"""
+
+
+class Stripes(Family):
+    """Horizontal stripes of two greys, each row by itself."""
+
+    name: ClassVar = "stripes-of-a-test"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (1, 12, 12)
+
+    def draw(self, streams, count):
+        rows = np.array([next(streams).random((1, 12, 1)) > 0.5 for _ in range(count)], dtype=np.float64)
+        return rows * np.ones((1, 1, 1, 12)), {}
+
+
+def test_a_run_of_a_law_that_is_unknown_where_it_is_read(tmp_path):
+    """Page, page of several runs, figure and comparison in a process that knows no law at all, with all pictures."""
+    for name, denoisers in (("one", ["identity", "wavelet"]), ("other", ["identity", "tv"])):
+        engine.run(make_plan([Stripes()], denoisers, SIGMAS, 6), tmp_path / "here" / name)
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    one, other, out = (str(tmp_path / "there" / name) for name in ("one", "other", "out"))
+    done = subprocess.run([sys.executable, "-c", ELSEWHERE, one, other, out], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "there" / "out" / "figure.pdf").read_bytes().startswith(b"%PDF")
+    (alone,), (together,) = (page(tmp_path / "there" / name).data["families"] for name in ("one", "out"))
+    assert [m["label"] for m in together["methods"]] == ["identity", "wavelet", "tv"]
+    x = Stripes().sample(range(6), split="test").images
+    for family in (alone, together):
+        for image in range(4):
+            assert np.array_equal(decoded(family["gallery"]["clean"][image])[..., 0], 255 * x[image, 0].numpy())
+        assert set(family["images"]["pictures"]) <= {str(image) for image in range(6)}
+        assert family["images"]["pictures"]
+        assert all(cell["methods"][0]["error"] for level in family["gallery"]["cells"] for cell in level)
+
+
+def test_the_page_is_made_without_any_law_denoiser_or_network():
+    code = f"import sys, gahb_bench.reporting.report\n{ELSEWHERE[ELSEWHERE.index('makers') :]}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def as_schema_1(folder, target):
+    """A run as earlier versions wrote it: no reference, no pictures, no looks."""
+    target.mkdir()
+    for name in ("scores.parquet", "curves.csv"):
+        shutil.copy(folder / name, target)
+    manifest = json.loads((folder / "run.json").read_text()) | {"schema": 1}
+    for family in manifest["plan"]["families"]:
+        for denoiser in family["denoisers"]:
+            del denoiser["look"]
+    (target / "run.json").write_text(json.dumps(manifest))
+    return target
+
+
+def test_a_run_of_an_earlier_version(plain, tmp_path):
+    old = as_schema_1(plain, tmp_path / "old")
+    write_report(old)
+    family, now = page(old).data["families"][0], page(plain).data["families"][0]
+    assert family["gallery"] is None
+    assert family["images"]["pictures"] == {}
+    stored = pd.read_csv(old / "curves.csv").drop_duplicates("sigma")
+    assert family["reference"]["mse"] == pytest.approx(stored["reference_mse"].tolist(), rel=1e-5)
+    for method in family["methods"]:
+        same = next(m for m in now["methods"] if m["label"] == method["label"])
+        assert method["regret_db"] == same["regret_db"]
+    assert "As stored in a run of an earlier version" in page(old).text
+    assert set(compare_folders([old, plain]).table["reason"]) == {"bitwise"}
+    (together,) = content(read(old), read(plain)).sections
+    assert len(together.reference.sigma) > 40
+    assert {m.spec for m in together.methods} == {m["label"] for m in now["methods"]}
+
+
+def test_the_committed_baseline_can_be_read():
+    baseline = Path(__file__).parents[2] / "reports" / "baseline"
+    made = html.render(content(read(baseline)), gallery.galleries(content(read(baseline))))
+    families = Page(made).data["families"]
+    assert [family["spec"] for family in families] == list(pd.read_csv(baseline / "curves.csv")["family"].unique())
+    assert set(compare_folders([baseline, baseline]).table["reason"]) == {"bitwise"}
+
+
+def test_a_family_without_a_stored_reference(tmp_path):
+    """What reference.parquet lacks stands in the curves; what neither holds is not known."""
     folder = small_run(tmp_path)
     for name in ("run.json", "curves.csv"):
         text = (folder / name).read_text()
@@ -323,12 +448,15 @@ def test_a_family_that_cannot_be_built_again(tmp_path):
     write_report(folder)
     found = page(folder)
     assert "<b>gone</b>" in found.text
-    assert "This version cannot build the family again" in found.text
     family = found.data["families"][0]
     assert family["gallery"] is None
     stored = pd.read_csv(folder / "curves.csv").drop_duplicates("sigma")
     assert family["reference"]["mse"] == pytest.approx(stored["reference_mse"].tolist(), rel=1e-5)
     assert family["methods"][0]["regret_db"] == [0.0, 0.0, 0.0]
+    run = read(folder)
+    empty = content(replace(run, curves=run.curves[:0], scores=run.scores[:0], references={}))
+    assert empty.sections[0].reference.kind == "none"
+    assert len(empty.sections[0].troubles) == empty.cells
 
 
 def test_one_image_one_level(tmp_path):
@@ -364,7 +492,7 @@ def test_regrets_in_the_text_are_those_of_curves_csv(plain):
         ("run.json", None, "needs the folder of a run"),
         ("run.json", "{", "does not hold a JSON object"),
         ("run.json", "[]", "does not hold a JSON object"),
-        ("run.json", '{"schema": 99}', "schema 99, but this version reads schema 1"),
+        ("run.json", '{"schema": 99}', "schema 99, but this version reads schema 2"),
         ("run.json", '{"schema": 1, "status": "complete"}', "plan"),
         ("scores.parquet", None, "goes on from the finished cells"),
         ("scores.parquet", "not parquet", "cannot read"),
@@ -423,6 +551,41 @@ def test_the_gallery_keeps_to_its_budget(plain, monkeypatch):
 def test_colour_images_keep_their_colours():
     x = np.stack([np.full((2, 2), value) for value in (1.0, 0.0, 0.5)])
     assert decoded(gallery.picture(x, (0.0, 1.0)))[0, 0].tolist() == [255, 0, 128]
+    assert decoded(gallery.picture(x, (0.0, 0.5)))[0, 0].tolist() == [255, 0, 255]  # clipped
+    assert decoded(gallery.error_picture(x - 0.5, 0.5))[0, 0].tolist() == [255, 0, 128]
+    assert decoded(gallery.error_picture(0 * x, 0.5))[0, 0].tolist() == [128, 128, 128]
+    outline = np.array([[0.0, 0.0], [0.0, 1.0]])
+    drawn = decoded(gallery.outlined(x, outline, (0.0, 1.0)))
+    assert drawn[-1, -1].tolist() == [255, 0, 128]
+    assert drawn[drawn.shape[0] // 4, drawn.shape[1] // 2].tolist() == [230, 60, 40]
+
+
+def test_a_page_of_colour_images(tmp_path):
+    folder = small_run(tmp_path, ("coloured:of=(calpha:size=16)",), ("mmse", "identity"), images=6)
+    write_report(folder)
+    (family,) = page(folder).data["families"]
+    batch = gb.family("coloured:of=(calpha:size=16)").sample(range(6), seed=0, split="test")
+    x = batch.images.numpy().astype(np.float64)
+    low, high = x[1].min(), x[1].max()
+    y = gb.add_noise(batch, 0.1)[1].numpy()
+    shown = {"clean": family["gallery"]["clean"][1], "noisy": family["gallery"]["cells"][1][1]["noisy"]}
+    for name, image in (("clean", x[1]), ("noisy", y)):
+        expected = np.round(255 * np.clip((image - low) / (high - low), 0, 1)).transpose(1, 2, 0)
+        assert np.abs(decoded(shown[name]).astype(float) - expected).max() <= 1, name
+    identity = family["gallery"]["cells"][1][1]["methods"][1]
+    expected = np.clip((y - x[1]) / family["gallery"]["cells"][1][1]["error_scale"], -1, 1).transpose(1, 2, 0)
+    assert np.abs(decoded(identity["error"]) - 127.5 * (1 + expected)).max() < 6  # the scale is said to two digits
+    assert decoded(next(iter(family["images"]["pictures"].values()))).std(axis=-1).max() > 0
+    assert "middle grey where there is none" in page(folder).text
+    assert "blue too dark" not in page(folder).text
+
+
+def test_samples_of_colour_images_are_drawn_in_colour():
+    for spec, channels in (("coloured:of=(calpha:size=16)", 3), ("calpha:size=16", 0)):
+        family = gb.family(spec)
+        drawn = draw_samples(family, [0.1], images=2).axes[0].images[0].get_array()
+        x = family.sample(range(1)).images[0].numpy().clip(0, 1)
+        assert np.array_equal(np.asarray(drawn), x.transpose(1, 2, 0) if channels else x[0]), spec
 
 
 def test_the_figure(awkward):
@@ -437,17 +600,29 @@ def test_the_figure(awkward):
 
 
 def test_looks_depend_on_the_method_alone():
-    assert style.style("wavelet:rule=sure") == style.style("wavelet:rule=sure")
-    assert style.styles(["b", "a"]) == style.styles(["a", "b"])
-    assert style.styles(["mmse", "tv"])["tv"] == style.style("tv")
-    variants = ["wavelet", "wavelet:shifts=all", "wavelet:rule=sure", "wavelet:rule=sure,shifts=all"]
-    assert len({style.style(variant) for variant in variants}) == 4
-    assert style.style("wavelet").colour == style.style("wavelet:shifts=all").colour
+    (family,) = make_plan(["calpha:size=16"], list(LOOKS), [0.1], 1).record.families
+    looks = {denoiser.spec: denoiser.look for denoiser in family.denoisers}
+    assert {name: style.style(name, look) for name, look in looks.items()} == {
+        name: style.Style(style.COLOURS[hue], dash, marker) for name, (hue, dash, marker) in LOOKS.items()
+    }
+    assert style.style("wavelet:rule=sure @ run", looks["wavelet:rule=sure"]) == style.style(
+        "wavelet:rule=sure", looks["wavelet:rule=sure"]
+    )
+    assert style.styles({"b": None, "a": None}) == style.styles({"a": None, "b": None})
+    assert style.styles({"mmse": looks["mmse"], "tv": looks["tv"]})["tv"] == style.style("tv", looks["tv"])
+
+
+def test_a_method_without_a_look_or_with_one_that_is_unknown_gets_one():
+    assert style.style("mine") == style.style("mine", ("no such hue", "circle", ""))
+    assert style.style("mine") == style.style("mine", ("teal", "no such marker", ""))
+    assert style.style("mine").colour in style.HUES.values()
+    assert style.style("mine:rule=a") != style.style("mine")
+    assert style.style("mine:rule=a").colour == style.style("mine").colour
 
 
 def test_looks_differ_within_a_report():
     names = [f"method{number}" for number in range(50)]
-    assert len(set(style.styles(names).values())) == 50
+    assert len(set(style.styles(dict.fromkeys(names)).values())) == 50
 
 
 # Full dichromacy, after Machado, Oliveira & Fernandes 2009, doi:10.1109/TVCG.2009.113, in linear RGB.

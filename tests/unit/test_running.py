@@ -18,8 +18,9 @@ from gahb_bench import make
 from gahb_bench.channels.gaussian import add_noise
 from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.running import engine
-from gahb_bench.running.folder import SCHEMA, opened, read
-from gahb_bench.running.plan import DEFAULT_SIGMAS, make_plan, parse_sigmas
+from gahb_bench.running.folder import SCHEMA, open_run, read
+from gahb_bench.running.levels import DEFAULT_SIGMAS, parse_sigmas
+from gahb_bench.running.plan import make_plan
 from gahb_bench.scoring import curve, score
 from gahb_bench.scoring.summary import COLUMNS
 
@@ -97,7 +98,7 @@ def test_a_run_folder_holds_what_it_should(tmp_path):
 
 def test_the_same_command_again_computes_nothing(tmp_path, monkeypatch):
     engine.run(_plan(), tmp_path / "a")
-    monkeypatch.setattr(engine, "evaluate", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(engine, "evaluate_all", lambda *_, **__: pytest.fail("computed again"))
     outcome = engine.run(_plan(), tmp_path / "a")
     assert outcome.resumed == 6
     with pytest.raises(pytest.fail.Exception):
@@ -172,11 +173,12 @@ def test_what_is_added_to_a_run_costs_only_itself(tmp_path, monkeypatch, more, c
     engine.run(_plan(), tmp_path / "grown")
     computed = []
 
-    def counting(denoiser, batch, z, sigma):
-        computed.append((denoiser.spec, sigma, batch.indices[0], batch.indices[-1] + 1))
-        return score.evaluate(denoiser, batch, z, sigma)
+    def counting(denoisers, family, batch, z, sigma):
+        for position, evaluation in score.evaluate_all(denoisers, family, batch, z, sigma):
+            computed.append((denoisers[position].spec, sigma, batch.indices[0], batch.indices[-1] + 1))
+            yield position, evaluation
 
-    monkeypatch.setattr(engine, "evaluate", counting)
+    monkeypatch.setattr(engine, "evaluate_all", counting)
     grown = engine.run(_plan(**more), tmp_path / "grown")
     assert sorted(computed) == sorted(cells)
     whole = engine.run(_plan(**more), tmp_path / "whole")
@@ -187,7 +189,7 @@ def test_what_is_added_to_a_run_costs_only_itself(tmp_path, monkeypatch, more, c
 def test_finished_work_of_other_runs_is_used_and_not_touched(tmp_path, monkeypatch):
     engine.run(_plan(), tmp_path / "other")
     before = {path: path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()}
-    monkeypatch.setattr(engine, "evaluate", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(engine, "evaluate_all", lambda *_, **__: pytest.fail("computed again"))
     outcome = engine.run(_plan(sigmas=[0.1]), tmp_path / "mine", reuse=[tmp_path / "other"])
     assert outcome.resumed == 3
     assert {path: path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()} == before
@@ -322,7 +324,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 def test_a_folder_in_use_is_refused(tmp_path):
-    with opened(tmp_path), pytest.raises(StoreError, match="another process"):
+    with open_run(tmp_path), pytest.raises(StoreError, match="another process"):
         engine.run(_plan(), tmp_path)
 
 

@@ -1,6 +1,5 @@
 """References that are mean posterior variances: the stored table, and how a row is made."""
 
-import json
 import math
 
 import numpy as np
@@ -9,13 +8,12 @@ import torch
 
 from gahb_bench import make
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
-from gahb_bench.core.files import data_file
 from gahb_bench.core.optimum import VarianceParts
 from gahb_bench.families.calpha.optimum import CalphaOptimum
-from gahb_bench.tables import sampled
+from gahb_bench.tables import sampled, store
 from gahb_bench.verification.identities import z_score
 
-TABLE = json.loads(data_file("reference", "sampled.json").read_text(encoding="utf-8"))
+TABLE = {family: store.by_level(rows) for (family, _), rows in store.read(store.shipped("levels")).items()}
 
 
 def test_a_row_is_a_mean_with_its_error_and_slope(monkeypatch):
@@ -27,7 +25,8 @@ def test_a_row_is_a_mean_with_its_error_and_slope(monkeypatch):
         return values * (1 + torch.arange(len(y)).double()[:, None])
 
     monkeypatch.setattr(CalphaOptimum, "samples", VarianceParts(sampled=half, known=lambda sigma: 3.0 * sigma))
-    mse, error, exponent, effective = sampled.measure(make.family("calpha:size=8"), 0.2, 4)
+    row = store.by_level(sampled.measure(make.family("calpha:size=8"), 0.2, 4)).loc[0.2]
+    mse, error, exponent, effective = row[["mse", "mse_se", "exponent", "effective"]]
     each = 0.5 * 0.04 * np.arange(1, 5)
     assert mse == pytest.approx(0.6 + each.mean())
     assert error == pytest.approx(each.std(ddof=1) / 2)
@@ -36,15 +35,21 @@ def test_a_row_is_a_mean_with_its_error_and_slope(monkeypatch):
     assert effective == pytest.approx(5 * 10**2 / 30)
 
 
-def test_rows_are_found_by_family_and_noise_level():
-    row = TABLE["gmm"][0]
-    found = sampled.stored("gmm", row["sigma"])
-    assert found is not None
-    assert found[0] == row["mse"]
-    assert sampled.stored("gmm", 1.01 * row["sigma"]) is None
-    assert sampled.stored("gmm:key=1", row["sigma"]) is None
-    at = make.family("gmm").reference([row["sigma"]])
-    assert at.mse[0] == row["mse"]
+def test_rows_are_found_by_family_and_noise_level(monkeypatch):
+    measured = []
+
+    def measure(family, sigma, images):
+        measured.append((family.spec, sigma, images))
+        return store.make_rows(family.spec, sigma, {"mse": (7.0, 0.1), "effective": 9.0}, images=images, seed=0, rule=1)
+
+    monkeypatch.setattr(sampled, "measure", measure)
+    stored = float(TABLE["gmm"].index[0])
+    sigmas = np.array([1.01 * stored, stored])
+    found = sampled.mean_posterior_variance(make.family("gmm"), sigmas, [3, 4])
+    assert found.mse.tolist() == [7.0, TABLE["gmm"].loc[stored, "mse"]]
+    assert measured == [("gmm", 1.01 * stored, 3)]
+    sampled.mean_posterior_variance(make.family("gmm:key=1"), sigmas[1:], [5])
+    assert measured[1:] == [("gmm:key=1", stored, 5)]
 
 
 def test_the_table_is_complete_and_orderly():
@@ -52,8 +57,7 @@ def test_the_table_is_complete_and_orderly():
     assert set(TABLE) == {"gmm", "gmm:size=32", *trees}
     for spec, rows in TABLE.items():
         assert make.family(spec).spec == spec
-        mse = [row["mse"] for row in rows]
-        assert np.all(np.diff(mse) > 0), spec
+        assert np.all(np.diff(rows["mse"]) > 0), spec
 
 
 @pytest.mark.slow
@@ -62,10 +66,11 @@ def test_stored_rows_agree_with_fresh_images(spec):
     """The stored mean, against squared errors of other images."""
     family = make.family(spec)
     optimum = make.denoiser("mmse", family)
-    row = next(row for row in TABLE[spec] if row["sigma"] > 0.3)
+    sigma = float(TABLE[spec].index[TABLE[spec].index > 0.3][0])
+    row = TABLE[spec].loc[sigma]
     batch = family.sample(range(96), split="val")
     x = batch.images.double()
-    y = scale_noise(x, unit_noise(batch).double(), row["sigma"])
-    squared = (optimum(y, row["sigma"]) - x).square().mean(dim=(1, 2, 3)).numpy()
-    assert abs(z_score(squared - row["mse"], extra_error=row["standard_error"])) < 3.5
-    assert row["standard_error"] < 0.02 * row["mse"]
+    y = scale_noise(x, unit_noise(batch).double(), sigma)
+    squared = (optimum(y, sigma) - x).square().mean(dim=(1, 2, 3)).numpy()
+    assert abs(z_score(squared - row["mse"], extra_error=float(row["mse_se"]))) < 3.5
+    assert row["mse_se"] < 0.02 * row["mse"]

@@ -10,7 +10,7 @@ import torch
 
 import gahb_bench as gb
 from gahb_bench.core.errors import UsageError
-from gahb_bench.reporting.summary import summary
+from gahb_bench.reporting.text.summary import summary
 from gahb_bench.scoring import curve, score
 from gahb_bench.scoring.curve import below_optimum
 from gahb_bench.scoring.intervals import mean_interval, ratio_interval

@@ -1,6 +1,8 @@
 """Tuning: on the validation split only, to the true optimum, kept and used."""
 
 import math
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +13,16 @@ from scipy.optimize import minimize_scalar
 import gahb_bench as gb
 from gahb_bench import make
 from gahb_bench.core import rng
-from gahb_bench.core.errors import StoreError, UsageError
-from gahb_bench.denoisers import tunable
+from gahb_bench.core.errors import StoreWarning, UsageError
+from gahb_bench.core.files import HOME
 from gahb_bench.denoisers.gaussian_blur import GaussianBlur
-from gahb_bench.denoisers.tunable import Tunable, TunedTable, read_tables
+from gahb_bench.denoisers.tunable import Tunable
 from gahb_bench.families.calpha.law import Calpha
-from gahb_bench.tuning import minimise, save, tunable_names, tune
+from gahb_bench.tables import store, tuned
+from gahb_bench.tables.tuned import TunedTable
+from gahb_bench.tuning import minimise, tunable_names, tune
 
 LAW = "calpha:size=16"
-SHIPPED = Path(__file__).resolve().parents[2] / "datasets" / "tuned"
 
 
 def calpha(size: int = 64, alpha: float = 2.0) -> Calpha:
@@ -27,8 +30,8 @@ def calpha(size: int = 64, alpha: float = 2.0) -> Calpha:
 
 
 @pytest.fixture
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(tunable.FOLDER_VARIABLE, str(tmp_path))
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(HOME, str(tmp_path))
     return tmp_path
 
 
@@ -102,7 +105,7 @@ def test_never_worse_than_the_grid_for_any_function() -> None:
         assert minimise(wild, grid, 0.05)[1] <= min(wild(float(v)) for v in grid)
 
 
-def test_a_saved_table_is_used_and_a_value_by_hand_wins(own_folder: Path) -> None:
+def test_a_kept_table_is_used_and_a_value_by_hand_wins(own_home: Path) -> None:
     law = gb.family(LAW)
     sigma = torch.tensor([0.1, 0.2, 9.0], dtype=torch.float64)
     before = gb.denoiser("gaussian-blur", law)
@@ -110,8 +113,8 @@ def test_a_saved_table_is_used_and_a_value_by_hand_wins(own_folder: Path) -> Non
     assert torch.equal(before.setting(sigma), before.rule(sigma))
     assert before.facts.digest == ""
     table = tune("gaussian-blur", law, [0.1, 0.4], images=8)
-    assert save(table) == own_folder / "gaussian-blur.toml"
-    assert read_tables(own_folder, "gaussian-blur")["gaussian-blur", law.spec] == table
+    assert tuned.keep(table) == own_home / "tables" / "tuned.parquet"
+    assert tuned.find("gaussian-blur", law.spec) == table
 
     after = gb.denoiser("gaussian-blur", law)
     assert isinstance(after, GaussianBlur)
@@ -135,29 +138,44 @@ def test_a_saved_table_is_used_and_a_value_by_hand_wins(own_folder: Path) -> Non
     assert torch.equal(other.setting(sigma), other.rule(sigma))
 
 
-def test_saving_again_replaces_and_keeps_the_others(own_folder: Path) -> None:
-    first = tune("tv", LAW, [0.1], images=2, coarse=3, precision=0.5)
+def test_keeping_again_replaces_and_leaves_the_others(own_home: Path) -> None:
+    first = tune("tv", LAW, [0.1, 0.3], images=2, coarse=3, precision=0.5)
     second = tune("tv:solver=bregman", LAW, [0.1], images=2, coarse=3, precision=0.5)
     again = tune("tv", LAW, [0.1, 0.2], images=2, coarse=3, precision=0.5)
     for table in (first, second, again):
-        save(table)
-    tables = read_tables(own_folder, "tv")
-    assert tables == {("tv", LAW): again, ("tv:solver=bregman", LAW): second}
+        tuned.keep(table)
+    assert tuned.tables(store.own("tuned")) == [again, second]
 
 
-def test_errors_say_what_to_do(own_folder: Path) -> None:
+def test_a_table_stays_the_same_through_a_run(own_home: Path) -> None:
+    tuned.keep(table := tune("gaussian-blur", LAW, [0.1], images=2, coarse=3, precision=0.5))
+    denoiser = gb.denoiser("gaussian-blur", LAW)
+    tuned.keep(replace(table, value=(9.0,)))
+    assert denoiser.facts.digest == table.digest
+    assert isinstance(denoiser, Tunable)
+    assert denoiser.setting(torch.tensor([0.1], dtype=torch.float64)).tolist() == list(table.value)
+    travelled = pickle.loads(pickle.dumps(denoiser))
+    assert travelled.facts.digest == table.digest
+    assert gb.denoiser("gaussian-blur", LAW).facts.digest != table.digest
+
+
+def test_tuning_never_writes_beside_the_package(own_home: Path) -> None:
+    before = store.shipped("tuned").read_bytes()
+    assert tuned.keep(tune("gaussian-blur", LAW, [0.1], images=1, coarse=3)) == own_home / "tables" / "tuned.parquet"
+    assert store.shipped("tuned").read_bytes() == before
+
+
+def test_errors_say_what_to_do(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="gaussian-blur"):
         tune("identity", LAW, [0.1])
-    (own_folder / "tv.toml").write_text("[[tuned]]\nnonsense = 1\n")
-    with pytest.raises(UsageError, match="tune again"):
-        gb.denoiser("tv", LAW)(torch.rand(1, 1, 16, 16), 0.1)
-    (own_folder / "file").write_text("")
-    with pytest.raises(StoreError, match="GAHB_BENCH_TUNED"):
-        save(tune("gaussian-blur", LAW, [0.1], images=1, coarse=3), own_folder / "file" / "below")
+    (own_home / "file").write_text("")
+    monkeypatch.setenv(HOME, str(own_home / "file"))
+    with pytest.warns(StoreWarning, match=HOME):
+        assert tuned.keep(tune("gaussian-blur", LAW, [0.1], images=1, coarse=3)) is None
 
 
 def shipped_tables() -> list[TunedTable]:
-    return [table for path in sorted(SHIPPED.glob("*.toml")) for table in read_tables(path.parent, path.stem).values()]
+    return tuned.tables(store.shipped("tuned"))
 
 
 def test_every_tunable_denoiser_ships_a_table_for_calpha() -> None:
@@ -177,13 +195,12 @@ def _case(table: TunedTable):
 @pytest.mark.parametrize("table", [_case(table) for table in shipped_tables()])
 def test_shipped_tables_are_what_tuning_finds(table: TunedTable) -> None:
     """From the validation split, in canonical spelling, reproducible, and better than a value that is well off."""
-    assert table.split == "val"
     assert make.family(table.family).spec == table.family
     denoiser = make.denoiser(table.denoiser, table.family)
     assert isinstance(denoiser, Tunable)
     assert denoiser.spec == table.denoiser
     assert denoiser.tuned == table.parameter
-    assert denoiser.table() == table
+    assert denoiser.table == table
     assert denoiser.search[0] <= min(table.value) <= max(table.value) <= denoiser.search[1]
     assert len(table.sigma) == len(table.value) == len(table.mse) == len(table.at_edge)
 
@@ -203,9 +220,9 @@ def test_shipped_tables_are_what_tuning_finds(table: TunedTable) -> None:
 def test_tuned_values_serve_the_test_split() -> None:
     """Tuned on other images, they still beat values twice and half as large on the test images."""
     for name in ("gaussian-blur", "tv", "curvelet"):
-        tuned = gb.denoiser(name, "calpha")
-        assert isinstance(tuned, Tunable)
-        value = float(tuned.setting(torch.tensor([0.1], dtype=torch.float64)))
-        hand = [f"{name}:{tuned.tuned}={factor * value:.6g}" for factor in (0.5, 2.0)]
-        mse = gb.score("calpha", [tuned, *hand], 0.1, images=32).groupby("denoiser").mse.mean()
+        best = gb.denoiser(name, "calpha")
+        assert isinstance(best, Tunable)
+        value = float(best.setting(torch.tensor([0.1], dtype=torch.float64)))
+        hand = [f"{name}:{best.tuned}={factor * value:.6g}" for factor in (0.5, 2.0)]
+        mse = gb.score("calpha", [best, *hand], 0.1, images=32).groupby("denoiser").mse.mean()
         assert mse[name] == mse.min()

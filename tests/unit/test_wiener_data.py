@@ -55,6 +55,32 @@ def test_full_covariance_equals_dense_linear_algebra(n: int, target: str) -> Non
         np.testing.assert_allclose(x_hat.reshape(3, -1).numpy(), expected, atol=1e-8)
 
 
+def test_stationary_covariance_of_colour_images_is_that_of_each_channel() -> None:
+    law = gb.family("coloured:of=(besov:size=16)")
+    x, sigma = law.sample(range(50), split="train").images.double(), 0.2
+    y = gb.add_noise(law.sample(range(2)), sigma).double()
+    x_hat = gb.denoiser("wiener-data:n=50", law)(y, sigma)
+    for channel in range(3):
+        mean = float(x[:, channel].mean())
+        spectrum = torch.fft.fft2(x[:, channel] - mean, norm="ortho").abs().square().mean(dim=0)
+        spectrum[0, 0] *= 50 / 49
+        gain = spectrum / (spectrum + sigma**2)
+        expected = mean + torch.fft.ifft2(gain * torch.fft.fft2(y[:, channel] - mean)).real
+        torch.testing.assert_close(x_hat[:, channel], expected, rtol=0, atol=1e-12)
+
+
+def test_full_covariance_of_colour_images_holds_all_channels_together() -> None:
+    law, n, sigma = gb.family("coloured:of=(calpha:size=8)"), 100, 0.2
+    x = law.sample(range(n), split="train").images.double().reshape(n, -1).numpy()
+    covariance = (x - x.mean(axis=0)).T @ (x - x.mean(axis=0)) / n
+    assert np.abs(covariance[:64, 64:]).max() > 1e-4, "in the sample channels are correlated"
+    y = gb.add_noise(law.sample(range(2)), sigma).double()
+    gain = covariance @ np.linalg.inv(covariance + sigma**2 * np.eye(192))
+    expected = x.mean(axis=0) + (y.reshape(2, -1).numpy() - x.mean(axis=0)) @ gain.T
+    x_hat = gb.denoiser(f"wiener-data:n={n},stationary=false,shrinkage=none", law)(y, sigma)
+    np.testing.assert_allclose(x_hat.reshape(2, -1).numpy(), expected, atol=1e-8)
+
+
 def test_stationary_covariance_equals_its_definition() -> None:
     law, n = calpha(size=8), 12
     x = law.sample(range(n), split="train").images.double()[:, 0].numpy()

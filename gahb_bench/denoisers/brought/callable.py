@@ -9,11 +9,11 @@ from torch import Tensor
 from gahb_bench.core.denoiser import Facts
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import Images
-from gahb_bench.denoisers.brought.foreign import Foreign
+from gahb_bench.denoisers.brought.base import AdaptedNetwork
 from gahb_bench.denoisers.brought.user import UserDenoiser
 
 
-class CallableDenoiser(Foreign):
+class CallableDenoiser(AdaptedNetwork):
     """A Python callable named ``module:callable``, or a torch.nn.Module, with options of how it is called.
 
         x_hat = call(y, sigma_scale sigma)

@@ -10,20 +10,22 @@ from pydantic import Field, PrivateAttr
 from torch import Tensor
 
 from gahb_bench.core.errors import DenoiserError, MissingPackageError, UsageError, printable
+from gahb_bench.core.files import content_digest
 from gahb_bench.core.images import Images
 from gahb_bench.denoisers.brought import files
-from gahb_bench.denoisers.brought.foreign import Foreign, check_fixed
+from gahb_bench.denoisers.brought.base import AdaptedNetwork, channels_of, check_fixed
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
-class Onnx(Foreign):
+class Onnx(AdaptedNetwork):
     """A network as an ONNX model, run by the package `onnxruntime` on the processor.
 
         x_hat = net(y, sigma_scale sigma)
 
     The first input of the model is y, the second (unless it is blind) sigma; its first output is taken. All of it
-    stands in one file: weights in a second file are not looked for.
+    stands in one file: weights in a second file are not looked for. A model of one channel is applied to each channel
+    alone.
 
     Raises
     ------
@@ -52,7 +54,16 @@ class Onnx(Foreign):
             raise UsageError(
                 f"{self.file} is not an ONNX model that onnxruntime can run, all in one file: {printable(error, 200)}"
             ) from None
-        self._digest = files.digest(content)
+        self._digest = content_digest(content)
+
+    @property
+    def made_for(self) -> int | None:
+        return self.channels or channels_of(self._shape)
+
+    @property
+    def _shape(self) -> tuple[int | None, ...]:
+        """The shape of y that the model states, None where it may vary."""
+        return tuple(side if isinstance(side, int) else None for side in self._session.get_inputs()[0].shape)
 
     def run(self, y: Images, *sigma: Tensor) -> Any:
         inputs = self._session.get_inputs()
@@ -61,7 +72,7 @@ class Onnx(Foreign):
             raise DenoiserError(
                 f"{self.spec} takes {len(inputs)} inputs ({names}): give blind=true if it takes y only."
             )
-        check_fixed(tuple(side if isinstance(side, int) else None for side in inputs[0].shape), y, self.spec)
+        check_fixed(self._shape, y, self.spec)
         given = {
             node.name: value.cpu().numpy().astype(_DTYPES.get(node.type, np.float32))
             for node, value in zip(inputs, (y, *sigma), strict=True)

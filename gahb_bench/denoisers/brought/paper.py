@@ -2,25 +2,30 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import Field, PrivateAttr
 from torch import Tensor, nn
 
+from gahb_bench.core.denoiser import Facts
 from gahb_bench.core.errors import DenoiserError
+from gahb_bench.core.files import content_digest
 from gahb_bench.core.images import Images
-from gahb_bench.denoisers.brought import files
-from gahb_bench.denoisers.brought.foreign import Brought
+from gahb_bench.core.network import parameter_count
+from gahb_bench.denoisers.apply import by_channel, in_parts
+from gahb_bench.denoisers.brought import files, safety
+from gahb_bench.denoisers.brought.base import ExternalNetwork
 from gahb_bench.networks.bf_cnn import BfCnnModule
 from gahb_bench.networks.unet import Sizes, UNetModule
 from gahb_bench.networks.weights import fit_tensors
 
-_PIXELS_AT_ONCE = 2**17  # bounds the memory of a network's features
 
+class PaperNetwork(ExternalNetwork):
+    """A blind network of the research code: ``x_hat = y - net(y)``, sizes read from the tensors.
 
-class PaperNetwork(Brought):
-    """A blind network of the research code: ``x_hat = y - net(y)``, sizes read from the tensors."""
+    One made for one channel is applied to each channel of an image alone.
+    """
 
     weights: str = Field("", description="model.pt of the research code: a state dict, with or without 'module.'")
 
@@ -29,11 +34,15 @@ class PaperNetwork(Brought):
     def model_post_init(self, context: object) -> None:
         del context
         content = files.read(self.weights, f"{self.name}:weights=FILE")
-        tensors = files.read_tensors(content, self.weights)
+        tensors = safety.read_tensors(content, self.weights)
         self._network = self._module(tensors)
         fit_tensors(self._network, tensors, self.weights)
         self._network.eval().requires_grad_(False)
-        self._digest = files.digest(content)
+        self._digest = content_digest(content)
+
+    @property
+    def facts(self) -> Facts:
+        return replace(super().facts, fitted=parameter_count(self._network))
 
     @abstractmethod
     def _module(self, tensors: Mapping[str, Tensor]) -> nn.Module:
@@ -51,12 +60,12 @@ class PaperNetwork(Brought):
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         del sigma
-        channels = self._network.channels
-        if y.shape[1] != channels:
-            raise DenoiserError(f"{self.spec} takes images of {channels} channels, not {y.shape[1]}.")
         network = self._network.to(y.device)
-        size = max(1, _PIXELS_AT_ONCE // y[0].numel())
-        return torch.cat([part - network(part.float()).to(y.dtype) for part in y.split(size)])
+
+        def denoise(part: Images) -> Images:
+            return part - network(part.float()).to(part.dtype)
+
+        return by_channel(lambda images: in_parts(denoise, images), network.channels, y, name=self.spec)
 
 
 class PaperUNet(PaperNetwork):

@@ -10,22 +10,22 @@ from pydantic import Field, PrivateAttr
 from torch import Tensor
 
 from gahb_bench.core.errors import UsageError, printable
+from gahb_bench.core.files import content_digest
 from gahb_bench.core.images import Images
-from gahb_bench.denoisers.brought import files
-from gahb_bench.denoisers.brought.foreign import Foreign
+from gahb_bench.denoisers.brought import files, safety
+from gahb_bench.denoisers.brought.base import AdaptedNetwork
 
 _KEPT = re.compile(r"(data|constants)/[\w.]+|version|byteorder|\.data/\w+")
-# What a program may not use: operators that read or write files, other libraries' operators and classes.
-_FORBIDDEN = re.compile(r"\b(save|from_file|classes)\b|\bops\s*\.\s*(?!(?:aten|prim|prims|quantized)\b)\w+")
 
 
-class TorchScript(Foreign):
+class TorchScript(AdaptedNetwork):
     """A network as a TorchScript file, of ``torch.jit.trace`` or ``torch.jit.script``.
 
         x_hat = net(y, sigma_scale sigma)
 
     The program runs in TorchScript's own interpreter. A file is refused if a pickle in it names anything but tensors
     and TorchScript's classes, or if its program uses operators that touch files or come from other libraries.
+    Such a file does not state for how many channels it was made: ``channels=1`` applies it to each channel alone.
     """
 
     name: ClassVar = "torchscript"
@@ -39,7 +39,7 @@ class TorchScript(Foreign):
         del context
         content = files.read(self.file, "torchscript:file=FILE")
         files.expect(content, self.file, "torchscript")
-        checked = files.repack(content, self.file, self._keep)
+        checked = safety.repack(content, self.file, self._keep)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch.jit is deprecated, its files are not
@@ -48,17 +48,15 @@ class TorchScript(Foreign):
             raise UsageError(
                 f"torch {torch.__version__} cannot load the TorchScript program {self.file}: {printable(error, 200)}"
             ) from None
-        self._digest = files.digest(content)
+        self._digest = content_digest(content)
 
     def _keep(self, name: str, data: bytes) -> bytes | None:
         """What of the archive is loaded: the program, its tensors and the pickles that name nothing else."""
         if name in ("data.pkl", "constants.pkl"):
-            files.check_pickle(data, self.file)
+            safety.check_pickle(data, self.file)
             return data
         if name.startswith("code/") and name.endswith(".py"):
-            found = _FORBIDDEN.search(data.decode("utf-8", "replace"))
-            if found:
-                raise UsageError(f"{self.file} is refused: its program uses {found[0]!r}, which a denoiser need not.")
+            safety.check_script(data, self.file)
             return data
         return data if _KEPT.fullmatch(name) else None
 

@@ -29,7 +29,8 @@ class UserDenoiser(Denoiser):
     a tensor ``(n,)``. A module is put in evaluation mode for the call.
     """
 
-    name: ClassVar[str] = f"{'user'}"  # computed, so the catalogue does not list it: made by `wrap`
+    name: ClassVar[str] = "user"
+    listed: ClassVar = False  # it is made by `wrap`, not from a spec
     _call: Callable[..., Any] = PrivateAttr()
     _label: str = PrivateAttr()
     _unrepeatable: str = PrivateAttr(default_factory=lambda: secrets.token_hex(8))

@@ -7,11 +7,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.transforms.wavelets import WaveletTransform
+from gahb_bench.transforms.wavelets import WaveletTransform, check_orthogonal
 
 
 class Besov(Family):
@@ -52,16 +51,23 @@ class Besov(Family):
     std: float = Field(0.25, gt=0, description="standard deviation of a pixel, scaling coefficients left out")
     mean: float = Field(0.5, description="mean intensity")
 
-    def model_post_init(self, context: object) -> None:
-        del context
-        if self.size & (self.size - 1):
-            raise UsageError(f"size={self.size} is not allowed: it should be a power of two.")
+    _orthogonal = field_validator("wavelet")(check_orthogonal)
+
+    @field_validator("size")
+    @classmethod
+    def _power_of_two(cls, size: int) -> int:
+        if size & (size - 1):
+            raise ValueError("it should be a power of two")
+        return size
+
+    @model_validator(mode="after")
+    def _coarse_fits(self) -> "Besov":
         if 2**self.coarse >= self.size:
-            raise UsageError(
+            raise ValueError(
                 f"coarse={self.coarse} is not allowed: the coarse square of side 2^coarse = {2**self.coarse} should "
-                f"be smaller than the image, size={self.size}."
+                f"be smaller than the image, size={self.size}"
             )
-        WaveletTransform(self.wavelet, 0, 1, 1)  # refuses a wavelet that is not orthogonal
+        return self
 
     @property
     def shape(self) -> tuple[int, int, int]:

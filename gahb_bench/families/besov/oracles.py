@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gahb_bench.core.images import Images, PerImage
+from gahb_bench.core.images import Images, PerImage, per_pixel
 from gahb_bench.core.posterior import InformedOracle, OracleOf, Posterior, PosteriorMean
 from gahb_bench.families.besov.law import Besov
 
@@ -43,7 +43,7 @@ class Mmse(PosteriorMean, OracleOf[Besov]):
         """Posterior mean and variance of each coefficient."""
         law = self.law
         pi, t = _coefficient_law(law, y.device)
-        return shrink(law.transform.forward(y.double() - law.mean), pi, t, sigma.reshape(-1, 1, 1, 1))
+        return shrink(law.transform.forward(y.double() - law.mean), pi, t, per_pixel(sigma, t))
 
 
 class Genie(InformedOracle, OracleOf[Besov]):
@@ -71,7 +71,7 @@ class Genie(InformedOracle, OracleOf[Besov]):
         law.check_images(y)
         active = self.batch_of(y).latents["active"][:, None]
         _, t = _coefficient_law(law, y.device)
-        gain = t**2 / (t**2 + sigma.reshape(-1, 1, 1, 1) ** 2)
+        gain = t**2 / (t**2 + per_pixel(sigma, t) ** 2)
         return law.mean + law.transform.inverse(active * gain * law.transform.forward(y.double() - law.mean))
 
 

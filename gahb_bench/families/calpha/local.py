@@ -27,7 +27,7 @@ from gahb_bench.core.denoiser import D, Denoiser
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray, Images, check_sigmas
-from gahb_bench.core.memory import remembered
+from gahb_bench.core.memory import cached
 from gahb_bench.core.posterior import OracleOf
 from gahb_bench.families.calpha.law import Calpha
 
@@ -174,7 +174,7 @@ def local_mmse_risk(family: Calpha, patch: int, sigmas: FloatArray) -> FloatArra
     return _patch_modes(family, patch).risk(sigmas)
 
 
-@remembered(64)
+@cached(64)
 def _local_gain(law: Calpha, patch: int, sigma: float) -> Tensor:
     """Transfer function ``(N, N)`` of the filter, real because the filter is even."""
     if patch >= law.size:
@@ -185,6 +185,6 @@ def _local_gain(law: Calpha, patch: int, sigma: float) -> Tensor:
     return torch.from_numpy(np.fft.fft2(np.roll(kernel, (-radius, -radius), (0, 1))).real.copy())
 
 
-@remembered(4)
+@cached(4)
 def _patch_modes(law: Calpha, patch: int) -> PatchModes:
     return patch_modes(np.fft.ifft2(law.spectrum).real, patch)

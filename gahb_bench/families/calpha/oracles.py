@@ -8,8 +8,8 @@ from torch import Tensor
 from gahb_bench.core.denoiser import D, Denoiser
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.core.images import Images, PerImage
-from gahb_bench.core.memory import remembered
+from gahb_bench.core.images import Images, PerImage, per_pixel
+from gahb_bench.core.memory import cached
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
 from gahb_bench.families.calpha.law import Calpha
 
@@ -47,7 +47,7 @@ class Wiener(Denoiser, OracleOf[Calpha]):
     def gain(self, sigma: Tensor, device: torch.device) -> Tensor:
         """g_k for each image, ``(n, 1, N, N)``."""
         spectrum = _spectrum(self.law).to(device)
-        return spectrum / (spectrum + sigma.reshape(-1, 1, 1, 1) ** 2)
+        return spectrum / (spectrum + per_pixel(sigma, spectrum) ** 2)
 
 
 class Mmse(Wiener, PosteriorMean):
@@ -88,6 +88,6 @@ def _refuse_uniform(law: Family) -> None:
         raise UsageError(f"{law.spec}: the posterior is not known, only the best linear denoiser: 'wiener'.")
 
 
-@remembered(8)
+@cached(8)
 def _spectrum(law: Calpha) -> Tensor:
     return torch.from_numpy(law.spectrum)[None, None]

@@ -13,7 +13,7 @@ from gahb_bench.core import rng
 from gahb_bench.core.denoiser import D, Denoiser
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.core.images import Images, per_image_sigma
+from gahb_bench.core.images import Images, per_image_sigma, per_pixel
 from gahb_bench.core.posterior import InformedOracle, OracleOf, Posterior
 from gahb_bench.families.calpha_contours.law import CalphaContours
 from gahb_bench.families.calpha_contours.mcmc import ContourSampler, Draws
@@ -165,7 +165,7 @@ class Straightened(InformedOracle, OracleOf[CalphaContours]):
         transform = self.transform(batch.latents["contour"])
         theta = transform.forward(batch.images.double() - 0.5)
         noisy = transform.forward(y.double() - 0.5)
-        variance = sigma.reshape(-1, 1, 1, 1) ** 2
+        variance = per_pixel(sigma, theta) ** 2
         power = theta.square()
         gain = power / (power + variance) if self.rule == "wiener" else (power > variance).to(theta.dtype)
         return 0.5 + transform.inverse(gain * noisy)

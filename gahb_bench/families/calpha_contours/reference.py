@@ -9,10 +9,10 @@ from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Reference
+from gahb_bench.families.calpha_contours.compute import RULE, unit_contrast
 from gahb_bench.families.calpha_contours.law import CalphaContours
 from gahb_bench.families.calpha_contours.model import contour_law, contour_model, given_contour
-from gahb_bench.families.calpha_contours.tables import TABLE, unit_contrast
-from gahb_bench.tables.reference_tables import OWN_TABLES, between_levels, find_rows
+from gahb_bench.tables.interpolate import between_levels, stored_curve
 
 _GENIE_IMAGES = 16  # images whose errors give the genie's risk where no table has it
 
@@ -30,22 +30,20 @@ def reference(family: CalphaContours, sigmas: FloatArray) -> Reference:
         return Reference.none(
             sigmas, "No optimum is known for the paper's construction: denoisers can only be compared with each other."
         )
-    law = unit_contrast(family)
-    rows = find_rows(TABLE, law.spec)
-    if len(rows) < 4:
+    table = stored_curve(unit_contrast(family).spec, rule=RULE)
+    if table is None:
         return _approximate(family, sigmas)
-    table = {key: np.array([float(row[key]) for row in rows]) for key in rows[0] if key != "family"}
+    levels = table.index.to_numpy()
     at, scale = sigmas / family.contrast, family.contrast**2
 
     def stored(key: str) -> tuple[FloatArray, FloatArray, FloatArray]:
-        return between_levels(table["level"], table[key], table[f"{key}_se"], at)
+        return between_levels(levels, table[key].to_numpy(), table[f"{key}_se"].to_numpy(), at)
 
     (lower, lower_error, low_slope), (upper, upper_error, high_slope) = stored("lower"), stored("upper")
     curves = {"law": contour_law(family, sigmas)}
     if family.background == "gaussian":
         curves["genie"] = scale * stored("genie")[0]
         curves["law"] = curves["law"] + curves["genie"]
-    first, last = rows[0]["level"], rows[-1]["level"]
     return Reference(
         kind="bracket",
         sigma=sigmas,
@@ -57,11 +55,11 @@ def reference(family: CalphaContours, sigmas: FloatArray) -> Reference:
         asymptotic_exponent=asymptotic_exponent(family),
         note=(
             f"Bracket of the MMSE by simulation on {int(table['images'].min())} or more images a level, for "
-            f"sigma/contrast from {first:.3g} to {last:.3g}: the lower end is a bound because a chain started at the "
-            "truth is stationary, the upper end is the risk of a denoiser that sees only y. Each end has the stated "
-            "standard error, and where the two agree within it they are sorted. Between stored levels it is a cubic "
-            "spline, and its distance from another interpolation is part of the error. The law (dashed) is small-noise "
-            "theory, not a bound" + _genie_in_words(family) + ". " + _exponents_in_words(family)
+            f"sigma/contrast from {levels[0]:.3g} to {levels[-1]:.3g}: the lower end is a bound because a chain "
+            "started at the truth is stationary, the upper end is the risk of a denoiser that sees only y. Each end "
+            "has the stated standard error, and where the two agree within it they are sorted. Between stored levels "
+            "it is a cubic spline, and its distance from another interpolation is part of the error. The law (dashed) "
+            "is small-noise theory, not a bound" + _genie_in_words(family) + ". " + _exponents_in_words(family)
         ),
         curves=curves,
         rates=rates(family),
@@ -130,9 +128,9 @@ def _approximate(family: CalphaContours, sigmas: FloatArray) -> Reference:
         exponent=nan,
         asymptotic_exponent=asymptotic_exponent(family),
         note=(
-            "Small-noise theory, not a bound: no bracket is stored for these parameters. Compute one with "
-            f"'python -m gahb_bench.families.calpha_contours.tables \"{unit_contrast(family).spec}\" --out FOLDER' and "
-            f"name the folder in {OWN_TABLES}. " + _exponents_in_words(family)
+            "Small-noise theory, not a bound: no bracket is stored for these parameters. Compute and keep one with "
+            f"'python datasets/tables/make_calpha_contours.py \"{unit_contrast(family).spec}\"'. "
+            + _exponents_in_words(family)
         ),
         curves={"law": law, **curves},
         rates=rates(family),

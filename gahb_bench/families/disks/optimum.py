@@ -1,6 +1,7 @@
 """What is best for ``disks``: the posterior mean by certified quadrature, least squares, and the tangent plane."""
 
 import numpy as np
+import pandas as pd
 
 from gahb_bench.channels import gaussian as noise
 from gahb_bench.core.images import FloatArray
@@ -9,6 +10,7 @@ from gahb_bench.families.disks import reference as disks_reference
 from gahb_bench.families.disks.check import DRAWS, importance_sampling
 from gahb_bench.families.disks.law import Disks
 from gahb_bench.families.disks.oracles import Mmse, Projection, Tangent
+from gahb_bench.tables.interpolate import difference_exponents
 
 
 class DisksOptimum(Optimum[Disks]):
@@ -22,26 +24,25 @@ class DisksOptimum(Optimum[Disks]):
             mmse(s) = E Var(x|y) / N^2 -> d s^2 / N^2 (s -> 0),  -> prior variance (s -> infinity)
 
         Stored for sizes 32, 64 and 80 (d = 5, edge 1, 2,048 images a level, a spline between the levels); other
-        parameters and noise levels beyond are computed on demand from 256 images a level and kept in the user's cache.
+        parameters and noise levels beyond are computed on demand from 256 images a level and kept in the user's home.
         """
         family = self.family
-        levels = [disks_reference.level(family, float(sigma)) for sigma in sigmas]
-        mse = np.array([level.mse for level in levels])
-        few, many = min(level.images for level in levels), max(level.images for level in levels)
-        uncertified = sum(level.uncertified for level in levels)
+        levels = disks_reference.levels(family, sigmas)
+        mse = levels["mse"].to_numpy()
+        few, many = int(levels["images"].min()), int(levels["images"].max())
         return Reference(
             kind="exact",
             sigma=sigmas,
             mse=mse,
             lower=mse,
             upper=mse,
-            standard_error=np.array([level.standard_error for level in levels]),
-            exponent=disks_reference.exponents(sigmas, mse),
+            standard_error=levels["mse_se"].to_numpy(),
+            exponent=levels["exponent"].fillna(pd.Series(difference_exponents(sigmas, mse))).to_numpy(),
             asymptotic_exponent=2.0,
             note=(
                 f"Mean posterior variance over {few if few == many else f'{few} to {many}'} images a level, by "
                 f"quadrature; its relative error by the quadrature is about "
-                f"{max(level.excess_mean for level in levels):.0e}, and {uncertified} images were not certified."
+                f"{levels['excess_mean'].max():.0e}, and {levels['uncertified'].sum():.0f} images were not certified."
             ),
             curves={
                 "d sigma^2": small_noise_mse(family, sigmas),

@@ -7,10 +7,9 @@ from typing import ClassVar, Literal
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gahb_bench.core import rng
-from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray
 from gahb_bench.families.calpha.law import filter_white_noise, half_spectrum_gain, power_spectrum
@@ -57,13 +56,14 @@ class Gmm(Family):
     mean: float = Field(0.5, description="fields: mean intensity")
     key: int = Field(0, ge=0, description="fields: which draw of the means")
 
-    def model_post_init(self, context: object) -> None:
-        del context
+    @model_validator(mode="after")
+    def _square_grid(self) -> "Gmm":
         if self.variant == "points" and round(self.components**0.5) ** 2 != self.components:
-            raise UsageError(
+            raise ValueError(
                 f"components={self.components} is not allowed for points: they lie on a square grid, so it should be "
-                "a square number, like 16 or 25."
+                "a square number, like 16 or 25"
             )
+        return self
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gahb_bench.core.images import Images, PerImage, per_image_sigma
-from gahb_bench.core.memory import remembered
+from gahb_bench.core.memory import cached
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
 from gahb_bench.families.gmm.law import Gmm
 
@@ -137,6 +137,6 @@ def _means(law: Gmm, device: torch.device) -> Tensor:
     return _mean_spectra(law, device)
 
 
-@remembered(8)
+@cached(8)
 def _mean_spectra(law: Gmm, device: torch.device) -> Tensor:
     return torch.fft.rfft2(torch.from_numpy(law.means), norm="ortho").to(device)

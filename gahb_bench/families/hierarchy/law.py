@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gahb_bench.core import rng
 from gahb_bench.core.errors import UsageError
@@ -57,13 +57,14 @@ class Hierarchy(Family):
     productions: int = Field(16, ge=1, description="rules=grammar: tuples m of a symbol, at most q^3")
     key: int = Field(0, ge=0, description="which draw of the rules")
 
-    def model_post_init(self, context: object) -> None:
-        del context
+    @model_validator(mode="after")
+    def _enough_tuples(self) -> "Hierarchy":
         if self.rules == "grammar" and self.productions > self.symbols**3:
-            raise UsageError(
+            raise ValueError(
                 f"productions={self.productions} is not allowed: {self.symbols} symbols have {self.symbols}^4 tuples, "
-                f"so each can have at most {self.symbols}^3 = {self.symbols**3} of its own."
+                f"so each can have at most {self.symbols}^3 = {self.symbols**3} of its own"
             )
+        return self
 
     @property
     def size(self) -> int:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gahb_bench.core.images import per_pixel
 from gahb_bench.families.hierarchy.law import Hierarchy
 
 _LEAST_LOG = -300.0  # likelihoods and probabilities below e^-300 count as e^-300:
@@ -72,7 +73,7 @@ def rules_of(family: Hierarchy, device: torch.device) -> list[Rules]:
 
 def pixel_evidence(y: Tensor, sigma: Tensor, intensities: Tensor) -> Tensor:
     """Log likelihood of each symbol at each pixel, ``(n, h, w, q)``, largest value 0: the evidence at the leaves."""
-    log = -0.5 * ((y[:, 0, :, :, None] - intensities) / sigma.reshape(-1, 1, 1, 1)) ** 2
+    log = -0.5 * ((y[:, 0, :, :, None] - intensities) / per_pixel(sigma, intensities)) ** 2
     return log - log.amax(dim=-1, keepdim=True)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gahb_bench.core.images import Images, PerImage, per_image_sigma
-from gahb_bench.core.memory import remembered
+from gahb_bench.core.memory import cached
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
 from gahb_bench.families.hierarchy.law import Hierarchy
 from gahb_bench.families.hierarchy.messages import (
@@ -95,6 +95,6 @@ def _intensities(law: Hierarchy, device: torch.device) -> Tensor:
     return torch.from_numpy(law.intensities).to(device)
 
 
-@remembered(8)
+@cached(8)
 def _rules(law: Hierarchy, device: torch.device) -> list[Rules]:
     return rules_of(law, device)

@@ -1,18 +1,22 @@
 """What is best for ``markov-contours``: forward-backward, exact for this law."""
 
 import numpy as np
+import pandas as pd
 import torch
 
 from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.core.images import FloatArray
+from gahb_bench.core.memory import cached
 from gahb_bench.core.optimum import Check, Optimum, Reference
 from gahb_bench.families.markov_contours.check import enumeration_checks
 from gahb_bench.families.markov_contours.law import MarkovContours
 from gahb_bench.families.markov_contours.oracles import Mmse
-from gahb_bench.tables.reference_tables import between_levels, find_rows
+from gahb_bench.tables import store
+from gahb_bench.tables.interpolate import difference_exponents
+from gahb_bench.tables.sampled import at_levels
 
-TABLE = "markov-contours.csv"
-_IMAGES = 32  # images whose posterior variances are averaged where no table is stored
+RULE = 1  # of `compute`: raised when it changes what it computes
+_IMAGES = 32  # images whose posterior variances are averaged where nothing is stored
 
 
 class MarkovContoursOptimum(Optimum[MarkovContours]):
@@ -25,23 +29,15 @@ class MarkovContoursOptimum(Optimum[MarkovContours]):
 
             mmse(s) = E[ N^-2 tr Cov(x | y) ],   mmse(s; contrast) = contrast^2 mmse(s / contrast; 1)
 
-        Read from a stored table where one covers the noise levels, otherwise averaged over 32 images now.
+        Read from a stored curve at the noise levels that it covers; at others averaged over 32 images, and kept.
         """
         family = self.family
         at, scale = sigmas / family.contrast, family.contrast**2
-        rows = find_rows(TABLE, unit_contrast(family).spec)
-        levels = np.array([float(row["level"]) for row in rows])
-        covered = len(rows) >= 4 and at.min() >= levels[0] * (1 - 1e-9) and at.max() <= levels[-1] * (1 + 1e-9)
-        if covered:
-            values, errors = (np.array([float(row[key]) for row in rows]) for key in ("mmse", "mmse_se"))
-            mse, error, exponent = between_levels(levels, values, errors, at)
-            images = int(rows[0]["images"])
-        else:
-            risks = [posterior_variances(unit_contrast(family), float(level), range(_IMAGES)) for level in at]
-            mse = np.array([risk.mean() for risk in risks])
-            error = np.array([risk.std(ddof=1) for risk in risks]) / np.sqrt(_IMAGES)
-            exponent = np.gradient(np.log(mse), np.log(at)) if len(at) > 1 else np.full(1, np.nan)
-            images = _IMAGES
+        law = unit_contrast(family)
+        levels = at_levels(law.spec, at, lambda level: compute(law, level), rule=RULE, keep=True)
+        mse = levels["mse"].to_numpy()
+        few, many = int(levels["images"].min()), int(levels["images"].max())
+        images = f"{few}" if few == many else f"{few} to {many}"
         asymptotic = 4 * family.alpha / (2 * family.alpha + 1)
         return Reference(
             kind="exact",
@@ -49,8 +45,8 @@ class MarkovContoursOptimum(Optimum[MarkovContours]):
             mse=scale * mse,
             lower=scale * mse,
             upper=scale * mse,
-            standard_error=scale * error,
-            exponent=exponent,
+            standard_error=scale * levels["mse_se"].to_numpy(),
+            exponent=levels["exponent"].fillna(pd.Series(difference_exponents(at, mse))).to_numpy(),
             asymptotic_exponent=asymptotic,
             note=(
                 f"Exact for this discretised law: the posterior variance by forward-backward, averaged over "
@@ -73,6 +69,16 @@ class MarkovContoursOptimum(Optimum[MarkovContours]):
 def unit_contrast(family: MarkovContours) -> MarkovContours:
     """The same law at contrast 1."""
     return MarkovContours(**{**family.parameters, "contrast": 1.0})
+
+
+@cached(256)
+def compute(family: MarkovContours, sigma: float, images: int = _IMAGES) -> pd.DataFrame:
+    """Mean posterior variance over the first images of the split ``val``, per pixel: rows of the store."""
+    variances = posterior_variances(family, sigma, range(images))
+    mse = {"mse": (float(variances.mean()), float(variances.std(ddof=1) / np.sqrt(images)))}
+    return store.make_rows(
+        family.spec, sigma, mse, images=images, seed=0, rule=RULE, provenance="mean posterior variance"
+    )
 
 
 def posterior_variances(family: MarkovContours, sigma: float, indices: range) -> FloatArray:

@@ -13,7 +13,7 @@ def draw_samples(
 ) -> Figure:
     """Images of a family in columns: the clean image on top, one row for each noise level below it.
 
-    Grey values are clipped to [0, 1] for display only.
+    Three channels are shown as colours. Values are clipped to [0, 1] for display only.
     """
     batch = family.sample(range(images), seed=seed, split=split)
     z = unit_noise(batch)
@@ -23,7 +23,9 @@ def draw_samples(
     axes = figure.subplots(len(rows), images, squeeze=False)
     for line, (label, row) in zip(axes, rows, strict=True):
         for axis, image in zip(line, row, strict=True):
-            axis.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            shown = image.numpy().clip(0, 1).transpose(1, 2, 0)  # (h, w, c)
+            shown = shown if shown.shape[-1] == 3 else shown[..., 0]
+            axis.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(label, fontsize=9)
     for column, index in enumerate(batch.indices):

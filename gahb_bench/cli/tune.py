@@ -1,0 +1,41 @@
+"""``tune``: a denoiser's parameter, chosen on validation images."""
+
+from typing import Annotated
+
+import typer
+
+from gahb_bench.cli.app import app
+from gahb_bench.cli.options import OneFamily, Sigmas
+from gahb_bench.cli.progress import Progress
+
+
+@app.command()
+def tune(
+    denoiser: Annotated[str, typer.Option("--denoiser", help="A denoiser with a tuned parameter, for example tv.")],
+    family: OneFamily,
+    sigmas: Sigmas = None,
+    images: Annotated[int, typer.Option("--images", help="How many images of split val.")] = 32,
+    seed: Annotated[int, typer.Option("--seed", help="Which seed.")] = 0,
+) -> None:
+    """Tune a denoiser's parameter for a family at each noise level, on the validation split; keep it in your home.
+
+    The home is the folder that GAHB_BENCH_HOME names, by default gahb_bench in your cache folder.
+    """
+    from gahb_bench import tuning
+    from gahb_bench.running.levels import DEFAULT_SIGMAS, parse_sigmas
+    from gahb_bench.tables import tuned
+
+    levels = parse_sigmas(sigmas) if sigmas is not None else DEFAULT_SIGMAS
+    with Progress(f"tuning {denoiser}") as progress:
+        table = tuning.tune(denoiser, family, levels, images=images, seed=seed, progress=progress)
+    path = tuned.keep(table)
+    typer.echo(
+        f"{table.denoiser} on {table.family}: {table.parameter}, tuned on {images} images of split {tuning.SPLIT}\n"
+    )
+    typer.echo(f"{'sigma':>10} {table.parameter:>12} {'mse':>12}")
+    for sigma, value, mse, edge in zip(table.sigma, table.value, table.mse, table.at_edge, strict=True):
+        typer.echo(
+            f"{sigma:>10.4g} {value:>12.4g} {mse:>12.4g}" + ("   at the end of the range searched" if edge else "")
+        )
+    if path is not None:
+        typer.echo(f"\nkept in {path}")

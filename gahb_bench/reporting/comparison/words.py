@@ -1,0 +1,49 @@
+"""The rows of a comparison in words: names, differences in dB, intervals, times."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gahb_bench.reporting.study import words
+
+
+def signed(value: float) -> str:
+    """A difference in dB with its sign; a dash where there is none.
+
+    >>> signed(0.1234), signed(-0.0001)
+    ('+0.123', '0.000')
+    """
+    if not words.finite(value):
+        return "–"
+    text = f"{value:+.3f}"
+    return text.replace("-", "−") if float(text) else text[1:]
+
+
+def ends(row: Mapping[str, Any]) -> str:
+    """The interval of a row; empty where there is none."""
+    low, high = row["low_db"], row["high_db"]
+    return f"[{signed(low)}, {signed(high)}]" if words.finite(low) and words.finite(high) else ""
+
+
+def title(row: Mapping[str, Any]) -> str:
+    """The denoiser of a row, or the two that are compared, with nothing invisible in it."""
+    names = dict.fromkeys((words.visible(row["denoiser"]), words.visible(row["candidate"])))
+    return " → ".join(names)
+
+
+def where(row: Mapping[str, Any]) -> str:
+    """The noise levels of a row.
+
+    >>> where({"sigma_low": 0.01, "sigma_high": 1.0})
+    '0.01 to 1'
+    """
+    low, high = row["sigma_low"], row["sigma_high"]
+    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+
+
+def faster(ratio: float) -> str:
+    """The time of the candidate as a multiple of the baseline's; empty where there is none.
+
+    >>> faster(1.5)
+    '× 1.50'
+    """
+    return f"× {ratio:.2f}" if words.finite(ratio) else ""

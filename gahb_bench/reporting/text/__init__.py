@@ -1,0 +1,1 @@
+"""A report as text: Markdown, and a few lines for the terminal."""

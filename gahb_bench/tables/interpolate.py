@@ -1,0 +1,60 @@
+"""Stored curves between their noise levels: one interpolation for all that is tabulated, with its error."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline, PchipInterpolator, UnivariateSpline
+
+from gahb_bench.core.images import FloatArray
+from gahb_bench.tables import store
+
+_LEAST_LEVELS = 4  # that a cubic goes through
+
+
+def stored_curve(family: str, *, rule: int) -> pd.DataFrame | None:
+    """The stored curve of a law, as `gahb_bench.tables.store.by_level`; None where there are fewer than four levels.
+
+    The user's own curve takes the place of the shipped one: levels of both, which were measured on other images, are
+    never mixed in one spline.
+    """
+    tables = [store.by_level(rows) for rows in store.find("curves", family, rule=rule)]
+    return next((table for table in tables if len(table) >= _LEAST_LEVELS), None)
+
+
+def covers(levels: FloatArray, at: FloatArray) -> NDArray[np.bool_]:
+    """Which noise levels lie within a table's (ascending)."""
+    return (at >= levels[0] * (1 - store.ON_A_LEVEL)) & (at <= levels[-1] * (1 + store.ON_A_LEVEL))
+
+
+def between_levels(
+    levels: FloatArray, values: FloatArray, errors: FloatArray, at: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """A stored curve at other noise levels: values, standard errors, and local exponents; NaN outside the table.
+
+    Cubic spline of log value against log level. Between levels the error adds, in quadrature, the distance of that
+    spline from the monotone cubic one, which tells how much the choice of interpolation matters, and needs no even
+    spacing and no values freer of noise than the spline. Exponents are those of a smoothing spline that misses the
+    values by half a standard error, since neighbouring levels may be close; they do not depend on what else is asked.
+    """
+    x, y = np.log(levels), np.log(values)
+    spline, monotone = CubicSpline(x, y, extrapolate=False), PchipInterpolator(x, y, extrapolate=False)
+    inside = covers(levels, at)
+    u = np.where(inside, np.log(np.clip(at, levels[0], levels[-1])), np.nan)
+    value = np.exp(spline(u))
+    relative = np.where(inside, np.interp(u, x, errors / values), np.nan)
+    choice = np.expm1(np.abs(spline(u) - monotone(u)))
+    smooth = UnivariateSpline(x, y, w=values / errors, k=3, s=len(x) / 4)
+    exponent = np.where(inside, smooth(np.where(inside, u, x[0]), 1), np.nan)
+    return value, value * np.hypot(relative, choice), exponent
+
+
+def difference_exponents(sigmas: FloatArray, mse: FloatArray) -> FloatArray:
+    """Local exponents d log mse / d log sigma by differences between levels, in any order and repeated.
+
+    NaN where there is only one level.
+    """
+    distinct, where, back = np.unique(sigmas, return_index=True, return_inverse=True)
+    if len(distinct) < 2:
+        return np.full(len(sigmas), np.nan)
+    edge_order = 1 if len(distinct) == 2 else 2
+    return np.asarray(np.gradient(np.log(mse[where]), np.log(distinct), edge_order=edge_order))[back]
