@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gahb_bench.core.images import FloatArray
 
-BUDGET = 24 * 2**20  # bytes before compression of the estimates of a run, over all its families
+BUDGET = 6 * 2**20  # bytes before compression of the estimates of a run, over all its families
 WORST = 64  # images of a family kept clean because a method loses most on them
 
 Pixels = NDArray[np.floating]
