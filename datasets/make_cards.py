@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gahb_bench.running.levels import DEFAULT_SIGMAS
+from gahb_bench.core.levels import DEFAULT_SIGMAS
 from gahb_bench.sets.cards import Card, fingerprint, write_card
 
 SETS = {

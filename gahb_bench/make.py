@@ -11,7 +11,9 @@ from gahb_bench.core.family import Family
 from gahb_bench.core.network import Network
 from gahb_bench.denoisers.brought.files import refuse_bare_path
 from gahb_bench.denoisers.brought.user import UserDenoiser
+from gahb_bench.denoisers.tunable import Tunable
 from gahb_bench.networks.recipe import shipped, shipped_for
+from gahb_bench.tuning import tuned_when_bound
 
 WEIGHTS = ".safetensors"
 
@@ -31,12 +33,21 @@ def family(spec: str | Family) -> Family:
     return registry.make("families", spec)
 
 
-def denoiser(spec: str | Denoiser | Callable[..., Any], family: str | Family | None = None) -> Denoiser:
+def denoiser(
+    spec: str | Denoiser | Callable[..., Any],
+    family: str | Family | None = None,
+    tune: bool = True,
+    progress: Callable[[int, int], object] = lambda *_: None,
+) -> Denoiser:
     """Any denoiser by spec, or a user's callable ``(y, sigma) -> x_hat`` as a denoiser.
 
     Oracles, and denoisers that know a training set, need the family. ``module:callable`` names a callable on the
     Python path; a path that ends in ``.safetensors``, and the name of shipped weights, are short for
     ``network:weights=...``.
+
+    Where a classical denoiser has a parameter to tune and no table is stored for the family, it is tuned now, on a few
+    images of split ``val`` (seconds), and the table is kept; without ``tune`` it follows a rule in sigma alone, and is
+    called untuned. ``progress`` is told (done, total) of the noise levels.
 
     Raises
     ------
@@ -44,18 +55,26 @@ def denoiser(spec: str | Denoiser | Callable[..., Any], family: str | Family | N
         For an unknown name or parameter, or an oracle that does not exist for this family.
     """
     law = None if family is None else _family(family)
+    made = _unbound(spec, law)
+    bound = made if law is None else made.bind(law)
+    if tune and law is not None and isinstance(bound, Tunable) and bound.needs_tuning:
+        return bound.with_table(tuned_when_bound(bound, law, progress))
+    return bound
+
+
+def _unbound(spec: str | Denoiser | Callable[..., Any], law: Family | None) -> Denoiser:
+    """The denoiser that is meant, not yet bound to the law."""
     if isinstance(spec, Denoiser):
-        return spec if law is None or not spec.needs_family else spec.bind(law)
+        return spec
     if not isinstance(spec, str):
         return UserDenoiser.wrap(spec)
     if ":" not in spec and (spec.endswith(WEIGHTS) or spec in shipped()):
         spec = specs.format_spec("network", {"weights": spec})
     if UserDenoiser.is_path(spec):
-        return denoiser(UserDenoiser.load(spec), law)
+        return UserDenoiser.load(spec)
     refuse_bare_path(spec)
     parsed = specs.parse(spec)
-    made: Denoiser = _denoiser_class(parsed.name, law).from_parameters(dict(parsed.parameters))
-    return made.bind(law) if law is not None else made
+    return _denoiser_class(parsed.name, law).from_parameters(dict(parsed.parameters))
 
 
 def network(spec: str | Network) -> Network:
@@ -89,3 +108,19 @@ def _denoiser_class(name: str, law: Family | None) -> type[Denoiser]:
         known = [*(oracle.name for oracle in oracles), *(entry.name for entry in registry.entries("denoisers"))]
         raise registry.unknown_plugin("denoisers", name, known)
     return found
+
+
+def tunable(spec: str, family: Family) -> Tunable:
+    """A denoiser with a tuned parameter, bound to a family and not tuned here.
+
+    Raises
+    ------
+    UsageError
+        If it has none; the message names those that have one.
+    """
+    made = denoiser(spec, family, tune=False)
+    if not isinstance(made, Tunable):
+        found = registry.importable(registry.entries("denoisers"))
+        names = ", ".join(entry.name for entry in found if issubclass(entry.load(), Tunable))
+        raise UsageError(f"{made.spec} has no parameter to tune: choose one of {names}.")
+    return made

@@ -6,26 +6,27 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from gahb_bench import make
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
-from gahb_bench.core import registry
 from gahb_bench.core.environment import version
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import check_sigmas
+from gahb_bench.core.levels import DEFAULT_SIGMAS
 from gahb_bench.denoisers.tunable import Tunable
+from gahb_bench.tables import tuned
 from gahb_bench.tables.tuned import TunedTable
 
 SPLIT = "val"  # the only split that tuning ever draws from
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _PIXELS_AT_ONCE = 2**19
+_FEWEST, _MOST, _PIXELS = 4, 32, 2**16  # images of what is tuned when bound: as many as hold so many pixels
 _PACKAGES = ("gahb_bench", "torch", "scikit-image", "curvelets")
 
 
 def tune(
-    denoiser: str | Tunable,
-    family: str | Family,
-    sigmas: object,
+    method: Tunable,
+    family: Family,
+    sigmas: object = DEFAULT_SIGMAS,
     images: int = 32,
     seed: int = 0,
     coarse: int = 11,
@@ -41,7 +42,7 @@ def tune(
 
     Parameters
     ----------
-    denoiser : spec of a denoiser with a tuned parameter; the value given for it, if any, is not used
+    method : the denoiser; the value given for its tuned parameter, if any, is not used
     family, sigmas
         On which images, at which noise levels.
     images, seed : the first ``images`` images of split ``val`` and their noise
@@ -56,22 +57,12 @@ def tune(
     Raises
     ------
     UsageError
-        For a denoiser without a tuned parameter, or anything unknown.
-
-    Examples
-    --------
-    >>> table = tune("gaussian-blur", "calpha:size=16", [0.1, 1.0], images=4)
-    >>> table.value[1] > table.value[0]
-    True
+        For numbers that are not allowed.
     """
-    law = make.family(family)
-    method = make.denoiser(denoiser, law)
-    if not isinstance(method, Tunable):
-        raise UsageError(f"{method.spec} has no parameter to tune: choose one of {', '.join(tunable_names())}.")
     if images < 1 or coarse < 3:
         raise UsageError(f"images={images}, coarse={coarse}: give at least one image and a grid of at least 3 values.")
     levels = np.unique(check_sigmas(sigmas))
-    batch = law.sample(range(images), seed=seed, split=SPLIT)
+    batch = family.sample(range(images), seed=seed, split=SPLIT)
     z = unit_noise(batch)
 
     def risk(value: float, sigma: float) -> float:
@@ -93,7 +84,7 @@ def tune(
         progress(done, len(levels))
     return TunedTable(
         denoiser=method.untuned_spec,
-        family=law.spec,
+        family=family.spec,
         parameter=method.tuned,
         sigma=tuple(float(s) for s in levels),
         value=tuple(float(f"{value:.4g}") for value, _ in found),
@@ -134,8 +125,11 @@ def minimise(risk: Callable[[float], float], grid: np.ndarray, precision: float)
     return min(seen.items(), key=lambda item: (item[1], item[0]))
 
 
-def tunable_names() -> list[str]:
-    """The denoisers that have a tuned parameter."""
-    return [
-        entry.name for entry in registry.importable(registry.entries("denoisers")) if issubclass(entry.load(), Tunable)
-    ]
+def tuned_when_bound(
+    method: Tunable, family: Family, progress: Callable[[int, int], object] = lambda *_: None
+) -> TunedTable:
+    """A table for a law that has none, found in seconds on a few images, and kept in the user's home."""
+    images = max(_FEWEST, min(_MOST, _PIXELS // int(np.prod(family.shape))))
+    table = tune(method, family, DEFAULT_SIGMAS[::2], images=images, coarse=9, precision=0.05, progress=progress)
+    tuned.keep(table)
+    return table

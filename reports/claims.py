@@ -9,9 +9,9 @@ import pandas as pd
 from tables import total
 
 import gahb_bench as gb
+from gahb_bench.core.levels import DEFAULT_SIGMAS
 from gahb_bench.networks.recipe import read_recipe, shipped
 from gahb_bench.reporting.report import merged, write_figure
-from gahb_bench.running.levels import DEFAULT_SIGMAS
 from gahb_bench.scoring.exponent import Fit
 
 NEAR = 0.5  # dB of mean regret below which a network is called near-optimal

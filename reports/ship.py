@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 import gahb_bench as gb
+from gahb_bench.core.levels import DEFAULT_SIGMAS
 from gahb_bench.networks import weights
 from gahb_bench.networks.recipe import read_recipe
-from gahb_bench.running.levels import DEFAULT_SIGMAS
 
 IMAGES = 128
 SHIPPED = Path(__file__).parents[1] / "gahb_bench" / "networks" / "pretrained"

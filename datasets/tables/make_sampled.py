@@ -9,7 +9,7 @@ import sys
 import torch
 
 from gahb_bench import make
-from gahb_bench.running.levels import DEFAULT_SIGMAS
+from gahb_bench.core.levels import DEFAULT_SIGMAS
 from gahb_bench.tables import store
 from gahb_bench.tables.sampled import RULE, measure
 

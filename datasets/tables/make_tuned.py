@@ -8,7 +8,6 @@ import sys
 import torch
 
 from gahb_bench import make
-from gahb_bench.running.levels import DEFAULT_SIGMAS
 from gahb_bench.tables import store
 from gahb_bench.tuning import tune
 
@@ -23,7 +22,7 @@ def main(families: list[str]) -> None:
         law = make.family(family)
         for denoiser in DENOISERS:
             if (law.spec, denoiser) not in store.read(path):
-                table = tune(denoiser, law, DEFAULT_SIGMAS)
+                table = tune(make.tunable(denoiser, law), law)
                 store.add(path, table.as_rows(), replace=store.SUBJECT)
                 print(law.spec, denoiser, table.value, flush=True)
 

@@ -41,26 +41,32 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan with an estimate of the work; do nothing.")
     ] = False,
+    untuned: Annotated[
+        bool,
+        typer.Option(
+            "--untuned", help="Leave parameters without a stored value to a rule, instead of tuning them now."
+        ),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on from finished cells, or begin again.")
     ] = True,
 ) -> None:
     """Score denoisers on families of images against the best that is possible; write a table, a figure and a page."""
     from gahb_bench.core.environment import check_device
+    from gahb_bench.core.levels import parse_sigmas
     from gahb_bench.running import engine
-    from gahb_bench.running.levels import parse_sigmas
     from gahb_bench.running.parts import Parts
     from gahb_bench.running.plan import make_plan, split_specs
 
     levels = parse_sigmas(sigmas) if sigmas is not None else None
     chosen = split_specs(denoisers)
+    families, count, start, split = split_specs(family) or [], 128 if images is None else images, seed or 0, "test"
     if card is not None:
         described = read_card(card, given={"--family": family, "--sigmas": sigmas, "--images": images, "--seed": seed})
-        plan = make_plan([described.spec], chosen, described.sigmas, described.images, described.seed, described.split)
-    else:
-        plan = make_plan(
-            split_specs(family) or [], chosen, levels, 128 if images is None else images, 0 if seed is None else seed
-        )
+        families, levels, count = [described.spec], described.sigmas, described.images
+        start, split = described.seed, described.split
+    with Progress("tuning parameters") as tuning:
+        plan = make_plan(families, chosen, levels, count, start, split, tune=not untuned, progress=tuning)
     warn_of_problems()
     default = Path("reports/runs") / f"{'-'.join(part.family.name for part in plan.families)[:40]}-{plan.key[:8]}"
     folder = (out or default).absolute()  # a denoiser is foreign code and may change the working folder

@@ -21,8 +21,8 @@ def show(
     """Draw a gallery of a family's images, clean and noisy, as a PNG."""
     from gahb_bench import make
     from gahb_bench.core.files import write_output
+    from gahb_bench.core.levels import parse_sigmas
     from gahb_bench.reporting.figure.samples import draw_samples
-    from gahb_bench.running.levels import parse_sigmas
     from gahb_bench.scoring.score import check_images
 
     law = make.family(family)

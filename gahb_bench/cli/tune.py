@@ -21,13 +21,15 @@ def tune(
 
     The home is the folder that GAHB_BENCH_HOME names, by default gahb_bench in your cache folder.
     """
-    from gahb_bench import tuning
-    from gahb_bench.running.levels import DEFAULT_SIGMAS, parse_sigmas
+    from gahb_bench import make, tuning
+    from gahb_bench.core.levels import DEFAULT_SIGMAS, parse_sigmas
     from gahb_bench.tables import tuned
 
     levels = parse_sigmas(sigmas) if sigmas is not None else DEFAULT_SIGMAS
     with Progress(f"tuning {denoiser}") as progress:
-        table = tuning.tune(denoiser, family, levels, images=images, seed=seed, progress=progress)
+        law = make.family(family)
+        method = make.tunable(denoiser, law)
+        table = tuning.tune(method, law, levels, images=images, seed=seed, progress=progress)
     path = tuned.keep(table)
     typer.echo(
         f"{table.denoiser} on {table.family}: {table.parameter}, tuned on {images} images of split {tuning.SPLIT}\n"

@@ -35,6 +35,17 @@ class Tunable(Denoiser):
         bound._table = tuned.find(bound.untuned_spec, family.spec)
         return bound
 
+    @property
+    def needs_tuning(self) -> bool:
+        """Whether its value comes from its rule, for want of a table or a hand."""
+        return getattr(self, self.tuned) == 0 and self._table is None
+
+    def with_table(self: T, table: TunedTable) -> T:
+        """The same denoiser with this table."""
+        bound = self.model_copy()
+        bound._table = table
+        return bound
+
     @abstractmethod
     def rule(self, sigma: Tensor) -> Tensor:
         """The value for a family without a table, from the noise level alone."""

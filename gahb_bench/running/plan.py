@@ -15,8 +15,8 @@ from gahb_bench.core.denoiser import Denoiser, Facts
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import check_scored_sigmas
+from gahb_bench.core.levels import DEFAULT_SIGMAS
 from gahb_bench.running.folder import DenoiserRecord, FamilyRecord, PlanRecord
-from gahb_bench.running.levels import DEFAULT_SIGMAS
 from gahb_bench.scoring.score import check_images, refuse_duplicates
 
 # Raised whenever a change makes any stored number differ, so that old parts are not mixed with new ones.
@@ -140,6 +140,8 @@ def make_plan(
     images: int = 128,
     seed: int = 0,
     split: str = "test",
+    tune: bool = True,
+    progress: Callable[[int, int], object] = lambda *_: None,
 ) -> Plan:
     """Resolve and check a run.
 
@@ -150,6 +152,8 @@ def make_plan(
         it and the default set, and is what is scored if none are given
     sigmas : noise levels, default 13 quarter decades from 10^-2.5 to 10^0.5
     images, seed, split : how many images, which seed and split
+    tune : whether a parameter for which no table is stored is tuned now, on split ``val``, rather than left to a rule
+    progress : told (done, total) of the noise levels of each such tuning
 
     Raises
     ------
@@ -162,7 +166,7 @@ def make_plan(
     check_images(images)
     rng.check_seed(seed)
     rng.check_split(split)
-    planned = tuple(_plan_family(make.family(family), denoisers) for family in families)
+    planned = tuple(_plan_family(make.family(family), denoisers, tune, progress) for family in families)
     if len({family.spec for family in planned}) < len(planned):
         raise UsageError(f"a family is given twice among {', '.join(family.spec for family in planned)}: give it once.")
     return Plan(planned, tuple(float(s) for s in levels), int(images), int(seed), split)
@@ -173,11 +177,16 @@ def split_specs(texts: Sequence[str] | None) -> list[str] | None:
     return [spec for text in texts for spec in specs.parse_list(text)] if texts else None
 
 
-def _plan_family(family: Family, denoisers: Sequence[str | Denoiser | Callable[..., Any]] | None) -> FamilyPlan:
+def _plan_family(
+    family: Family,
+    denoisers: Sequence[str | Denoiser | Callable[..., Any]] | None,
+    tune: bool,
+    progress: Callable[[int, int], object],
+) -> FamilyPlan:
     chosen: list[str | Denoiser | Callable[..., Any]] = []
     for spec in denoisers or [DEFAULTS]:
         chosen += make.default_denoisers(family) if isinstance(spec, str) and spec == DEFAULTS else [spec]
-    made = [make.denoiser(spec, family) for spec in chosen]
+    made = [make.denoiser(spec, family, tune, progress) for spec in chosen]
     refuse_duplicates(denoiser.spec for denoiser in made)
     return FamilyPlan(family, tuple(Method(denoiser, denoiser.facts) for denoiser in made))
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import gahb_bench as gb
+from gahb_bench.core.levels import DEFAULT_SIGMAS
 from gahb_bench.families.calpha_contours.bracket import planted_bracket
 from gahb_bench.families.calpha_contours.check import CyclicWalkContours, cyclic_walk_variances
 from gahb_bench.families.calpha_contours.compute import RULE, unit_contrast
 from gahb_bench.families.calpha_contours.law import CalphaContours
 from gahb_bench.families.calpha_contours.model import contour_law
 from gahb_bench.families.calpha_contours.reference import fitted_exponents
-from gahb_bench.running.levels import DEFAULT_SIGMAS
 from gahb_bench.tables.interpolate import between_levels, stored_curve
 
 TABLES = [(alpha, background, 64) for alpha in (1.0, 2.0, 3.0) for background in ("constant", "gaussian")]

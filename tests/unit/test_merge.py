@@ -14,6 +14,7 @@ from reporting_runs import EVIL, SIGMAS, awkward_run, references_by_kind, small_
 
 from gahb_bench import make
 from gahb_bench.core.errors import UsageError
+from gahb_bench.core.levels import parse_sigmas
 from gahb_bench.reporting.figure import paper
 from gahb_bench.reporting.page.images import per_image
 from gahb_bench.reporting.report import merged
@@ -23,7 +24,6 @@ from gahb_bench.reporting.study.leaderboard import leaderboard
 from gahb_bench.reporting.text import markdown
 from gahb_bench.reporting.text.markdown_overview import overview
 from gahb_bench.running.folder import read
-from gahb_bench.running.levels import parse_sigmas
 from gahb_bench.running.plan import make_plan
 from gahb_bench.scoring.losses import worst_images
 from gahb_bench.scoring.mean_regret import MeanRegret, mean_regret, over_families

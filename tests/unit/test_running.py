@@ -17,9 +17,9 @@ import pytest
 from gahb_bench import make
 from gahb_bench.channels.gaussian import add_noise
 from gahb_bench.core.errors import StoreError, UsageError
+from gahb_bench.core.levels import DEFAULT_SIGMAS, parse_sigmas
 from gahb_bench.running import engine
 from gahb_bench.running.folder import SCHEMA, open_run, read
-from gahb_bench.running.levels import DEFAULT_SIGMAS, parse_sigmas
 from gahb_bench.running.plan import make_plan
 from gahb_bench.scoring import curve, score
 from gahb_bench.scoring.summary import COLUMNS

@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import minimize_scalar
 
 import gahb_bench as gb
-from gahb_bench import make
+from gahb_bench import make, tuning
 from gahb_bench.core import rng
 from gahb_bench.core.errors import StoreWarning, UsageError
 from gahb_bench.core.files import HOME
@@ -20,13 +20,20 @@ from gahb_bench.denoisers.tunable import Tunable
 from gahb_bench.families.calpha.law import Calpha
 from gahb_bench.tables import store, tuned
 from gahb_bench.tables.tuned import TunedTable
-from gahb_bench.tuning import minimise, tunable_names, tune
+from gahb_bench.tuning import minimise
 
 LAW = "calpha:size=16"
+TUNABLE = ("gaussian-blur", "tv", "dct", "nlm", "curvelet")
 
 
 def calpha(size: int = 64, alpha: float = 2.0) -> Calpha:
     return Calpha.from_parameters({"size": size, "alpha": alpha})
+
+
+def tune(denoiser: str, family: str | Calpha, *arguments: object, **options: object) -> TunedTable:
+    """A table, by names."""
+    law = make.family(family)
+    return tuning.tune(make.tunable(denoiser, law), law, *arguments, **options)
 
 
 @pytest.fixture
@@ -70,7 +77,7 @@ def test_only_the_validation_split_is_touched(monkeypatch: pytest.MonkeyPatch) -
 
 def test_test_images_do_not_change_the_setting() -> None:
     """What a denoiser uses depends on sigma alone: other images, same value."""
-    for name in tunable_names():
+    for name in TUNABLE:
         denoiser = gb.denoiser(name, "calpha")
         assert isinstance(denoiser, Tunable)
         sigma = torch.tensor([0.05, 0.5], dtype=torch.float64)
@@ -108,7 +115,7 @@ def test_never_worse_than_the_grid_for_any_function() -> None:
 def test_a_kept_table_is_used_and_a_value_by_hand_wins(own_home: Path) -> None:
     law = gb.family(LAW)
     sigma = torch.tensor([0.1, 0.2, 9.0], dtype=torch.float64)
-    before = gb.denoiser("gaussian-blur", law)
+    before = gb.denoiser("gaussian-blur", law, tune=False)
     assert isinstance(before, GaussianBlur)
     assert torch.equal(before.setting(sigma), before.rule(sigma))
     assert before.facts.digest == ""
@@ -133,9 +140,35 @@ def test_a_kept_table_is_used_and_a_value_by_hand_wins(own_home: Path) -> None:
     assert isinstance(by_hand, GaussianBlur)
     assert by_hand.setting(sigma).tolist() == [1.5] * 3
     assert by_hand.facts.digest == ""
-    other = gb.denoiser("gaussian-blur", "calpha:size=16,alpha=1")  # another family: the rule
+    other = gb.denoiser("gaussian-blur", "calpha:size=16,alpha=1", tune=False)  # another family: the rule
     assert isinstance(other, GaussianBlur)
     assert torch.equal(other.setting(sigma), other.rule(sigma))
+
+
+def test_a_law_without_a_table_is_tuned_when_the_denoiser_is_bound(own_home: Path) -> None:
+    told: list[tuple[int, int]] = []
+    denoiser = gb.denoiser("gaussian-blur", LAW, progress=lambda done, total: told.append((done, total)))
+    assert isinstance(denoiser, GaussianBlur)
+    assert denoiser.table == tuned.find("gaussian-blur", LAW), "the table is kept"
+    assert told[-1] == (len(denoiser.table.sigma), len(denoiser.table.sigma))
+    law = calpha(size=16)
+    for sigma in (0.01, 0.1, 1.0):
+        best = minimize_scalar(lambda w, s=sigma: blur_risk(law, s, w), bounds=(0.1, 20), method="bounded").x
+        width = float(denoiser.setting(torch.tensor([sigma], dtype=torch.float64)))
+        assert blur_risk(law, sigma, width) < 1.02 * blur_risk(law, sigma, best)
+    told.clear()
+    again = gb.denoiser("gaussian-blur", LAW, progress=lambda done, total: told.append((done, total)))
+    assert again.facts == denoiser.facts
+    assert not told, "what is kept is not tuned again"
+    assert (
+        gb.denoiser("gaussian-blur:width=2", LAW, progress=lambda *_: pytest.fail("given by hand")).facts.digest == ""
+    )
+
+
+def test_an_instance_and_its_name_give_the_same_numbers(own_home: Path) -> None:
+    for instance in (gb.denoiser("gaussian-blur"), gb.denoiser("gaussian-blur", "calpha:alpha=1,size=16")):
+        ours, theirs = (gb.score(LAW, [each], [0.1, 1.0], images=4) for each in (instance, "gaussian-blur"))
+        assert ours["mse"].equals(theirs["mse"])
 
 
 def test_keeping_again_replaces_and_leaves_the_others(own_home: Path) -> None:
@@ -182,7 +215,7 @@ def test_every_tunable_denoiser_ships_a_table_for_calpha() -> None:
     families = {table.denoiser: [] for table in shipped_tables()}
     for table in shipped_tables():
         families[table.denoiser].append(table.family)
-    for name in tunable_names():
+    for name in TUNABLE:
         assert {"calpha", "calpha:alpha=1", "calpha:alpha=3"} <= set(families[name])
 
 

@@ -4,12 +4,12 @@ import shlex
 from collections.abc import Sequence
 
 from gahb_bench.core.errors import UsageError
+from gahb_bench.core.levels import DEFAULT_SIGMAS, parse_sigmas
 from gahb_bench.reporting.study import words
 from gahb_bench.reporting.study.content import Content
 from gahb_bench.reporting.study.merge import Source
 from gahb_bench.reporting.study.section import Section
 from gahb_bench.running.folder import Manifest
-from gahb_bench.running.levels import DEFAULT_SIGMAS, parse_sigmas
 
 _NAMES = {"git_commit": "commit", "cpu": "processor", "gpu": "accelerator", "threads": "torch threads"}
 
