@@ -89,7 +89,7 @@ def run(
             )
         write_report(outcome.folder)
     except KeyboardInterrupt:
-        kept = Parts(folder).count(plan.cells())
+        kept = Parts(folder).count(plan.cells(), plan.images)
         typer.echo(f"interrupted: {kept} finished cells are kept; the same command goes on from them.", err=True)
         raise typer.Exit(1) from None
     _print_outcome(outcome)

@@ -74,6 +74,11 @@ class Family(Plugin):
         chosen = tuple(int(index) for index in indices)
         streams = rng.generators("images", self.spec, int(seed), split, indices=chosen)
         images, latents = self.draw(streams, len(chosen))
+        if images.shape != (len(chosen), *self.shape):
+            raise UsageError(
+                f"{self.spec} drew images of shape {images.shape}, where {(len(chosen), *self.shape)} was due: its "
+                "`draw` and its `shape` do not agree."
+            )
         return Batch(
             images=torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)),
             latents={name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in latents.items()},

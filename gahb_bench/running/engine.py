@@ -8,19 +8,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.core.environment import check_device, environment
+from gahb_bench.core.errors import reason_of
 from gahb_bench.core.optimum import Reference
-from gahb_bench.running.folder import Failure, Manifest, RunFolder, open_run
+from gahb_bench.running.folder import Failure, Manifest, open_run
 from gahb_bench.running.parts import Parts
 from gahb_bench.running.pictures import Pictures, thumbnails
 from gahb_bench.running.plan import RESULTS_VERSION, Cell, FamilyPlan, Method, Plan
 from gahb_bench.scoring.curve import curves
 from gahb_bench.scoring.plausible import find_implausible
 from gahb_bench.scoring.reference import run_reference
-from gahb_bench.scoring.score import COLUMNS, Evaluation, evaluate_all
+from gahb_bench.scoring.score import COLUMNS, Evaluation, evaluate_all, unmade
 from gahb_bench.scoring.summary import summary
 
 BLOCK = 128  # most images of a task
@@ -119,29 +121,31 @@ def run(
             plan=plan.record,
         )
         # Where nothing is left to compute, the record of when and where it was computed stays as it is.
-        finished_before = (
-            not tasks and before is not None and before.status == "complete" and before.plan_key == plan.key
-        )
-        if not finished_before:
+        same_plan = before is not None and before.plan_key == plan.key and before.status == "complete"
+        finished_before = same_plan and not tasks
+        if not store.has_tables():  # of an earlier run of the folder, record and tables stay together until the end
             store.write_manifest(manifest)
         pictures = Pictures(plan, device)
         failed = _do(tasks, parts, pictures, device, executor, progress, len(cells))
+        parts.adopt(cells)
         scores = _scores(plan, parts, failed)
-        references = {family.spec: run_reference(family.family, plan.sigmas) for family in plan.families}
+        references, problems = _references(plan)
         table = curves(scores, references)
         fitted = {(family.spec, m.spec): m.facts.fitted for family in plan.families for m in family.methods}
         summed = summary(scores, table, references, fitted)
         made = None
-        if not (finished_before and _has_thumbnails(store)):
+        if not (finished_before and store.has_thumbnails()):
             made = thumbnails(plan, parts, pictures, scores, table, references)
-        store.write_tables(scores, table, summed, references, made)
         failures = _failures(scores)
         brought = {m.spec for family in plan.families for m in family.methods if m.facts.brought}
-        warnings = find_implausible(scores, brought)
+        warnings = [*problems, *find_implausible(scores, brought)]
+        if not finished_before:
+            store.write_manifest(manifest)
+        store.write_tables(scores, table, summed, references, made)
         if not finished_before:
             manifest = manifest.model_copy(
                 update={
-                    "status": "partial" if failures else "complete",
+                    "status": "partial" if failures or problems else "complete",
                     "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                     "seconds": round(time.perf_counter() - clock, 3),
                     "failures": failures,
@@ -155,9 +159,15 @@ def run(
 
 def perform(task: Task, device: str = "cpu", pictures: Pictures | None = None) -> Results:
     """Do one task: a result for each of its cells, in turn."""
-    law = task.family.family
-    batch = law.sample(range(task.start, task.stop), seed=task.seed, split=task.split, device=device)
-    z = unit_noise(batch)
+    try:
+        batch = task.family.family.sample(range(task.start, task.stop), task.seed, task.split, device)
+        z = unit_noise(batch)
+    except KeyboardInterrupt:
+        raise
+    except Exception as problem:  # a law may be somebody else's: what it raises is a result to record
+        for method, cell in task.work:
+            yield cell, unmade(method.denoiser, cell.family, cell.sigma, range(task.start, task.stop), problem)
+        return
     if pictures is not None:
         pictures.cache(batch, z)
     for sigma in dict.fromkeys(cell.sigma for _, cell in task.work):
@@ -237,13 +247,22 @@ def _scores(plan: Plan, parts: Parts, failed: dict[str, list[pd.DataFrame]]) -> 
         if cell.key not in failed:
             tables.append(parts.load(cell, plan.images))
             continue
-        rows = pd.concat([*failed[cell.key], parts.present(cell, plan.images)], ignore_index=True)
+        finished = [rows for rows in (parts.present(cell, plan.images),) if len(rows)]
+        rows = pd.concat([*failed[cell.key], *finished], ignore_index=True)
         tables.append(rows.sort_values("image"))
     return pd.concat(tables, ignore_index=True)[COLUMNS]
 
 
-def _has_thumbnails(store: RunFolder) -> bool:
-    return (store.path / "thumbnails.npz").is_file()
+def _references(plan: Plan) -> tuple[dict[str, Reference], list[str]]:
+    """What is known of each family's optimum; a law that fails to say so has none, and costs itself alone."""
+    found, problems = {}, []
+    for family in plan.families:
+        try:
+            found[family.spec] = run_reference(family.family, plan.sigmas)
+        except Exception as problem:  # a law may be somebody else's
+            found[family.spec] = Reference.none(np.array(plan.sigmas), f"The reference failed: {reason_of(problem)}.")
+            problems.append(f"the reference of {family.spec} failed: {reason_of(problem)}")
+    return found, problems
 
 
 def _failures(scores: pd.DataFrame) -> list[Failure]:

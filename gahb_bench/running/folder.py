@@ -159,11 +159,23 @@ class RunFolder:
             )
 
     def manifest(self) -> Manifest | None:
-        """The manifest that is there; None where there is none, or one of another schema."""
-        try:
-            return read_manifest(self.path / "run.json")
-        except StoreError:
-            return None
+        """The manifest that is there; None where there is none.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be read, or is of a schema this version does not know: it would be lost.
+        """
+        path = self.path / "run.json"
+        return read_manifest(path) if path.exists() else None
+
+    def has_tables(self) -> bool:
+        """Whether a run of this folder was once done to its tables."""
+        return (self.path / "scores.parquet").is_file()
+
+    def has_thumbnails(self) -> bool:
+        """Whether pictures are there, whole."""
+        return bool(Thumbnails.load(self.path / "thumbnails.npz"))
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write run.json."""

@@ -53,7 +53,7 @@ class Parts:
         for place in (self.folder, *map(_parts_of, others)):
             for path in sorted(place.glob("*.npz")):
                 found = _NAME.fullmatch(path.name)
-                if found:
+                if found and path.is_file():
                     part = _Part(int(found["start"]), int(found["stop"]), path)
                     self._known.setdefault(found["key"], []).append(part)
 
@@ -73,7 +73,8 @@ class Parts:
             return False
         columns = {name: rows[name].to_numpy() for name in _ROW_COLUMNS}
         content = io.BytesIO()
-        np.savez_compressed(content, shown=evaluation.shown, knows=np.array(str(rows["knows"].iloc[0])), **columns)
+        knows = np.array(str(rows["knows"].iloc[0]))
+        np.savez_compressed(content, key=np.array(cell.key), shown=evaluation.shown, knows=knows, **columns)
         path = self.folder / f"{cell.key}-{start}-{start + len(rows)}.npz"
         with explain_errors(self.folder.parent):
             write_atomically(path, lambda file: file.write(content.getvalue()))
@@ -101,10 +102,25 @@ class Parts:
         tables = [_rows(cell, start, stop, content) for start, stop, content in self._cover(cell, images)]
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
-    def first_estimates(self, cell: Cell) -> np.ndarray:
-        """The estimates of the first few images, ``(k, c, h, w)``; none where they are not finished."""
-        first = next(iter(self._cover(cell, 1)), None)
-        return np.empty((0, 0, 0, 0), np.float32) if first is None else first[2]["shown"]
+    def first_estimates(self, cell: Cell, count: int) -> np.ndarray | None:
+        """The estimates of the first images, ``(count, c, h, w)``; None where they are not all finished."""
+        shown = [
+            content["shown"][start - int(content["image"][0]) : stop - int(content["image"][0])]
+            for start, stop, content in self._cover(cell, count)
+        ]
+        return np.concatenate(shown) if sum(map(len, shown)) == count else None
+
+    def adopt(self, cells: Iterable[Cell]) -> None:
+        """Copy what is used of other runs' parts, so that this run needs them no more."""
+        for cell in cells:
+            for position, part in enumerate(self._known.get(cell.key, [])):
+                if part.path.parent == self.folder or not _read(part, cell.key):
+                    continue
+                path = self.folder / part.path.name
+                with explain_errors(self.folder.parent):
+                    content = part.path.read_bytes()
+                    write_atomically(path, lambda file, content=content: file.write(content))
+                self._known[cell.key][position] = _Part(part.start, part.stop, path)
 
     def forget(self, cells: Iterable[Cell]) -> None:
         """Remove our own parts of these cells, and do not use those of others (``--no-resume``)."""
@@ -114,9 +130,9 @@ class Parts:
                     if part.path.parent == self.folder:
                         part.path.unlink(missing_ok=True)
 
-    def count(self, cells: Iterable[Cell]) -> int:
-        """How many of these cells have at least one part."""
-        return sum(cell.key in self._known for cell in cells)
+    def count(self, cells: Iterable[Cell], images: int) -> int:
+        """How many of these cells are finished."""
+        return sum(not self.missing(cell, images) for cell in cells)
 
     def _cover(self, cell: Cell, images: int) -> list[tuple[int, int, dict[str, np.ndarray]]]:
         """Whole parts that do not overlap, in order: what they add to those before, and their content."""
@@ -124,7 +140,7 @@ class Parts:
         for part in sorted(self._known.get(cell.key, [])):
             if part.stop <= at or part.start >= images:
                 continue
-            content = _read(part)
+            content = _read(part, cell.key)
             if content is None:
                 continue
             if not content:
@@ -159,23 +175,24 @@ def _rows(cell: Cell, start: int, stop: int, content: dict[str, np.ndarray]) -> 
     return rows.assign(status="ok", reason="")[COLUMNS]
 
 
-def _read(part: _Part) -> dict[str, np.ndarray] | None:
+def _read(part: _Part, key: str) -> dict[str, np.ndarray] | None:
     """The arrays of a part; empty if it is damaged in any way, None if it is not there."""
     try:
         with np.load(io.BytesIO(part.path.read_bytes()), allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
-        return arrays if _is_whole(arrays, part) else {}
+        return arrays if _is_whole(arrays, part, key) else {}
     except FileNotFoundError:
         return None
     except Exception:  # a damaged file can make its readers raise anything
         return {}
 
 
-def _is_whole(content: dict[str, np.ndarray], part: _Part) -> bool:
-    """Whether a part holds what `Parts.save` writes: each image's finite error, and first estimates."""
+def _is_whole(content: dict[str, np.ndarray], part: _Part, key: str) -> bool:
+    """Whether a part holds what `Parts.save` writes of this cell: each image's finite error, and first estimates."""
     shown, count = content["shown"], part.stop - part.start
     return bool(
-        str(content["knows"]) in get_args(Knows)
+        str(content["key"]) == key
+        and str(content["knows"]) in get_args(Knows)
         and all(content[name].shape == (count,) for name in _ROW_COLUMNS)
         and np.array_equal(content["image"], np.arange(part.start, part.stop))
         and all(content[name].dtype == np.float64 and np.isfinite(content[name]).all() for name in ("mse", "seconds"))

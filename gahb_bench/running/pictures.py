@@ -74,23 +74,29 @@ def thumbnails(
     for family in plan.families:
         rows, curve = (table[table["family"] == family.spec] for table in (scores, curves))
         hardest = _hardest(plan, rows, curve, references[family.spec])
-        found[family.spec] = _family(plan, family, parts, pictures, hardest, share)
+        made = _family(plan, family, parts, pictures, hardest, share)
+        if made is not None:
+            found[family.spec] = made
     return found
 
 
 def _family(
     plan: Plan, family: FamilyPlan, parts: Parts, pictures: Pictures, hardest: list[int], budget: int
-) -> Thumbnails:
+) -> Thumbnails | None:
+    """The pictures of one family; None where no estimate of its first images is there."""
     cell_bytes = 2 * int(np.prod(family.family.shape))
     affordable = budget // (cell_bytes * max(1, len(family.methods) * len(plan.sigmas)))
     count = min(SHOWN, plan.images, max(1, affordable))
+    shown = {
+        (method.spec, sigma): parts.first_estimates(plan.cell(family, method, sigma), count)
+        for method in family.methods
+        for sigma in plan.sigmas
+    }
+    estimates = {key: found for key, found in shown.items() if found is not None}
+    if not estimates:
+        return None
     x, z = pictures.first(family, count)
-    errors = {}
-    for method in family.methods:
-        for sigma in plan.sigmas:
-            shown = parts.first_estimates(plan.cell(family, method, sigma))
-            if len(shown) >= count:
-                errors[method.spec, sigma] = shown[:count] - x.numpy()
+    errors = {key: found - x.numpy() for key, found in estimates.items()}
     outline, deviation = _inferred(plan, family, x, z)
     clean = pictures.clean(family, dict.fromkeys([*range(count), *hardest]))
     return Thumbnails(clean, z.numpy(), errors, outline, deviation)

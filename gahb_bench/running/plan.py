@@ -21,7 +21,7 @@ from gahb_bench.running.folder import DenoiserRecord, FamilyRecord, PlanRecord
 from gahb_bench.scoring.score import check_images, optimum_among, refuse_duplicates
 
 # Raised whenever a change makes any stored number differ, so that old parts are not mixed with new ones.
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 
 DEFAULTS = "defaults"  # among denoisers: what a run scores unless told otherwise
 

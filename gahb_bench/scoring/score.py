@@ -139,6 +139,26 @@ def measure(estimates: Estimates, denoiser: Denoiser, batch: Batch, sigma: float
     return Evaluation(rows, estimates.x_hat[shown].float().cpu().numpy())
 
 
+def unmade(denoiser: Denoiser, family: str, sigma: float, images: Sequence[int], problem: BaseException) -> Evaluation:
+    """The rows of images that the law failed to make: none has a number, and all have the reason."""
+    rows = pd.DataFrame(
+        {
+            "family": family,
+            "denoiser": denoiser.spec,
+            "knows": denoiser.knows,
+            "sigma": float(sigma),
+            "image": np.asarray(images, dtype=np.int64),
+            "mse": np.nan,
+            "excess": np.nan,
+            "status": "failed",
+            "reason": f"the images of {family} could not be made: {reason_of(problem)}",
+            "seconds": np.nan,
+        },
+        columns=COLUMNS,
+    )
+    return Evaluation(rows, np.empty((0, 0, 0, 0), np.float32))
+
+
 def _why_not_finite(denoiser: Denoiser) -> str:
     """The reason of an image whose estimate is not finite: the denoiser's own, where it states one."""
     reason = denoiser.facts.nan_reason

@@ -61,7 +61,7 @@ def counts(monkeypatch):
 
 
 def plan(denoisers=SEVEN, sigmas=SIGMAS, images=6):
-    return make_plan([FAMILY], denoisers, sigmas, images)
+    return make_plan([FAMILY], denoisers, sigmas, images, tune=False)
 
 
 def of_test_images(denoisers):

@@ -3,12 +3,14 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,8 @@ from gahb_bench import make
 from gahb_bench.channels.gaussian import add_noise
 from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.core.levels import DEFAULT_SIGMAS, parse_sigmas
+from gahb_bench.families.calpha.law import Calpha
+from gahb_bench.families.calpha.optimum import CalphaOptimum
 from gahb_bench.running import engine
 from gahb_bench.running.folder import SCHEMA, open_run, read
 from gahb_bench.running.plan import make_plan
@@ -193,6 +197,96 @@ def test_finished_work_of_other_runs_is_used_and_not_touched(tmp_path, monkeypat
     outcome = engine.run(_plan(sigmas=[0.1]), tmp_path / "mine", reuse=[tmp_path / "other"])
     assert outcome.resumed == 3
     assert {path: path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()} == before
+
+
+def test_a_law_that_fails_costs_itself_alone(tmp_path):
+    class Broken(Calpha):
+        name: ClassVar = "broken"
+
+        def draw(self, streams, count):
+            raise RuntimeError("no images today")
+
+    class Crooked(Calpha):
+        name: ClassVar = "crooked"
+
+        def draw(self, streams, count):
+            images, latents = super().draw(streams, count)
+            return images[..., 1:], latents
+
+    class Silent(CalphaOptimum):
+        def reference(self, sigmas):
+            raise RuntimeError("no reference today")
+
+    class Unsaid(Calpha):
+        name: ClassVar = "unsaid"
+        best: ClassVar = Silent
+
+    families = [Broken(size=16), Crooked(size=16), Unsaid(size=16), "calpha:size=16"]
+    outcome = engine.run(_plan(families=families), tmp_path)
+    rows = outcome.scores.groupby("family")["status"].agg(set).to_dict()
+    assert rows == {
+        "broken:size=16": {"failed"},
+        "crooked:size=16": {"failed"},
+        "unsaid:size=16": {"ok"},
+        "calpha:size=16": {"ok"},
+    }
+    assert any("no images today" in failure.reason for failure in outcome.failures)
+    assert any("do not agree" in failure.reason for failure in outcome.failures)
+    assert any("no reference today" in warning for warning in outcome.warnings)
+    assert outcome.references["unsaid:size=16"].kind == "none"
+    assert read(tmp_path).manifest.status == "partial"
+
+
+def test_a_part_in_the_place_of_another_is_computed_again(tmp_path):
+    clean = engine.run(_plan(), tmp_path).scores.drop(columns="seconds")
+    first, second = sorted((tmp_path / "parts").glob("*.npz"))[:2]
+    first.write_bytes(second.read_bytes())
+    outcome = engine.run(_plan(), tmp_path)
+    assert outcome.damaged == (first,)
+    assert outcome.scores.drop(columns="seconds").equals(clean)
+
+
+def test_an_interrupted_extension_leaves_the_run_as_it_was(tmp_path):
+    def stop_at_once(done, total):
+        if done == 7:
+            raise KeyboardInterrupt
+
+    engine.run(_plan(), tmp_path, command="the first")
+    before = read(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(_plan(images=9, denoisers=[*DENOISERS, "ideal"]), tmp_path, progress=stop_at_once)
+    after = read(tmp_path)
+    assert after.manifest == before.manifest
+    assert after.scores.equals(before.scores)
+    engine.run(_plan(images=9, denoisers=[*DENOISERS, "ideal"]), tmp_path)
+    assert read(tmp_path).manifest.plan.images == 9
+
+
+def test_pictures_of_a_run_that_grew_and_of_one_whose_file_was_damaged(tmp_path):
+    engine.run(_plan(images=2), tmp_path)
+    engine.run(_plan(), tmp_path)
+    kept = read(tmp_path).thumbnails["calpha:size=16"]
+    assert kept.shown == score.SHOWN
+    assert len(kept.errors) == 6
+    (tmp_path / "thumbnails.npz").write_bytes((tmp_path / "thumbnails.npz").read_bytes()[:100])
+    engine.run(_plan(), tmp_path)
+    assert len(read(tmp_path).thumbnails["calpha:size=16"].errors) == 6
+
+
+def test_a_folder_of_a_later_schema_is_refused(tmp_path):
+    engine.run(_plan(), tmp_path)
+    manifest = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(manifest | {"schema": SCHEMA + 1}))
+    with pytest.raises(StoreError, match="schema"):
+        engine.run(_plan(), tmp_path)
+
+
+def test_what_was_used_of_another_run_is_needed_no_more(tmp_path, monkeypatch):
+    engine.run(_plan(), tmp_path / "other")
+    engine.run(_plan(), tmp_path / "mine", reuse=[tmp_path / "other"])
+    shutil.rmtree(tmp_path / "other")
+    monkeypatch.setattr(engine, "evaluate_all", lambda *_, **__: pytest.fail("computed again"))
+    engine.run(_plan(), tmp_path / "mine")
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"x" + b[1:]])
