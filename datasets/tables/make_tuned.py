@@ -1,6 +1,7 @@
-"""Tunes the shipped denoisers on the shipped laws: python datasets/tables/make_tuned.py [FAMILY ...]
+"""Tunes the rivals on the laws of the baseline and the cards: python datasets/tables/make_tuned.py [FAMILY ...]
 
-Every table is kept when it is finished, and those that are there are left as they are. With families, only these.
+Every table is kept when it is finished, and those that are there are left as they are; about two hours of one core, the
+fast methods first. With families, only these.
 """
 
 import sys
@@ -11,18 +12,53 @@ from gahb_bench import make
 from gahb_bench.tables import store
 from gahb_bench.tuning import tune
 
-DENOISERS = ("gaussian-blur", "tv", "tv:solver=bregman", "curvelet", "curvelet:shifts=none", "dct", "nlm")
-FAMILIES = ("calpha", "calpha:alpha=1", "calpha:alpha=3")
+DENOISERS = ("gaussian-blur", "tv", "curvelet", "curvelet:shifts=none", "dct", "nlm", "tv:solver=bregman")
+SMALL = (  # of 32 x 32 pixels: the laws of the baseline
+    "calpha:size=32",
+    "calpha:law=uniform,size=32",
+    "calpha-contours:size=32",
+    "calpha-contours:background=constant,size=32",
+    "markov-contours:size=32",
+    "disks:size=32",
+    "besov:size=32",
+    "besov:gamma=0,size=32",
+    "gmm:size=32",
+    "hierarchy:depth=5",
+    "hierarchy:depth=5,rules=grammar",
+    "shuffled:of=(calpha:size=32)",
+    "coloured:of=(calpha:size=32)",
+    "coloured:of=(disks:size=32)",
+)
+LARGE = (  # of 64 x 64 pixels: the cards
+    "calpha",
+    "calpha:alpha=1",
+    "calpha:alpha=3",
+    "besov",
+    "besov:gamma=0",
+    "calpha-contours",
+    "calpha-contours:background=constant",
+    "disks",
+    "gmm",
+    "gmm:variant=points",
+    "hierarchy",
+    "hierarchy:rules=grammar",
+    "markov-contours",
+    "shuffled",
+    "coloured",
+    "coloured:of=disks",
+)
+COARSE = 15  # values of the grid
 
 
 def main(families: list[str]) -> None:
     torch.set_num_threads(1)
     path = store.shipped("tuned")
-    for family in families or FAMILIES:
-        law = make.family(family)
-        for denoiser in DENOISERS:
+    for denoiser in DENOISERS:
+        for family in families or (*SMALL, *LARGE):
+            law = make.family(family)
             if (law.spec, denoiser) not in store.read(path):
-                table = tune(make.tunable(denoiser, law), law)
+                images = 64 if family in SMALL else 32
+                table = tune(make.tunable(denoiser, law), law, images=images, coarse=COARSE)
                 store.add(path, table.as_rows(), replace=store.SUBJECT)
                 print(law.spec, denoiser, table.value, flush=True)
 

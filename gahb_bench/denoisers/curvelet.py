@@ -40,7 +40,7 @@ class Curvelet(Tunable):
     source: ClassVar = "Starck, Candes & Donoho 2002; Nguyen & Chauris 2010"
     looks: ClassVar = {"": ("plum", "diamond")}
     tuned: ClassVar = "threshold"
-    search: ClassVar = (0.3, 30.0)
+    search: ClassVar = (0.01, 30.0)
 
     threshold: float = Field(0.0, ge=0, description="in units of each band's noise level; 0: tuned")
     shifts: Literal["all", "none"] = Field("all", description="all: translation invariant; none: decimated")

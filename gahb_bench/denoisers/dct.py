@@ -38,7 +38,7 @@ class Dct(Tunable):
     source: ClassVar = "Yu & Sapiro 2011; Guleryuz 2003"
     looks: ClassVar = {"": ("ochre", "square")}
     tuned: ClassVar = "threshold"
-    search: ClassVar = (0.3, 30.0)
+    search: ClassVar = (0.01, 30.0)
 
     threshold: float = Field(0.0, ge=0, description="in units of sigma; 0: tuned")
     patch: int = Field(16, ge=1, description="side of the patches, pixels; the image's side where that is smaller")
