@@ -47,7 +47,8 @@ LARGE = (  # of 64 x 64 pixels: the cards
     "coloured",
     "coloured:of=disks",
 )
-COARSE = 15  # values of the grid
+COARSE = 21  # values of the grid
+IMAGES = {"gaussian-blur": 512, "tv": 128}  # of split val, at 32 x 32 pixels; 64 for the others, and a quarter at 64 x 64
 
 
 def main(families: list[str]) -> None:
@@ -57,7 +58,7 @@ def main(families: list[str]) -> None:
         for family in families or (*SMALL, *LARGE):
             law = make.family(family)
             if (law.spec, denoiser) not in store.read(path):
-                images = 64 if family in SMALL else 32
+                images = IMAGES.get(denoiser, 64) // (1 if family in SMALL else 4)
                 table = tune(make.tunable(denoiser, law), law, images=images, coarse=COARSE)
                 store.add(path, table.as_rows(), replace=store.SUBJECT)
                 print(law.spec, denoiser, table.value, flush=True)

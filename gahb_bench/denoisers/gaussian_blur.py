@@ -31,7 +31,7 @@ class GaussianBlur(Tunable):
     by_default: ClassVar = ("gaussian-blur",)
     looks: ClassVar = {"": ("periwinkle", "triangle-down")}
     tuned: ClassVar = "width"
-    search: ClassVar = (0.1, 40.0)
+    search: ClassVar = (0.01, 40.0)
 
     width: float = Field(0.0, ge=0, description="standard deviation of the kernel, pixels; 0: tuned")
 

@@ -15,6 +15,7 @@ from gahb_bench import make, tuning
 from gahb_bench.core import rng
 from gahb_bench.core.errors import StoreWarning, UsageError
 from gahb_bench.core.files import HOME
+from gahb_bench.core.levels import DEFAULT_SIGMAS
 from gahb_bench.denoisers.gaussian_blur import GaussianBlur
 from gahb_bench.denoisers.tunable import Tunable
 from gahb_bench.families.calpha.law import Calpha
@@ -259,3 +260,34 @@ def test_tuned_values_serve_the_test_split() -> None:
         hand = [f"{name}:{best.tuned}={factor * value:.6g}" for factor in (0.5, 2.0)]
         mse = gb.score("calpha", [best, *hand], 0.1, images=32).groupby("denoiser").mse.mean()
         assert mse[name] == mse.min()
+
+
+BASELINE = (
+    "calpha:size=32",
+    "calpha:law=uniform,size=32",
+    "calpha-contours:size=32",
+    "calpha-contours:background=constant,size=32",
+    "markov-contours:size=32",
+    "disks:size=32",
+    "besov:size=32",
+    "gmm:size=32",
+    "hierarchy:depth=5",
+    "shuffled:of=(calpha:size=32)",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", BASELINE)
+@pytest.mark.parametrize("name", ["gaussian-blur", "tv", "curvelet"])
+def test_a_rival_is_at_its_best(family: str, name: str) -> None:
+    """Never above doing nothing, and never above the same method with a value by hand, at any level."""
+    law = gb.family(family)
+    tuned_one = gb.denoiser(name, law, tune=False)
+    assert isinstance(tuned_one, Tunable)
+    assert tuned_one.table is not None, "its table is shipped"
+    by_hand = [f"{name}:{tuned_one.tuned}={value:.3g}" for value in np.geomspace(*tuned_one.search, 10)]
+    table = gb.score(law, [tuned_one, "identity", *by_hand], DEFAULT_SIGMAS, images=32)
+    mean = table.groupby(["sigma", "denoiser"])["mse"].mean().unstack()
+    assert (mean[name] <= 1.01 * mean["identity"]).all(), mean[name] / mean["identity"]
+    excess = 10 * np.log10(mean[name] / mean[by_hand].min(axis=1))
+    assert (excess < 0.1).all(), excess
