@@ -16,6 +16,7 @@ from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core import registry
 from gahb_bench.core import spec as specs
 from gahb_bench.core.denoiser import Denoiser, Facts
+from gahb_bench.core.digest import join_digests
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray, Images, Knows, PerImage
@@ -133,6 +134,11 @@ class Transformed(Family):
         """The law that the images are made of."""
         return registry.make("families", self.of)
 
+    @property
+    def digest(self) -> str:
+        """That of this law and of the inner one."""
+        return join_digests(super().digest, self.inner.digest)
+
     def with_inner(self: "Transformed", spec: str) -> "Transformed":
         """The same map of another law."""
         return type(self).from_parameters({**self.parameters, "of": spec})
@@ -191,7 +197,7 @@ class Mmse(PosteriorMean, OracleOf[Transformed]):
         return self.inner.accuracy
 
     @property
-    def facts(self) -> Facts:
+    def own_facts(self) -> Facts:
         return self.inner.facts
 
     def moments(self, y: Images, sigma: Tensor) -> Posterior:
@@ -240,7 +246,7 @@ class Inner(Denoiser, OracleOf[Transformed]):
         return made
 
     @property
-    def facts(self) -> Facts:
+    def own_facts(self) -> Facts:
         return self.inner.facts
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
