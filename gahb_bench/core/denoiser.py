@@ -112,7 +112,7 @@ class Denoiser(Plugin):
     @property
     def fitted(self) -> int | None:
         """How many numbers of it were fitted to images; None where that is not stated."""
-        return self.facts.fitted
+        return self.own_facts.fitted
 
     @property
     def family(self) -> Family:

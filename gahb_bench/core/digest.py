@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import inspect
-import json
 import re
 import types
 from pathlib import Path
@@ -147,17 +146,19 @@ def is_foreign(cls: type) -> bool:
 def join_digests(*digests: str) -> str:
     """One digest of several; those that are empty say nothing."""
     stated = [digest for digest in digests if digest]
-    return stated[0] if len(stated) == 1 else _hash(stated) if stated else ""
-
-
-def _hash(digests: list[str]) -> str:
-    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
+    if len(stated) < 2:
+        return "".join(stated)
+    return hashlib.sha256("+".join(stated).encode()).hexdigest()[:16]
 
 
 def _code_of(value: Any) -> types.FunctionType | None:
     """The function behind a method or a property; None for what is none, and for those that pydantic adds."""
-    for attribute in ("__func__", "fget", "func", "wrapped"):
-        value = getattr(value, attribute, value) if not isinstance(value, types.FunctionType) else value
+    if isinstance(value, classmethod | staticmethod):
+        value = value.__func__
+    elif isinstance(value, property):
+        value = value.fget
+    elif isinstance(value, functools.cached_property):
+        value = value.func
     if isinstance(value, types.FunctionType) and not value.__module__.startswith("pydantic"):
         return value
     return None
