@@ -14,10 +14,10 @@ from torch import Tensor
 
 from gahb_bench.core import registry
 from gahb_bench.core.denoiser import D, Denoiser, Facts
+from gahb_bench.core.digest import Content
 from gahb_bench.core.errors import DenoiserError, UsageError, reason_of
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Images, Knows
-from gahb_bench.core.digest import Content
 
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
