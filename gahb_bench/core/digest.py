@@ -74,7 +74,7 @@ class Content:
             self._object(value, depth)
 
     def add_class(self, cls: type) -> None:
-        """Follow a class: its source files, the code of its methods, its attributes; not the classes it is made from."""
+        """Follow a class: its source files, methods and attributes; not the classes it is made from."""
         self.text(cls.__qualname__)
         self._files(cls, required=True)
         for name, value in sorted(vars(cls).items()):

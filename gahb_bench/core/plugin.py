@@ -91,7 +91,7 @@ class Plugin(BaseModel):
         return {key: getattr(self, key) for key in type(self).model_fields}
 
     def code_digest(self, related: Iterable[type] = ()) -> str:
-        """Hash of its class, related classes and its state, in so far as they are not of this package; empty if all are.
+        """Hash of its class, related classes and its state, where they are not of this package; empty if all are.
 
         Where Python cannot find the source it is a digest of this object alone, so that no stored result is ever taken
         for one of its.

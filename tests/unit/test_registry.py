@@ -145,14 +145,11 @@ LITERALS = {
 
 @pytest.mark.parametrize("literal", LITERALS)
 def test_a_literal_of_the_wrong_type_is_named_and_breaks_nothing(installed, run, literal):
-    text = (
-        denoiser(name="bad", body=literal) + denoiser(name="good", cls="Good").partition("denoiser import Denoiser")[2]
-    )
-    installed("other", {"other_bad.py": text}, denoisers={"bad": "other_bad"})
+    good = denoiser(name="good", cls="Good").partition("denoiser import Denoiser")[2]
+    installed("other", {"other_bad.py": denoiser(name="bad", body=literal) + good}, denoisers={"bad": "other_bad"})
     (problem,) = registry.problems()
-    assert f"its class Halved cannot be read (ValueError: {LITERALS[literal]} is not allowed: it should be" in str(
-        problem
-    )
+    reason = f"ValueError: {LITERALS[literal]} is not allowed: it should be"
+    assert f"its class Halved cannot be read ({reason}" in str(problem)
     code, out, err = run("list")
     assert (code, err.count("warning")) == (0, 1)
     assert "  good  (knows nothing)" in out
@@ -173,9 +170,8 @@ def test_a_malformed_entry_point_is_named_and_breaks_nothing(installed, run, val
 def test_a_package_whose_entry_points_cannot_be_read_is_named_and_breaks_nothing(installed, run, tmp_path):
     installed("torn", {}, denoisers={"a": "nowhere"})
     installed("other", {"other_good.py": denoiser()}, denoisers={"good": "other_good"})
-    (tmp_path / "torn" / "torn-1.0.dist-info" / "entry_points.txt").write_text(
-        "[gahb_bench.denoisers]\nno equals sign\n"
-    )
+    torn = tmp_path / "torn" / "torn-1.0.dist-info" / "entry_points.txt"
+    torn.write_text("[gahb_bench.denoisers]\nno equals sign\n")
     code, out, err = run("list")
     assert (code, "  halved" in out) == (0, True)
     assert err.count("warning: the package torn is left out: its entry points cannot be read") == 1
