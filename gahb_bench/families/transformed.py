@@ -43,7 +43,7 @@ class TransformedOptimum(Optimum["Transformed"]):
         exact = inner.oracle("mmse")
         self.oracles = (Mmse, Inner) if exact is not None and issubclass(exact, PosteriorMean) else (Inner,)
         inner_too = tuple(self._here(name) for name in inner.attained_by)
-        self.attained_by = (*inner_too, Inner().spec) if "mmse" in inner_too else inner_too
+        self.attained_by = (*inner_too, Inner.name) if "mmse" in inner_too else inner_too
 
     def reference(self, sigmas: FloatArray) -> Reference:
         inner = self.family.inner
@@ -127,7 +127,7 @@ class Transformed(Family):
             self._inner = registry.make("families", self.of)
         except UsageError as error:
             raise ValueError(f"{specs.format_spec('', {'of': self.of})[1:]} is not allowed: {error}") from None
-        self.__dict__["of"] = self._inner.spec  # canonical; the model is frozen
+        object.__setattr__(self, "of", self._inner.spec)  # canonical; the model is frozen
         return self
 
     @abstractmethod
