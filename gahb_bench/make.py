@@ -6,7 +6,7 @@ from typing import Any
 from gahb_bench.core import registry
 from gahb_bench.core import spec as specs
 from gahb_bench.core.denoiser import Denoiser
-from gahb_bench.core.errors import UsageError
+from gahb_bench.core.errors import GahbError, UsageError, printable
 from gahb_bench.core.family import Family
 from gahb_bench.core.network import Network
 from gahb_bench.denoisers.brought.files import refuse_bare_path
@@ -88,12 +88,27 @@ def network(spec: str | Network) -> Network:
     return registry.make("networks", spec) if isinstance(spec, str) else spec
 
 
-def default_denoisers(family: Family) -> list[str]:
-    """The family's oracles, the shipped networks that were trained on it, then what is shown beside them."""
-    networks = [specs.format_spec("network", {"weights": name}) for name in shipped_for(family.spec)]
+def default_denoisers(law: Family) -> list[str | Denoiser]:
+    """The family's oracles, the shipped networks that were trained on it, then what is shown beside them.
+
+    A plugin of which a spec that it states cannot be made is left out, and is a problem from then on.
+    """
+    networks = [specs.format_spec("network", {"weights": name}) for name in shipped_for(law.spec)]
     shown = registry.importable(entry for entry in registry.entries("denoisers") if entry.by_default)
-    beside = [spec for entry in shown for spec in entry.by_default]
-    return [*family.optimum.defaults(), *networks, *beside]
+    return [*law.optimum.defaults(), *networks, *(made for entry in shown for made in _made_by_default(entry, law))]
+
+
+def _made_by_default(entry: registry.Entry, law: Family) -> list[Denoiser]:
+    """What a plugin shows unless told otherwise, made for a law but not tuned."""
+    try:
+        made = [denoiser(spec, law, tune=False) for spec in entry.by_default]
+    except GahbError as error:
+        registry.leave_out(entry, f"a spec of its `by_default` cannot be made: {printable(error)}")
+        return []
+    if any(type(each) is not entry.load() for each in made):
+        registry.leave_out(entry, f"its `by_default` should name specs of {entry.name} itself")
+        return []
+    return list({each.spec: each for each in made}.values())
 
 
 _family = family  # a parameter of `denoiser` has the same name

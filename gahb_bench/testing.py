@@ -42,20 +42,21 @@ def assert_near_optimal(
     --------
     >>> assert_near_optimal("mmse", "calpha:size=16", [0.1], images=8)
     """
-    mine = make.denoiser(denoiser, family)
+    law = make.family(family)
+    mine = make.denoiser(denoiser, law)
     methods = [mine] if mine.spec == "mmse" else [mine, "mmse"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScaleWarning)  # the assertion says it
-        table = score(family, methods, sigmas, images=images, seed=seed)
+        table = score(law, methods, sigmas, images=images, seed=seed)
     name = str(table["denoiser"].iloc[0])
-    rows = curves(table)
+    rows = curves(table, [law])
     if (rows["reference_kind"] != "exact").any():
-        raise UsageError(f"no exact optimum is known for {rows['family'].iloc[0]}: choose a family with one.")
+        raise UsageError(f"no exact optimum is known for {law.spec}: choose a family with one.")
     curve = rows[rows["denoiser"] == name]
     vanishing = curve[curve["regret_db"].isna() & (curve["status"] == "ok")]["sigma"]
     if len(vanishing):
         raise UsageError(
-            f"the optimum of {curve['family'].iloc[0]} vanishes at sigma={vanishing.iloc[0]:.4g}, so that no distance "
+            f"the optimum of {law.spec} vanishes at sigma={vanishing.iloc[0]:.4g}, so that no distance "
             "in dB to it can be asserted: choose larger noise levels."
         )
     bad = curve[~(curve["regret_db"] <= max_regret_db)]
@@ -64,5 +65,5 @@ def assert_near_optimal(
         where = ", ".join(f"{row.regret_db:.2f} dB at sigma={row.sigma:.4g}" for row in bad.itertuples())
         detail = f" It failed: {reasons[0]}" if len(reasons) else ""
         raise AssertionError(
-            f"{name} is not within {max_regret_db:g} dB of the optimum on {curve['family'].iloc[0]}: {where}.{detail}"
+            f"{name} is not within {max_regret_db:g} dB of the optimum on {law.spec}: {where}.{detail}"
         )

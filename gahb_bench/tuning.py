@@ -52,7 +52,8 @@ def tune(
     Returns
     -------
     TunedTable
-        Keep it with `gahb_bench.tables.tuned.keep`; it is then used wherever the denoiser meets this family.
+        Keep it with `gahb_bench.tables.tuned.keep`; it is then used wherever the denoiser meets this family, beside the
+        other noise levels that are stored for them.
 
     Raises
     ------

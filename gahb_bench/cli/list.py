@@ -26,7 +26,7 @@ def list_(
         for entry in registry.entries(kind):
             about = [f"knows {entry.knows}"] if entry.knows else []
             if kind == "oracles":
-                about.append(f"of {entry.family or 'any family'}")
+                about.append(f"of {entry.of}")
             if entry.aliases:
                 about.append(f"also {', '.join(entry.aliases)}")
             typer.echo(f"  {entry.name}" + (f"  ({'; '.join(about)})" if about else ""))

@@ -19,7 +19,8 @@ def tune(
 ) -> None:
     """Tune a denoiser's parameter for a family at each noise level, on the validation split; keep it in your home.
 
-    The home is the folder that GAHB_BENCH_HOME names, by default gahb_bench in your cache folder.
+    It is used beside what is stored at other noise levels, and in the place of what is stored at the same ones. The
+    home is the folder that GAHB_BENCH_HOME names, by default gahb_bench in your cache folder.
     """
     from gahb_bench import make, tuning
     from gahb_bench.core.levels import DEFAULT_SIGMAS, parse_sigmas
@@ -41,3 +42,6 @@ def tune(
         )
     if path is not None:
         typer.echo(f"\nkept in {path}")
+        merged = tuned.find(table.denoiser, table.family)
+        if merged is not None and (others := len(merged.sigma) - len(table.sigma)):
+            typer.echo(f"used beside {others} noise levels that were stored before")

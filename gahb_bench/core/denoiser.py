@@ -1,13 +1,15 @@
 """What every denoiser offers: ``x_hat = D(y, sigma)``."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeVar, final
 
 import torch
 from pydantic import PrivateAttr
 from torch import Tensor
 
+from gahb_bench.core import registry
+from gahb_bench.core.digest import join_digests
 from gahb_bench.core.errors import DenoiserError, UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Images, Knows, per_image_sigma
@@ -40,12 +42,17 @@ class Denoiser(Plugin):
     looks : how it is drawn, a hue and a marker of `gahb_bench.reporting.study.style`, by ``""`` or ``parameter=value``
     """
 
-    kind: ClassVar[str] = "denoisers"
+    kind: ClassVar = "denoisers"
     knows: ClassVar[Knows] = "nothing"
     of: ClassVar[type[Family]] = Family
     by_default: ClassVar[tuple[str, ...]] = ()
     looks: ClassVar[dict[str, tuple[str, str]]] = {}
     _family: Family | None = PrivateAttr(default=None)
+
+    @classmethod
+    def found_among(cls) -> registry.Kind:
+        """Where it is found by its name: an oracle of one law is found there alone."""
+        return cls.kind if cls.of is Family else "oracles"
 
     @abstractmethod
     def estimate(self, y: Images, sigma: Tensor) -> Images:
@@ -91,14 +98,21 @@ class Denoiser(Plugin):
         return self.knows != "nothing"
 
     @property
-    def facts(self) -> Facts:
-        """What a run records of it, beside its spec."""
+    def own_facts(self) -> Facts:
+        """What a subclass states of itself; the digest of its code is not its concern."""
         return Facts()
+
+    @property
+    @final
+    def facts(self) -> Facts:
+        """What a run records of it, beside its spec; code that is not of this package is part of the digest."""
+        stated = self.own_facts
+        return replace(stated, digest=join_digests(stated.digest, self.code_digest()))
 
     @property
     def fitted(self) -> int | None:
         """How many numbers of it were fitted to images; None where that is not stated."""
-        return self.facts.fitted
+        return self.own_facts.fitted
 
     @property
     def family(self) -> Family:

@@ -26,7 +26,7 @@ class Family(Plugin):
         when it is first asked for; or ``":Class"`` further down in the law's own file; None where nothing is known
     """
 
-    kind: ClassVar[str] = "families"
+    kind: ClassVar = "families"
     best: ClassVar[str | type[Optimum[Any]] | None] = None
 
     def __eq__(self, other: object) -> bool:
@@ -110,6 +110,14 @@ class Family(Plugin):
             home = importlib.import_module(place, package=module.rpartition(".")[0]) if place else sys.modules[module]
             best = getattr(home, name)
         return Optimum(self) if best is None else best(self)
+
+    @property
+    def digest(self) -> str:
+        """Hash of what the spec does not say: the code of a law, or of its optimum, that is not of this package.
+
+        Empty for the laws of this package. A law of one name may change: a class in a notebook, or a subclass.
+        """
+        return self.code_digest((type(self.optimum), *self.optimum.oracles))
 
     def check_images(self, y: torch.Tensor) -> None:
         """Refuse images that cannot be of this family."""

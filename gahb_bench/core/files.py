@@ -31,9 +31,16 @@ def home() -> Path:
     if named := os.environ.get(HOME):
         return Path(named)
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gahb_bench"
+        return Path(os.environ.get("XDG_CACHE_HOME") or _user_home() / ".cache") / "gahb_bench"
     except RuntimeError:
         raise StoreError(f"this user has no home directory: set {HOME} to a folder that can be written.") from None
+
+
+def _user_home() -> Path:
+    """The user's home directory; RuntimeError where there is none. An empty ``HOME`` does not stand for ``/``."""
+    if os.environ.get("HOME") == "":
+        raise RuntimeError
+    return Path.home()
 
 
 def data_folder() -> Path:
@@ -109,7 +116,9 @@ def lock(folder: Path, wait: float = 0, advice: str = _GIVE_OUT) -> Iterator[Non
         try:
             lock.acquire(timeout=wait)
         except filelock.Timeout:
-            raise StoreError(f"{folder} is being written by another process: wait for it. {advice}") from None
+            raise StoreError(
+                f"{folder} is being written by another process: wait until that has finished, or choose another folder."
+            ) from None
     try:
         yield
     finally:

@@ -21,7 +21,7 @@ class Network(Plugin):
         literal, so that they can be listed without building anything; a test measures them
     """
 
-    kind: ClassVar[str] = "networks"
+    kind: ClassVar = "networks"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"small": {}}
     facts: ClassVar[dict[str, tuple[int, int | None]]] = {}
 

@@ -1,10 +1,13 @@
 """What families, oracles, denoisers and networks have in common: a name, typed parameters, a canonical spec."""
 
+import secrets
+from collections.abc import Iterable
 from typing import Any, ClassVar, TypeVar, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_validator
 
 from gahb_bench.core import registry
+from gahb_bench.core.digest import Content, is_foreign
 from gahb_bench.core.errors import UsageError, unknown
 from gahb_bench.core.spec import format_spec, format_value
 
@@ -20,17 +23,24 @@ class Plugin(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
-    kind: ClassVar[str]  # of plugin, set by the base class of each kind
+    kind: ClassVar[registry.Kind]  # of plugin, set by the base class of each kind
     name: ClassVar[str]
     listed: ClassVar[bool] = True  # whether it can be made by its name; stated by the class itself, not inherited
     aliases: ClassVar[tuple[str, ...]] = ()
     source: ClassVar[str] = ""
+    _unrepeatable: str = PrivateAttr(default="")
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        if "name" in cls.__dict__ and not cls.__module__.startswith("gahb_bench."):
-            registry.define(cls.kind, cls.name, cls)
+        stated = cls.__dict__
+        if "name" in stated and stated.get("listed", True) and not cls.__module__.startswith("gahb_bench."):
+            registry.define(cls.found_among(), cls.name, cls)
+
+    @classmethod
+    def found_among(cls) -> registry.Kind:
+        """Where it is found by its name."""
+        return cls.kind
 
     @classmethod
     def from_parameters(cls: type[P], parameters: dict[str, Any]) -> P:
@@ -80,8 +90,35 @@ class Plugin(BaseModel):
         """All parameters, defaults included."""
         return {key: getattr(self, key) for key in type(self).model_fields}
 
+    def code_digest(self, related: Iterable[type] = ()) -> str:
+        """Hash of its class, related classes and its state, where they are not of this package; empty if all are.
+
+        Where Python cannot find the source it is a digest of this object alone, so that no stored result is ever taken
+        for one of its.
+        """
+        foreign = [cls for kind in (type(self), *related) for cls in kind.__mro__ if is_foreign(cls)]
+        if not foreign:
+            return ""
+        found = Content()
+        for cls in dict.fromkeys(foreign):
+            found.add_class(cls)
+        found.add(self.parameters)
+        ours = _private(cls for cls in type(self).__mro__ if not is_foreign(cls))
+        for name in sorted(_private(cls for cls in type(self).__mro__ if is_foreign(cls)) - ours):
+            found.text(name)
+            found.add(getattr(self, name, None), depth=2)
+        if not found.sourced:
+            self._unrepeatable = self._unrepeatable or secrets.token_hex(8)
+            found.text(self._unrepeatable)
+        return found.digest()
+
     def __str__(self) -> str:
         return self.spec
+
+
+def _private(classes: Iterable[type]) -> set[str]:
+    """Names of the private attributes that classes state, those that they inherit included."""
+    return {name for cls in classes for name in getattr(cls, "__private_attributes__", {})}
 
 
 def _is_tuple(cls: type[Plugin], key: str) -> bool:

@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 
 from gahb_bench.core import spec as specs
 from gahb_bench.core.errors import GahbError, UsageError, printable, reason_of, unknown
+from gahb_bench.core.literals import check_literals
 from gahb_bench.core.source import Class, Parameter, plugins
 
 Kind = Literal["families", "oracles", "denoisers", "networks"]
@@ -53,7 +54,8 @@ class Entry:
     parameters: tuple[Parameter, ...]
     module: str
     class_name: str
-    family: str | None
+    family: str | None  # of an oracle of one law
+    of: str  # whose an oracle is, in words
     facts: dict[str, tuple[int, int | None]]  # of networks: (parameters, receptive field) by preset
     by_default: tuple[str, ...]  # of denoisers: specs of it that a run shows unless told otherwise
     where: str  # the file, or the entry point of another package
@@ -86,11 +88,31 @@ class Entry:
 class _Found:
     entries: list[Entry] = field(default_factory=list)
     problems: dict[Problem, None] = field(default_factory=dict)  # in order, each once
+    modules: set[str] = field(default_factory=set)  # that were read
+    left_out: set[tuple[str, str]] = field(default_factory=set)  # when they were used: module and class
 
 
-def define(kind: str, name: str, plugin: type[Any]) -> None:
-    """Make a class known by its name in this process, where no file has one of that name."""
-    _DEFINED[kind, name] = plugin
+def define(kind: Kind, name: str, plugin: type[Any]) -> None:
+    """Make a class known by its name in this process; an oracle of one law is that law's alone, and is found there.
+
+    One whose file was read is known by that, or left out as a problem.
+
+    Raises
+    ------
+    UsageError
+        If the name is taken: what is stored under it could not be told apart.
+    """
+    found = _everything()
+    if plugin.__module__ in found.modules:
+        return
+    for entry in found.entries:
+        if name in entry.names and _clash(kind, entry.kind):
+            raise UsageError(
+                f"a {_SINGULAR[kind]} of your own cannot be called {name!r}: {entry.module} has one of that name; "
+                "rename it."
+            )
+    if kind != "oracles":
+        _DEFINED[kind, name] = plugin
 
 
 def entries(kind: Kind) -> tuple[Entry, ...]:
@@ -105,9 +127,17 @@ def importable(found: Iterable[Entry]) -> Iterator[Entry]:
         try:
             entry.load()
         except GahbError as error:
-            _everything().problems[Problem(entry.where, printable(error))] = None
+            leave_out(entry, printable(error))
             continue
         yield entry
+
+
+def leave_out(entry: Entry, reason: str) -> None:
+    """Report a plugin as a problem from now on, for the first reason that is found."""
+    found = _everything()
+    if (entry.module, entry.class_name) not in found.left_out:
+        found.left_out.add((entry.module, entry.class_name))
+        found.problems[Problem(entry.where, reason)] = None
 
 
 def problems() -> tuple[Problem, ...]:
@@ -125,7 +155,7 @@ def lookup(kind: Kind, name: str) -> type[Any] | None:
     """
     matches = [entry for entry in entries(kind) if name in entry.names]
     if len({entry.module for entry in matches}) > 1:
-        owners = ", ".join(str(entry.family) for entry in matches)
+        owners = ", ".join(sorted(entry.of for entry in matches))
         raise UsageError(f"{name!r} is an oracle of several families ({owners}): say which, with family=...")
     return matches[0].load() if matches else _DEFINED.get((kind, name))
 
@@ -160,12 +190,32 @@ def _everything() -> _Found:
             module = ".".join((_PACKAGE, *path.relative_to(_ROOT).with_suffix("").parts))
             _read(found, group, module.removesuffix(".__init__"), str(path.relative_to(_ROOT.parent)))
     for group in _FOLDERS:
-        for point in sorted(metadata.entry_points(group=f"{_PACKAGE}.{group}"), key=_order):
+        for point in sorted(_entry_points(found, f"{_PACKAGE}.{group}"), key=_order):
             where = f"the entry point {point.name!r}{_package(point)} ({point.value})"
-            if not _read(found, group, point.module, where):
+            try:
+                module = point.module
+            except AttributeError:  # its text is not of the form that this takes apart
+                found.problems[Problem(where, "it names no module: write my_package.my_file")] = None
+                continue
+            if not _read(found, group, module, where):
                 reason = "its file states no plugin, a class with a literal `name: ClassVar = ...`"
                 found.problems[Problem(where, reason)] = None
     return found
+
+
+def _entry_points(found: _Found, group: str) -> list[metadata.EntryPoint]:
+    """The entry points of a group; a package whose file of entry points cannot be read is a problem."""
+    try:
+        return list(metadata.entry_points(group=group))
+    except Exception:  # one such package is enough; find which
+        points: list[metadata.EntryPoint] = []
+        for package in metadata.distributions():
+            try:
+                points += package.entry_points.select(group=group)
+            except Exception as error:
+                where = f"the package {package.metadata['Name']}"
+                found.problems[Problem(where, f"its entry points cannot be read ({reason_of(error)})")] = None
+        return list({(point.name, point.value, _package(point)): point for point in points}.values())
 
 
 def _order(point: metadata.EntryPoint) -> tuple[str, str, str]:
@@ -178,13 +228,17 @@ def _package(point: metadata.EntryPoint) -> str:
 
 def _read(found: _Found, group: str, module: str, where: str) -> bool:
     """Add the plugins of one file; whether it has any, or cannot be read."""
+    found.modules.add(module)
     try:
         stated = plugins(module)
-        for plugin in stated:
-            _add(found, _entry(group, plugin, where))
     except Exception as error:  # whatever is wrong with a file of somebody else's, the others work
         found.problems[Problem(where, f"it cannot be read ({reason_of(error)})")] = None
         return True
+    for plugin in stated:
+        try:
+            _add(found, _entry(group, plugin, where))
+        except Exception as error:
+            found.problems[Problem(where, f"its class {plugin.name} cannot be read ({reason_of(error)})")] = None
     return bool(stated)
 
 
@@ -202,16 +256,21 @@ def _add(found: _Found, entry: Entry) -> None:
 
 def _same_scope(entry: Entry, other: Entry) -> bool:
     """Whether two plugins must have different names: oracles of one law, and a denoiser and an oracle of any law."""
-    if entry.kind == other.kind:
-        return entry.family == other.family
-    return {entry.kind, other.kind} == {"oracles", "denoisers"}
+    return entry.family == other.family if entry.kind == other.kind else _clash(entry.kind, other.kind)
+
+
+def _clash(kind: Kind, other: Kind) -> bool:
+    """Whether one of each kind, of whatever law, may not have the same name."""
+    return kind == other != "oracles" or {kind, other} == {"oracles", "denoisers"}
 
 
 def _entry(group: str, plugin: Class, where: str) -> Entry:
     literals, parameters = plugin.inherited()
+    check_literals(literals)
     laws = plugin.arguments_of("OracleOf")
     kind: Any = "oracles" if laws else literals.get("kind", group)
     law = next(filter(None, laws), None)
+    family = None if law is None else law.inherited()[0].get("name")
     return Entry(
         kind=kind,
         name=literals["name"],
@@ -222,7 +281,8 @@ def _entry(group: str, plugin: Class, where: str) -> Entry:
         parameters=tuple(parameters),
         module=plugin.file.module,
         class_name=plugin.name,
-        family=None if law is None else law.inherited()[0].get("name"),
+        family=family,
+        of=family or ("" if law is None else f"any {law.name.lower()} law"),
         facts=literals.get("facts", {}),
         by_default=tuple(literals.get("by_default", ())) if kind == "denoisers" else (),
         where=where,

@@ -57,7 +57,7 @@ class Class:
     def is_plugin(self) -> bool:
         """Whether it states a plugin: a class with a literal ``name`` of its own, and not ``listed = False``."""
         stated = _members(self.node)[0]
-        return "name" in stated and stated.get("listed", True)
+        return "name" in stated and stated.get("listed", True) is not False
 
     def inherited(self) -> tuple[dict[str, Any], tuple[Parameter, ...]]:
         """Literal attributes and parameters, also of the classes it is made from, wherever they are written."""

@@ -25,6 +25,11 @@ class Spec:
         return format_spec(self.name, self.parameters)
 
 
+def is_name(text: str) -> bool:
+    """Whether it can be the name in a spec."""
+    return _NAME.fullmatch(text) is not None
+
+
 def parse(text: str) -> Spec:
     """Read one spec.
 
@@ -39,7 +44,7 @@ def parse(text: str) -> Spec:
         If the text is not of the form ``name:key=value,...``, repeats a key or has unbalanced parentheses.
     """
     name, colon, rest = text.strip().partition(":")
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise UsageError(f"cannot read the spec {text!r}: {_FORM}, and a name has letters, digits, '-', '_', '.'.")
     parameters: dict[str, str] = {}
     pieces = _split(rest) if colon else []

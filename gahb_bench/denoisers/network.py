@@ -53,7 +53,7 @@ class TrainedNetwork(Denoiser):
         return _loaded(self._path, self._digest, "cpu")[1]
 
     @property
-    def facts(self) -> Facts:
+    def own_facts(self) -> Facts:
         """Hash of the file as it was when the denoiser was made, and the number of parameters of the network."""
         return Facts(digest=self._digest, fitted=count_parameters(self._path))
 

@@ -68,7 +68,7 @@ class Tunable(Denoiser):
         return format_spec(self.name, {key: value for key, value in self.changed.items() if key != self.tuned})
 
     @property
-    def facts(self) -> Facts:
+    def own_facts(self) -> Facts:
         """Hash of the tuned table in use, and one number fitted (at each noise level) where there is one."""
         if getattr(self, self.tuned) > 0:
             return Facts()

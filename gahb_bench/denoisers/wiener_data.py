@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar, Literal
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Images
+from gahb_bench.core.memory import cached
 
 Shrinkage = Literal["none", "identity", "stationary"]
 _NUMBERS_AT_ONCE = 2**21
@@ -112,7 +112,7 @@ class CovarianceModel:
         self._solved: tuple[float, Tensor, Tensor] | None = None
 
 
-@lru_cache(maxsize=2)
+@cached(32)  # more than a run has variants, which take turns: one that was forgotten draws its images anew each time
 def model(
     family: Family, n: int, split: str, seed: int, stationary: bool, target: Shrinkage, device: str
 ) -> CovarianceModel:

@@ -3,28 +3,29 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, model_validator
 from torch import Tensor
 
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core import registry
 from gahb_bench.core import spec as specs
 from gahb_bench.core.denoiser import Denoiser, Facts
+from gahb_bench.core.digest import join_digests
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray, Images, Knows, PerImage
 from gahb_bench.core.memory import cached
 from gahb_bench.core.optimum import Check, Optimum, Reference, VarianceParts
-from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
+from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean, posterior_mean
 from gahb_bench.families.calpha.law import Calpha
 
 D = TypeVar("D", bound=Denoiser)
+T = TypeVar("T", bound="Transformed")
 
 
 class TransformedOptimum(Optimum["Transformed"]):
@@ -41,7 +42,8 @@ class TransformedOptimum(Optimum["Transformed"]):
         inner = family.inner.optimum
         exact = inner.oracle("mmse")
         self.oracles = (Mmse, Inner) if exact is not None and issubclass(exact, PosteriorMean) else (Inner,)
-        self.attained_by = tuple(self._here(name) for name in inner.attained_by)
+        inner_too = tuple(self._here(name) for name in inner.attained_by)
+        self.attained_by = (*inner_too, Inner.name) if "mmse" in inner_too else inner_too
 
     def reference(self, sigmas: FloatArray) -> Reference:
         inner = self.family.inner
@@ -73,8 +75,11 @@ class TransformedOptimum(Optimum["Transformed"]):
         """The conjugated Wiener filter against dense matrices of tiny images (identity 6).
 
         The covariance of the images is built from the forward map of single inner pixels and the inner covariance's
-        definition; nothing is inverted but the dense matrix, and no transform is used.
+        definition; nothing is inverted but the dense matrix, and no transform is used. This shows the map to be right,
+        for any inner law; there is no check where this law has no posterior mean.
         """
+        if posterior_mean(self.family) is None:
+            return []
         tiny = self.family.with_inner("calpha:size=8")
         units = torch.eye(64 * tiny.copies, dtype=torch.float64).reshape(-1, tiny.copies, 1, 8, 8).flatten(0, 1)
         zero = tiny.forward(torch.zeros(tiny.copies, 1, 8, 8, dtype=torch.float64))
@@ -96,7 +101,7 @@ class TransformedOptimum(Optimum["Transformed"]):
         return checks
 
     def _here(self, spec: str) -> str:
-        """What an oracle of the inner law is called as an oracle of this one."""
+        """What an oracle of the inner law is called as an oracle of this one; `inner` of `mmse` is `mmse` too."""
         return "mmse" if spec == "mmse" else specs.format_spec("inner", {"oracle": spec})
 
 
@@ -114,11 +119,16 @@ class Transformed(Family):
     reason: ClassVar[str] = "an orthogonal map changes no risk"
 
     of: str = Field("calpha", description="spec of the inner family, in parentheses if it has parameters")
+    _inner: Family = PrivateAttr()
 
-    @field_validator("of")
-    @classmethod
-    def _canonical(cls, spec: str) -> str:
-        return registry.make("families", spec).spec
+    @model_validator(mode="after")
+    def _make_inner(self: T) -> T:
+        try:
+            self._inner = registry.make("families", self.of)
+        except UsageError as error:
+            raise ValueError(f"{specs.format_spec('', {'of': self.of})[1:]} is not allowed: {error}") from None
+        object.__setattr__(self, "of", self._inner.spec)  # canonical; the model is frozen
+        return self
 
     @abstractmethod
     def forward(self, images: Images) -> Tensor:
@@ -128,10 +138,15 @@ class Transformed(Family):
     def inverse(self, images: Images) -> Tensor:
         """The inner images of images of this law, ``(n, ...)`` to ``(copies n, c, h, w)``."""
 
-    @cached_property
+    @property
     def inner(self) -> Family:
         """The law that the images are made of."""
-        return registry.make("families", self.of)
+        return self._inner
+
+    @property
+    def digest(self) -> str:
+        """That of this law and of the inner one."""
+        return join_digests(super().digest, self.inner.digest)
 
     def with_inner(self: "Transformed", spec: str) -> "Transformed":
         """The same map of another law."""
@@ -156,6 +171,9 @@ class Mmse(PosteriorMean, OracleOf[Transformed]):
     """Exact posterior mean: that of the inner law, conjugated by the map.
 
         x_hat = forward( E[x_i | inverse(y)] )
+
+    There is nothing to draw beside it (`inferred` is None): outlines and pixels of the inner images, which the inner
+    oracle infers, are not those of these images.
 
     Optimality
     ----------
@@ -191,7 +209,7 @@ class Mmse(PosteriorMean, OracleOf[Transformed]):
         return self.inner.accuracy
 
     @property
-    def facts(self) -> Facts:
+    def own_facts(self) -> Facts:
         return self.inner.facts
 
     def moments(self, y: Images, sigma: Tensor) -> Posterior:
@@ -214,6 +232,7 @@ class Inner(Denoiser, OracleOf[Transformed]):
     Optimality
     ----------
     That of the inner oracle, which must know the law: one that knows the image would have to be given the inner one.
+    Of the inner `mmse` it is this law's `mmse`, and attains the reference as that does.
     """
 
     name: ClassVar = "inner"
@@ -240,7 +259,7 @@ class Inner(Denoiser, OracleOf[Transformed]):
         return made
 
     @property
-    def facts(self) -> Facts:
+    def own_facts(self) -> Facts:
         return self.inner.facts
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:

@@ -12,7 +12,6 @@ stand in ``datasets/tables`` beside the scripts that make them, and in the folde
 import io
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
@@ -20,7 +19,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from gahb_bench.core.errors import GahbError, StoreError, StoreWarning, UsageError
+from gahb_bench.core.errors import GahbError, StoreError, StoreWarning, UsageError, reason_of
 from gahb_bench.core.files import HOME, data_file, data_folder, explain_errors, home, lock, write_atomically
 
 Table = Literal["curves", "levels", "tuned"]
@@ -78,16 +77,9 @@ def make_rows(
 def find(table: Table, family: str, denoiser: str = "", *, rule: int) -> list[pd.DataFrame]:
     """The rows of one law (and denoiser) in each place that has any: the user's own first, then the shipped.
 
-    Raises
-    ------
-    UsageError
-        If a file is there but is no table.
+    A file of the user's that is no table is passed over, with a warning, once a process.
     """
-    places = []
-    with suppress(StoreError):
-        places.append(own(table))
-    places.append(data_file("tables", f"{table}.parquet"))
-    each = [read(path).get((family, denoiser)) for path in places]
+    each = [rows.get((family, denoiser)) for rows in (_read_own(table), read(data_file("tables", f"{table}.parquet")))]
     current = [rows[rows["rule"] == rule] for rows in each if rows is not None]
     return [rows for rows in current if len(rows)]
 
@@ -121,6 +113,17 @@ def own(table: Table) -> Path:
 def shipped(table: Table) -> Path:
     """The file of the package's rows, for the scripts that make them."""
     return data_folder() / "tables" / f"{table}.parquet"
+
+
+def _read_own(table: Table) -> Subjects:
+    """The user's own rows; none, and a warning, where they cannot be read."""
+    try:
+        return read(own(table))
+    except StoreError:  # no home
+        return {}
+    except UsageError as error:
+        _warn(f"the tables in your home are not used, only those of the package: {error}")
+        return {}
 
 
 def read(path: Path) -> Subjects:
@@ -181,8 +184,8 @@ def _parse(path: Path, state: tuple[int, int, int]) -> Subjects:
         return {}
     try:
         rows = pd.read_parquet(io.BytesIO(content))[list(SCHEMA)].astype(SCHEMA)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).partition("\n")[0]
+    except Exception as error:  # a damaged file can make its readers raise anything
+        reason = reason_of(error)
         raise UsageError(f"{path} is no table of gahb_bench ({reason}): remove it, and compute again.") from None
     return {(str(key[0]), str(key[1])): group for key, group in rows.groupby(list(SUBJECT), sort=True)}  # type: ignore[index]
 

@@ -23,8 +23,8 @@ class TunedTable:
     denoiser : canonical spec, the tuned parameter left out.
     value : the best value at each noise level in ``sigma`` (ascending); ``mse`` is what it reached.
     at_edge : whether the best value lies at an end of the range that was searched.
-    images, seed : of the split ``val``.
-    provenance : the method, and the packages, in words.
+    images, seed : of the split ``val``; the fewest images, and the seed of the first level, where levels differ.
+    provenance : the methods, and the packages, in words.
     """
 
     denoiser: str
@@ -62,9 +62,9 @@ class TunedTable:
             value=tuple(levels[parameter].tolist()),
             mse=tuple(levels["mse"].tolist()),
             at_edge=tuple(levels["at_edge"].astype(bool).tolist()),
-            images=int(first["images"]),
+            images=int(rows["images"].min()),
             seed=int(first["seed"]),
-            provenance=str(first["provenance"]),
+            provenance="; and ".join(rows["provenance"].unique()),
         )
 
     def as_rows(self) -> pd.DataFrame:
@@ -87,17 +87,31 @@ class TunedTable:
 
 
 def find(denoiser: str, family: str) -> TunedTable | None:
-    """The tuned table of a denoiser (its parameter left out of the spec) on a family; the user's own comes first."""
+    """The tuned table of a denoiser (its parameter left out of the spec) on a family.
+
+    The user's own noise levels stand beside those of the package, and in their place where they are the same.
+    """
     found = store.find("tuned", family, denoiser, rule=RULE)
-    return TunedTable.from_rows(found[0]) if found else None
+    if not found:
+        return None
+    first, *others = found
+    for rows in others:
+        first = pd.concat([first, rows[~_at_levels_of(rows, first)]], ignore_index=True)
+    return TunedTable.from_rows(first.sort_values("sigma", kind="stable", ignore_index=True))
+
+
+def _at_levels_of(rows: pd.DataFrame, others: pd.DataFrame) -> np.ndarray:
+    """Which rows have a noise level that others have."""
+    levels = others["sigma"].unique()
+    return np.isclose(rows["sigma"].to_numpy()[:, None], levels, rtol=store.ON_A_LEVEL, atol=0).any(axis=1)
 
 
 def keep(table: TunedTable) -> Path | None:
-    """Keep a table in the user's store, in the place of an earlier one of the same denoiser and family.
+    """Keep a table in the user's store: its noise levels take the place of the same ones there, others stay.
 
     Return the file; where it cannot be written, warn, and return None.
     """
-    return store.keep("tuned", table.as_rows(), replace=store.SUBJECT)
+    return store.keep("tuned", table.as_rows())
 
 
 def tables(path: Path) -> list[TunedTable]:

@@ -62,15 +62,36 @@ def test_the_reference_is_the_inner_one(law):
 
 def test_what_attains_the_reference_exists(law):
     inner = law.inner.optimum
-    assert len(law.optimum.attained_by) == len(inner.attained_by)
+    *names, last = law.optimum.attained_by
     batch = law.sample(range(2))
     y = gb.add_noise(batch, 0.2).double()
-    for ours, theirs in zip(law.optimum.attained_by, inner.attained_by, strict=True):
+    for ours, theirs in zip([*names, last], [*inner.attained_by, "mmse"], strict=True):
         known = _made(theirs, law.inner)
         if known is None:
             assert _made(ours, law) is None
         else:
             assert torch.equal(gb.denoiser(ours, law)(y, 0.2), law.forward(known(law.inverse(y), 0.2)))
+
+
+def test_the_inner_posterior_mean_attains_the_reference_too(law):
+    if _made("mmse", law) is None:
+        assert _made("inner", law) is None
+        return
+    assert {"mmse", gb.denoiser("inner", law).spec} <= set(law.optimum.attained_by)
+    curves = gb.curves(gb.score(law, ["inner:oracle=mmse"], LEVELS, images=4))
+    np.testing.assert_allclose(curves["regret_db"], 0, atol=1e-4)
+
+
+def test_there_is_a_check_where_there_is_a_posterior_mean_and_none_elsewhere(law):
+    checks = law.optimum.checks()
+    assert bool(checks) == (_made("mmse", law) is not None)
+    assert all(check.passed for check in checks)
+
+
+def test_the_posterior_mean_infers_nothing_to_draw(law):
+    oracle = _made("mmse", law)
+    if oracle is not None:
+        assert oracle.inferred(gb.add_noise(law.sample(range(1)), 0.2), 0.2) is None
 
 
 def test_the_defaults_are_the_inner_ones_that_know_the_law(law):

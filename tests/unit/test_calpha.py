@@ -139,3 +139,8 @@ def test_fitted_exponent_agrees_with_the_finite_size_one(alpha):
     assert fit.standard_error < 0.02
     assert abs(fit.value - fit.reference) < 3 * fit.standard_error
     assert fit.asymptotic == pytest.approx(2 * alpha / (alpha + 1))
+
+
+def test_the_information_of_another_law_than_the_gaussian_is_not_known():
+    assert gb.family("calpha:size=16").optimum.information(np.array([0.1])) > 0
+    assert gb.family("calpha:law=uniform,size=16").optimum.information(np.array([0.1])) is None

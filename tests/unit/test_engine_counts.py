@@ -11,6 +11,7 @@ from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.plugin import Plugin
 from gahb_bench.core.posterior import posterior_mean
+from gahb_bench.denoisers import wiener_data
 from gahb_bench.families.calpha.law import Calpha
 from gahb_bench.families.calpha.optimum import CalphaOptimum
 from gahb_bench.running import engine
@@ -95,6 +96,37 @@ def test_the_images_are_made_once_a_task(counts, tmp_path, monkeypatch):
     engine.run(plan(of_test_images(SEVEN), images=10), tmp_path)
     assert (counts["draws"], counts["images"]) == (3, 10)
     assert (counts["cells"], counts["scored"]) == (36, 120)
+
+
+@pytest.mark.parametrize(
+    ("family", "laws"),
+    [
+        ("calpha:size=16", 1),
+        ("disks:size=16,vary=scale+foreground", 1),
+        ("shuffled:of=(calpha:size=16)", 2),
+        ("coloured:of=(shuffled:of=(calpha:size=16))", 3),
+        ("shuffled:of=(coloured:of=(disks:size=16,vary=scale))", 3),
+        ("gmm:size=16", 1),
+        ("hierarchy:depth=3", 1),
+    ],
+)
+def test_a_run_makes_each_law_once_and_few_oracles(counts, tmp_path, monkeypatch, family, laws):
+    """An oracle a law, for the plan or for the law around it, and one that a sampled reference needs."""
+    monkeypatch.setattr(engine, "BLOCK", 2)
+    engine.run(make_plan([family], ["mmse", "identity"], [0.1234, 0.5432], 4), tmp_path)
+    assert counts["families"] == laws
+    assert counts["mmse"] <= laws + 1
+    assert counts["denoisers"] == counts["mmse"] + 1
+
+
+def test_each_variant_draws_its_training_images_once_a_run(counts, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "BLOCK", 2)
+    variants = [f"wiener-data:n=50,shrinkage={each}" for each in ("none", "identity", "stationary")]
+    variants += [f"wiener-data:n=50,seed={seed}" for seed in (1, 2)]
+    wiener_data.model.cache_clear()
+    engine.run(plan(variants), tmp_path)
+    assert counts["images"] == 6 + len(variants) * 2 * 50  # for the mean, and for what is around it
+    assert counts["families"] == 1
 
 
 @pytest.mark.parametrize("name", ["mmse", "inner"])

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 import sys
 from typing import ClassVar
 
@@ -10,13 +11,19 @@ import pandas as pd
 import pytest
 import torch
 from plugin_packages import contributed_law
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 import gahb_bench as gb
 from gahb_bench.cli import app
+from gahb_bench.core import registry
+from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.optimum import Optimum, Reference
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
+from gahb_bench.denoisers.gaussian_blur import GaussianBlur
+from gahb_bench.families.calpha.law import Calpha
+from gahb_bench.families.calpha.optimum import CalphaOptimum
 from gahb_bench.running import engine, folder
 from gahb_bench.running.plan import make_plan
 from gahb_bench.verification.identities import verify
@@ -157,3 +164,187 @@ def test_it_may_stand_inside_another_law(stripes):
     assert isinstance(table, pd.DataFrame)
     assert shuffled.reference([0.1]).mse == pytest.approx(stripes.reference([0.1]).mse)
     assert torch.equal(shuffled.inverse(shuffled.forward(stripes.sample([0]).images)), stripes.sample([0]).images)
+
+
+class Louder(Calpha):
+    """A law that has the name of its base, and another amplitude."""
+
+    def draw(self, streams, count):
+        images, latents = super().draw(streams, count)
+        return 0.5 + 2 * (images - 0.5), latents
+
+
+def test_a_law_that_shares_the_name_of_its_base_is_the_object_that_is_given():
+    law, base = Louder(size=16, std=0.1), gb.family("calpha:size=16,std=0.1")
+    assert law.spec == base.spec
+    law.__dict__["optimum"] = CalphaOptimum(gb.family("calpha:size=16,std=0.2"))  # what is right for it
+    table = gb.score(law, ["identity"], SIGMAS, images=4)
+    found, other = (gb.curves(table, [each])["reference_mse"] for each in (law, base))
+    assert found.tolist() == law.reference(SIGMAS).mse.tolist() != other.tolist()
+    assert gb.exponent(table, law, "identity", 0.03, 0.3).reference != pytest.approx(
+        gb.exponent(table, base, "identity", 0.03, 0.3).reference, abs=1e-3
+    )
+
+
+class Nameless(Flat):
+    """A law whose spec the catalogue cannot make."""
+
+    @property
+    def spec(self):
+        return "no such law"
+
+
+def test_a_law_that_the_catalogue_cannot_make():
+    law = Nameless()
+    table = gb.score(law, DENOISERS, SIGMAS, images=4)
+    assert (gb.curves(table, [law]).groupby("denoiser")["regret_db"].max()[["mmse"]] == 0).all()
+    assert gb.exponent(table, law, "mmse", 0.03, 0.3).reference == pytest.approx(2, abs=0.1)
+    gb.testing.assert_near_optimal("mmse", law, [0.1], images=4)
+    with pytest.raises(AssertionError, match="on no such law: "):
+        gb.testing.assert_near_optimal("identity", law, [0.1], images=4)
+
+
+def _define(name, base, body="pass", module="nowhere"):
+    """A class as a notebook would define it: its source is in no file."""
+    place = {"__name__": module, "Base": base, "ClassVar": ClassVar, "OracleOf": OracleOf, "Flat": Flat}
+    exec(f"class {name}(Base):\n    {body}\n", place)
+    return place[name]
+
+
+@pytest.mark.parametrize(("base", "name"), [(Family, "calpha"), (Denoiser, "wavelet"), (Denoiser, "mmse")])
+def test_a_class_of_ones_own_cannot_have_a_name_of_the_catalogue(base, name):
+    with pytest.raises(UsageError, match=rf"of your own cannot be called '{name}': gahb_bench\..* rename it"):
+        _define("Mine", base, f"name: ClassVar = {name!r}")
+    assert type(gb.family("calpha")) is Calpha
+
+
+def test_an_oracle_of_one_law_is_found_by_its_name_for_that_law_alone():
+    class Special(PosteriorMean, OracleOf[Flat]):
+        name: ClassVar = "special"
+
+        moments = FlatMmse.moments
+        variance_along = FlatMmse.variance_along
+
+    assert gb.denoiser("mmse", "flat").of is Flat
+    for family in ("calpha", None):
+        with pytest.raises(UsageError, match="unknown denoiser 'special'"):
+            gb.denoiser("special", family)
+    with pytest.raises(UsageError, match="oracle of 'flat'"):
+        gb.denoiser(Special(), "calpha")
+
+
+def test_an_oracle_of_one_law_cannot_have_the_name_of_a_denoiser():
+    with pytest.raises(UsageError, match="cannot be called 'tv'"):
+
+        class Tv(PosteriorMean, OracleOf[Flat]):
+            name: ClassVar = "tv"
+
+
+def test_a_class_that_is_not_listed_is_not_found_by_its_name():
+    _define("Hidden", Denoiser, "name: ClassVar = 'hidden'; listed: ClassVar = False")
+    with pytest.raises(UsageError, match="unknown denoiser 'hidden'"):
+        gb.denoiser("hidden")
+
+
+def test_what_is_of_this_package_has_no_digest_of_its_code():
+    for entry in registry.entries("families"):
+        assert gb.family(entry.name).digest == ""
+    for name in ("mmse", "wavelet", "ideal", "wiener-data"):
+        assert gb.denoiser(name, "calpha").facts.digest == ""
+
+
+HALVED = """
+from typing import ClassVar
+from gahb_bench.core.denoiser import Denoiser
+
+class Mine(Denoiser):
+    name: ClassVar = "mine"
+    weight: ClassVar = 2.0
+
+    def estimate(self, y, sigma):
+        return y / 2
+"""
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Writes a module of the user's, and imports it as a new process would."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(text, name="my_module"):
+        (tmp_path / f"{name}.py").write_text(text)
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+
+    yield write
+    for name in ("my_module", "my_other"):
+        sys.modules.pop(name, None)
+
+
+def test_the_code_of_a_law_and_of_its_optimum_is_in_its_digest(written):
+    text = contributed_law()
+    first = written(text).Stripes(size=16).digest
+    assert len(first) == 16
+    assert written(text).Stripes(size=16).digest == first != written(text).Stripes(size=32).digest
+    for old in ("2 * np.pi *", "np.sqrt(self.power) *", "2 * gain *"):
+        assert old in text
+        assert written(text.replace(old, f"3 * {old}", 1)).Stripes(size=16).digest != first
+    shuffled = gb.family("shuffled:of=(stripes:size=16)")
+    assert shuffled.digest == shuffled.inner.digest != ""
+
+
+def test_a_subclass_that_shares_a_name_has_a_digest():
+    assert gb.family("calpha").digest == ""
+    assert len(Louder().digest) == 16
+
+
+def test_the_code_and_the_state_of_a_denoiser_are_in_its_digest(written, monkeypatch):
+    first = written(HALVED).Mine().facts.digest
+    assert len(first) == 16
+    assert written(HALVED).Mine().facts.digest == first
+    assert written(HALVED.replace("y / 2", "y / 3")).Mine().facts.digest != first
+    mine = written(HALVED).Mine
+    monkeypatch.setattr(mine, "weight", 3.0)
+    assert mine().facts.digest != first
+    beside = written(HALVED).Mine
+    written("helper = 1", "my_other")
+    assert beside().facts.digest != first, "files beside its own may be imported by it"
+
+
+def test_private_state_is_in_the_digest_and_the_law_is_not():
+    class Weighted(Denoiser):
+        name: ClassVar = "weighted-of-a-test"
+        _weights: torch.Tensor = PrivateAttr()
+
+        def model_post_init(self, context):
+            self._weights = torch.ones(3)
+
+        def estimate(self, y, sigma):
+            return y * self._weights[0]
+
+    one, other = Weighted(), Weighted()
+    assert one.facts == other.facts == one.bind(Flat()).facts
+    other._weights = torch.zeros(3)
+    assert one.facts.digest != other.facts.digest
+
+
+def test_what_has_no_source_is_never_taken_for_another():
+    made = _define("Nowhere", Denoiser, "name: ClassVar = 'nowhere'\n    def estimate(self, y, sigma): return y")
+    one, other = made(), made()
+    assert one.facts.digest == one.facts.digest != other.facts.digest
+    law = _define("NowhereLaw", Flat)
+    assert law().digest != law().digest
+    kept = law()
+    assert kept.digest == kept.digest
+
+
+def test_a_tuned_denoiser_of_the_users_has_its_table_and_its_code_in_its_digest():
+    class Wider(GaussianBlur):
+        pass
+
+    table, ours = Wider().bind(gb.family("calpha")), gb.denoiser("gaussian-blur", "calpha")
+    by_hand = Wider(width=2.0)
+    assert "" != ours.facts.digest != table.facts.digest != by_hand.facts.digest != ""
+    assert table.facts.fitted == ours.facts.fitted == 1

@@ -78,6 +78,10 @@ def run(monkeypatch, capsys):
     return call
 
 
+def default_specs():
+    return [str(denoiser) for denoiser in make.default_denoisers(gb.family("calpha"))]
+
+
 def listed(kind, name):
     return next(found for found in registry.entries(kind) if found.name == name)
 
@@ -121,9 +125,81 @@ BROKEN = {
     "a file that is not text": ({"other_bad.py": "# é"}, "UnicodeDecodeError"),
     "attributes of the wrong kind": (
         {"other_bad.py": denoiser(name="bad", body="aliases: ClassVar = 3")},
-        "TypeError",
+        "its class Halved cannot be read (ValueError: aliases = 3 is not allowed: it should be a tuple of names",
     ),
 }
+LITERALS = {
+    "name: ClassVar = 7": "name = 7",
+    "name: ClassVar = None": "name = None",
+    "name: ClassVar = 'a b'": "name = 'a b'",
+    "aliases: ClassVar = (1, 2)": "aliases = (1, 2)",
+    "aliases: ClassVar = 'calpha'": "aliases = 'calpha'",
+    "facts: ClassVar = {'small': 3}": "facts = {'small': 3}",
+    "by_default: ClassVar = 'bad'": "by_default = 'bad'",
+    "looks: ClassVar = {'': 'ink'}": "looks = {'': 'ink'}",
+    "knows: ClassVar = 'everything'": "knows = 'everything'",
+    "source: ClassVar = 1": "source = 1",
+    "listed: ClassVar = 0": "listed = 0",
+}
+
+
+@pytest.mark.parametrize("literal", LITERALS)
+def test_a_literal_of_the_wrong_type_is_named_and_breaks_nothing(installed, run, literal):
+    good = denoiser(name="good", cls="Good").partition("denoiser import Denoiser")[2]
+    installed("other", {"other_bad.py": denoiser(name="bad", body=literal) + good}, denoisers={"bad": "other_bad"})
+    (problem,) = registry.problems()
+    reason = f"ValueError: {LITERALS[literal]} is not allowed: it should be"
+    assert f"its class Halved cannot be read ({reason}" in str(problem)
+    code, out, err = run("list")
+    assert (code, err.count("warning")) == (0, 1)
+    assert "  good  (knows nothing)" in out
+    code, out, err = run("run", "--family", "calpha:size=16", "--images", "2", "--sigmas", "0.1", "--dry-run")
+    assert (code, "wavelet" in out, err.count("warning")) == (0, True, 1)
+
+
+@pytest.mark.parametrize("value", ["", "a-b", "my-package.file", "file:", "file:Class:more", "a b"])
+def test_a_malformed_entry_point_is_named_and_breaks_nothing(installed, run, value):
+    installed("other", {"other_good.py": denoiser()}, denoisers={"bad": value, "good": "other_good"})
+    code, out, err = run("list")
+    assert (code, "  halved" in out) == (0, True)
+    assert err.count("warning: the entry point 'bad' of the package other") == 1
+    code, _, err = run("run", "--family", "calpha:size=16", "--denoisers", "mmse", "--images", "2", "--dry-run")
+    assert (code, err.count("the entry point 'bad'")) == (0, 1)
+
+
+def test_a_package_whose_entry_points_cannot_be_read_is_named_and_breaks_nothing(installed, run, tmp_path):
+    installed("torn", {}, denoisers={"a": "nowhere"})
+    installed("other", {"other_good.py": denoiser()}, denoisers={"good": "other_good"})
+    torn = tmp_path / "torn" / "torn-1.0.dist-info" / "entry_points.txt"
+    torn.write_text("[gahb_bench.denoisers]\nno equals sign\n")
+    code, out, err = run("list")
+    assert (code, "  halved" in out) == (0, True)
+    assert err.count("warning: the package torn is left out: its entry points cannot be read") == 1
+
+
+@pytest.mark.parametrize(
+    "specs", ["('halved:foo=1',)", "('zzz',)", "('halved:size=-1',)", "('wavelet',)", "('halved:',)", "('halved', '')"]
+)
+def test_a_default_that_cannot_be_made_is_left_out_and_named_once(installed, run, specs):
+    body = f"by_default: ClassVar = {specs}\n    size: int = Field(1, ge=1)"
+    installed("other", {"other_default.py": denoiser(body=body)}, denoisers={"bad": "other_default"})
+    command = ("run", "--family", "calpha:size=16", "--family", "disks:size=16", "--images", "2", "--sigmas", "0.1")
+    code, out, err = run(*command, "--dry-run")
+    assert (code, "wavelet" in out, "halved" in out) == (0, True, False)
+    assert err.count("warning: the entry point 'bad' of the package other (other_default) is left out") == 1
+    assert gb.denoiser("halved").spec == "halved"
+
+
+def test_a_default_that_is_stated_twice_is_shown_once(installed):
+    text = denoiser(body="by_default: ClassVar = ('halved', 'halved:size=1')\n    size: int = 1")
+    installed("other", {"other_twice_shown.py": text}, denoisers={"a": "other_twice_shown"})
+    assert default_specs().count("halved") == 1
+
+
+def test_whose_the_oracles_of_one_name_are(run):
+    with pytest.raises(UsageError, match=r"of several families \(any transformed law, besov, .*markov-contours\)"):
+        gb.denoiser("mmse")
+    assert "mmse  (knows law; of any transformed law)" in run("list", "oracles")[1]
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -156,7 +232,7 @@ def test_a_plugin_that_fails_when_imported_is_passed_over_by_the_defaults(instal
     assert "halved" in run("list")[1], "listing imports nothing"
     with pytest.raises(UsageError, match="'halved' cannot be used: importing other_raises failed"):
         gb.denoiser("halved")
-    assert "halved" not in make.default_denoisers(gb.family("calpha"))
+    assert "halved" not in default_specs()
     code, out, err = run("run", "--family", "calpha:size=16", "--images", "2", "--sigmas", "0.1", "--dry-run")
     assert code == 0
     assert "wavelet" in out
@@ -168,7 +244,7 @@ def test_a_plugin_that_fails_when_imported_is_passed_over_by_the_defaults(instal
 def test_a_default_of_another_package_is_shown(installed):
     text = denoiser(body='by_default: ClassVar = ("halved",)')
     installed("other", {"other_default.py": text}, denoisers={"a": "other_default"})
-    assert make.default_denoisers(gb.family("calpha")).count("halved") == 1
+    assert default_specs().count("halved") == 1
 
 
 @pytest.mark.parametrize("name", ["wavelet", "mmse", "genie"])

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from gahb_bench.core.errors import StoreError, StoreWarning, UsageError
-from gahb_bench.core.files import HOME, home
+from gahb_bench.core.files import HOME, home, lock
 from gahb_bench.tables import store
 from gahb_bench.tables.interpolate import between_levels, covers, difference_exponents, stored_curve
 from gahb_bench.tables.sampled import at_levels
@@ -152,15 +152,46 @@ def test_explicit_writing_where_it_cannot_be_says_what_to_do(tmp_path: Path) -> 
         store.add(tmp_path / "file" / "below" / "table.parquet", rows(0.1, 1.0))
 
 
-def test_a_file_that_is_no_table_is_named(own_home: Path) -> None:
-    path = store.own("tuned")
+def _fill(path: Path, kind: str) -> None:
     path.parent.mkdir()
-    path.write_text("nonsense")
-    with pytest.raises(UsageError, match=r"tuned\.parquet is no table.*remove it"):
-        store.find("tuned", "calpha", "tv", rule=1)
-    pd.DataFrame({"family": ["a"]}).to_parquet(path)
+    if kind == "other columns":
+        pd.DataFrame({"family": ["a"]}).to_parquet(path)
+    else:
+        path.write_bytes({"empty": b"", "text": b"nonsense", "torn": b"PAR1" + bytes(range(256)) + b"PAR1"}[kind])
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "torn", "other columns"])
+def test_a_damaged_file_of_the_users_costs_one_warning(own_home: Path, kind: str) -> None:
+    path = store.own("tuned")
+    before = store.find("tuned", "calpha", "tv", rule=1)
+    _fill(path, kind)
+    with pytest.warns(StoreWarning, match=r"only those of the package: .*tuned\.parquet is no table.*remove it"):
+        (found,) = store.find("tuned", "calpha", "tv", rule=1)
+    pd.testing.assert_frame_equal(found, before[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(store.find("tuned", "calpha", "tv", rule=1)) == 1
     with pytest.raises(UsageError, match=r"tuned\.parquet is no table"):
-        store.find("tuned", "calpha", "tv", rule=1)
+        store.add(path, rows(0.1, 1.0))
+
+
+def test_an_empty_home_variable_is_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (HOME, "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "")
+    with pytest.raises(StoreError, match=f"no home directory: set {HOME}"):
+        home()
+    assert len(store.find("levels", "gmm", rule=1)) == 1
+    store._warn.cache_clear()
+    with pytest.warns(StoreWarning, match="not kept for the next time"):
+        assert store.keep("levels", rows(0.3, 0.5)) is None
+
+
+def test_the_error_of_a_folder_that_another_process_writes_names_that_alone(tmp_path: Path) -> None:
+    busy = pytest.raises(StoreError, match="being written by another process: wait")
+    with lock(tmp_path), busy as caught, lock(tmp_path):
+        pass
+    assert "space" not in str(caught.value)
 
 
 def test_between_levels_on_a_known_curve() -> None:

@@ -172,13 +172,31 @@ def test_an_instance_and_its_name_give_the_same_numbers(own_home: Path) -> None:
         assert ours["mse"].equals(theirs["mse"])
 
 
-def test_keeping_again_replaces_and_leaves_the_others(own_home: Path) -> None:
+def test_keeping_again_replaces_the_same_levels_and_leaves_the_others(own_home: Path) -> None:
     first = tune("tv", LAW, [0.1, 0.3], images=2, coarse=3, precision=0.5)
     second = tune("tv:solver=bregman", LAW, [0.1], images=2, coarse=3, precision=0.5)
-    again = tune("tv", LAW, [0.1, 0.2], images=2, coarse=3, precision=0.5)
+    again = replace(tune("tv", LAW, [0.1, 0.2], images=3, coarse=3, precision=0.5), provenance="other words")
     for table in (first, second, again):
         tuned.keep(table)
-    assert tuned.tables(store.own("tuned")) == [again, second]
+    merged, other = tuned.tables(store.own("tuned"))
+    assert other == second
+    assert merged.sigma == (0.1, 0.2, 0.3)
+    assert merged.value == (*again.value, first.value[1])
+    assert (merged.images, merged.provenance) == (2, f"other words; and {first.provenance}")
+
+
+def test_own_levels_stand_beside_the_shipped_ones(own_home: Path) -> None:
+    shipped = tuned.find("tv", "calpha")
+    assert shipped is not None
+    assert len(shipped.sigma) == 13
+    own = replace(shipped, sigma=(0.02, 0.1), value=(9.0, 8.0), mse=(1.0, 1.0), at_edge=(False, False))
+    tuned.keep(own)
+    merged = tuned.find("tv", "calpha")
+    assert merged is not None
+    assert merged.sigma == tuple(sorted({*shipped.sigma, 0.02}))
+    expected = dict(zip(shipped.sigma, shipped.value, strict=True)) | {0.02: 9.0, 0.1: 8.0}
+    assert dict(zip(merged.sigma, merged.value, strict=True)) == expected
+    assert merged.digest != shipped.digest
 
 
 def test_a_table_stays_the_same_through_a_run(own_home: Path) -> None:

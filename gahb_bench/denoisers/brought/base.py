@@ -26,7 +26,7 @@ class ExternalNetwork(Denoiser):
     _digest: str = PrivateAttr(default="")
 
     @property
-    def facts(self) -> Facts:
+    def own_facts(self) -> Facts:
         return Facts(digest=self._digest, brought=True)
 
     @property

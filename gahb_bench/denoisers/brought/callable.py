@@ -40,7 +40,7 @@ class CallableDenoiser(AdaptedNetwork):
             raise UsageError(f"{self.path} is a Denoiser already: name it without options, {self.path}.")
 
     @property
-    def facts(self) -> Facts:
+    def own_facts(self) -> Facts:
         return replace(self._user.facts, fitted=None)
 
     def run(self, y: Images, *sigma: Tensor) -> Any:

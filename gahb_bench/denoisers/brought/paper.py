@@ -41,8 +41,8 @@ class PaperNetwork(ExternalNetwork):
         self._digest = content_digest(content)
 
     @property
-    def facts(self) -> Facts:
-        return replace(super().facts, fitted=parameter_count(self._network))
+    def own_facts(self) -> Facts:
+        return replace(super().own_facts, fitted=parameter_count(self._network))
 
     @abstractmethod
     def _module(self, tensors: Mapping[str, Tensor]) -> nn.Module:

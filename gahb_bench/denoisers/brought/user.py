@@ -14,10 +14,10 @@ from torch import Tensor
 
 from gahb_bench.core import registry
 from gahb_bench.core.denoiser import D, Denoiser, Facts
+from gahb_bench.core.digest import Content
 from gahb_bench.core.errors import DenoiserError, UsageError, reason_of
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Images, Knows
-from gahb_bench.denoisers.brought.digest import Content
 
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
@@ -92,7 +92,7 @@ class UserDenoiser(Denoiser):
         return self._label
 
     @property
-    def facts(self) -> Facts:
+    def own_facts(self) -> Facts:
         """Brought by the user; its digest is of weights, attributes, and the source files beside the callable's own.
 
         A callable whose source Python cannot find has a digest of its own each time it is wrapped, so that no stored

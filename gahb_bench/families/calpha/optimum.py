@@ -47,9 +47,11 @@ class CalphaOptimum(Optimum[Calpha]):
         family = self.family
         return ["mmse", "local-mmse"] if family.law == "gaussian" else ["wiener"]
 
-    def information(self, sigmas: FloatArray) -> FloatArray:
-        """I(x; y) in nats: ``1/2 sum_k log(1 + lambda_k / s^2)`` (Gaussian law)."""
+    def information(self, sigmas: FloatArray) -> FloatArray | None:
+        """I(x; y) in nats: ``1/2 sum_k log(1 + lambda_k / s^2)`` for the Gaussian law; it is not known for another."""
         family = self.family
+        if family.law != "gaussian":
+            return None
         return 0.5 * np.log1p(family.spectrum.ravel() / sigmas[:, None] ** 2).sum(axis=1)
 
     def checks(self) -> list[Check]:

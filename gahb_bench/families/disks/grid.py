@@ -10,12 +10,13 @@ shortest vectors sqrt(2) longer than the cubic's: J. Conway, N. Sloane, "Sphere 
 import copy
 import math
 from abc import ABC, abstractmethod
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import scipy.fft
 import torch
 from torch import Tensor
 
+from gahb_bench.core.memory import cached
 from gahb_bench.families.disks.law import Disks
 from gahb_bench.families.disks.manifold import Manifold, manifold, smoothstep
 
@@ -172,17 +173,13 @@ def finest(family: Disks) -> int:
     return 6 if family.size <= 32 else 4 if family.size <= 96 else 3
 
 
+@cached(8)
 def grid(family: Disks, device: torch.device, level: int) -> Grid:
     """The grid of a family at one level, made once.
 
     At odd levels the centre's square lattice is turned by 45 degrees, so that its sub-pixel shifts stay few.
     """
-    return _grid(tuple(family.parameters.items()), device, level)
-
-
-@lru_cache(maxsize=8)
-def _grid(parameters: tuple[tuple[str, object], ...], device: torch.device, level: int) -> Grid:
-    model = manifold(Disks.from_parameters(dict(parameters)), device)
+    model = manifold(family, device)
     moves, scales = bool(model.varies[0]), bool(model.varies[2])
     layers = 2 if moves else 1
     if scales:

@@ -3,11 +3,10 @@
 Images are flat here, ``(n, N^2)``; parameters are ``theta = (row, column, r, f, b)``, the first three the *geometry*.
 """
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
+from gahb_bench.core.memory import cached
 from gahb_bench.families.disks.law import RAMP, Disks
 
 SMALLEST_SIGMA = 1e-5  # exponents |y|^2 / 2 sigma^2 beyond 1e13 leave no digits in float64
@@ -64,11 +63,7 @@ def smoothstep(t: Tensor) -> Tensor:
     return s.mul_(u).mul_(u).mul_(u)
 
 
+@cached(16)
 def manifold(family: Disks, device: torch.device) -> Manifold:
     """The manifold of a family on a device, made once."""
-    return _manifold(tuple(family.parameters.items()), device)
-
-
-@lru_cache(maxsize=16)
-def _manifold(parameters: tuple[tuple[str, object], ...], device: torch.device) -> Manifold:
-    return Manifold(Disks.from_parameters(dict(parameters)), device)
+    return Manifold(family, device)

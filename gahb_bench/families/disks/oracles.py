@@ -62,7 +62,7 @@ class Mmse(PosteriorMean, OracleOf[Disks]):
         return 0.02
 
     @property
-    def facts(self) -> Facts:
+    def own_facts(self) -> Facts:
         return Facts(nan_reason="the quadrature's error bound exceeds what the certificate allows")
 
     def moments(self, y: Images, sigma: Tensor) -> Posterior:

@@ -1,5 +1,7 @@
 """What is best for Gaussian mixtures: a Wiener filter for each component, weighted by its responsibility."""
 
+from functools import cached_property
+
 import numpy as np
 import scipy.stats
 import torch
@@ -65,11 +67,15 @@ class GmmOptimum(Optimum[Gmm]):
     @property
     def samples(self) -> VarianceParts:
         """The posterior variance in the part within the components, known, and that between them, to be sampled."""
-        oracle = Mmse().bind(self.family)
+        oracle = self._mmse
         return VarianceParts(
             sampled=lambda y, sigma: oracle.split_variance(y, sigma)[2],
             known=lambda sigma: _within(self.family, sigma),
         )
+
+    @cached_property
+    def _mmse(self) -> Mmse:
+        return Mmse().bind(self.family)
 
     def checks(self) -> list[Check]:
         """The oracle against dense matrices on tiny mixtures of the same kind (identity 6)."""

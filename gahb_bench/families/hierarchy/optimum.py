@@ -1,5 +1,7 @@
 """What is best for images written by a tree: belief propagation up and down the tree, exactly."""
 
+from functools import cached_property
+
 import numpy as np
 import pandas as pd
 import torch
@@ -58,8 +60,12 @@ class HierarchyOptimum(Optimum[Hierarchy]):
     @property
     def samples(self) -> VarianceParts:
         """The posterior variance of each pixel, to be sampled."""
-        oracle = Mmse().bind(self.family)
+        oracle = self._mmse
         return VarianceParts(sampled=lambda y, sigma: oracle.pixels(y, sigma)[1], known=lambda _: 0.0)
+
+    @cached_property
+    def _mmse(self) -> Mmse:
+        return Mmse().bind(self.family)
 
     def checks(self) -> list[Check]:
         """Sum-product against enumeration of all images of two tiny trees with the same kind of rules (identity 6)."""

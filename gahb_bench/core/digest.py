@@ -1,4 +1,4 @@
-"""A hash of everything that a Python callable depends on, as far as it can be followed."""
+"""A hash of everything that a Python callable or class depends on, as far as it can be followed."""
 
 import functools
 import hashlib
@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_KNOWN = ("gahb_bench", "pydantic", "builtins", "abc", "typing")
 _DEPTH = 6  # how deep a callable's attributes are followed
 
 
 class Content:
-    """Gathers what a callable's results depend on: source files, code, weights, attributes."""
+    """Gathers what the results of a callable or a class depend on: source files, code, weights, attributes."""
 
     def __init__(self) -> None:
         self.sourced = True
@@ -72,6 +73,16 @@ class Content:
         else:
             self._object(value, depth)
 
+    def add_class(self, cls: type) -> None:
+        """Follow a class: its source files, methods and attributes; not the classes it is made from."""
+        self.text(cls.__qualname__)
+        self._files(cls, required=True)
+        for name, value in sorted(vars(cls).items()):
+            code = _code_of(value)
+            if code is not None or not (name.startswith("__") or name == "_abc_impl"):
+                self.text(name)
+                self.add(value if code is None else code, depth=2)
+
     def _function(self, function: types.FunctionType, depth: int) -> None:
         self._files(function, required=depth <= 1)
         self._code(function.__code__)
@@ -125,6 +136,32 @@ class Content:
             self.text(_ADDRESS.sub("", repr(value)))
         except Exception:
             self.text(type(value).__name__)
+
+
+def is_foreign(cls: type) -> bool:
+    """Whether a class is neither of this package nor of what every plugin is made from."""
+    return cls.__module__.partition(".")[0] not in _KNOWN
+
+
+def join_digests(*digests: str) -> str:
+    """One digest of several; those that are empty say nothing."""
+    stated = [digest for digest in digests if digest]
+    if len(stated) < 2:
+        return "".join(stated)
+    return hashlib.sha256("+".join(stated).encode()).hexdigest()[:16]
+
+
+def _code_of(value: Any) -> types.FunctionType | None:
+    """The function behind a method or a property; None for what is none, and for those that pydantic adds."""
+    if isinstance(value, classmethod | staticmethod):
+        value = value.__func__
+    elif isinstance(value, property):
+        value = value.fget
+    elif isinstance(value, functools.cached_property):
+        value = value.func
+    if isinstance(value, types.FunctionType) and not value.__module__.startswith("pydantic"):
+        return value
+    return None
 
 
 def _is_filled(cell: types.CellType) -> bool:
