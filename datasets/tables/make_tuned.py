@@ -48,7 +48,10 @@ LARGE = (  # of 64 x 64 pixels: the cards
     "coloured:of=disks",
 )
 COARSE = 21  # values of the grid
-IMAGES = {"gaussian-blur": 512, "tv": 128}  # of split val, at 32 x 32 pixels; 64 for the others, and a quarter at 64 x 64
+IMAGES = {
+    "gaussian-blur": 512,
+    "tv": 128,
+}  # of split val, at 32 x 32 pixels; 64 for the others, and a quarter at 64 x 64
 
 
 def main(families: list[str]) -> None:

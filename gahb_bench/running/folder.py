@@ -55,6 +55,7 @@ class FamilyRecord(BaseModel):
     name: str
     shape: tuple[int, int, int] | None = None
     parameters: dict[str, Any] = {}
+    digest: str = ""
     denoisers: list[DenoiserRecord]
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,7 @@ class FamilyPlan:
     family: Family
     methods: tuple[Method, ...]
     optimum: PosteriorMean | None
+    digest: str
 
     @property
     def spec(self) -> str:
@@ -73,6 +74,7 @@ class FamilyPlan:
             name=family.name,
             shape=family.shape,
             parameters=family.parameters,
+            digest=self.digest,
             denoisers=[method.record for method in self.methods],
         )
 
@@ -87,12 +89,12 @@ class Cell:
     sigma: float
     seed: int
     split: str
+    law: str = ""  # hash of the family's code, where that is not of this package
 
     @property
     def key(self) -> str:
         """Hash of everything the score of an image depends on, but for the image's number."""
-        content = [RESULTS_VERSION, self.family, self.denoiser, self.digest, self.sigma, self.seed, self.split]
-        return _hash(content)
+        return _hash([RESULTS_VERSION, *astuple(self)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +118,8 @@ class Plan:
 
     def cell(self, family: FamilyPlan, method: Method, sigma: float) -> Cell:
         """The cell of one denoiser at one noise level."""
-        return Cell(family.spec, method.spec, method.facts.digest, sigma, self.seed, self.split)
+        address = (family.spec, method.spec, method.facts.digest, sigma, self.seed, self.split)
+        return Cell(*address, law=family.digest)
 
     @property
     def key(self) -> str:
@@ -191,7 +194,7 @@ def _plan_family(
     made = [make.denoiser(spec, family, tune, progress) for spec in chosen]
     refuse_duplicates(denoiser.spec for denoiser in made)
     methods = tuple(Method(denoiser, denoiser.facts) for denoiser in made)
-    return FamilyPlan(family, methods, optimum_among(made, family))
+    return FamilyPlan(family, methods, optimum_among(made, family), family.digest)
 
 
 def _look(denoiser: Denoiser) -> tuple[str, str, str] | None:

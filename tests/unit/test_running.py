@@ -479,3 +479,33 @@ def test_devices_that_do_not_exist(tmp_path):
         engine.run(_plan(), tmp_path, device="cuda:99")
     with pytest.raises(UsageError, match="device"):
         engine.run(_plan(), tmp_path, device="toaster")
+
+
+def test_a_law_whose_code_changed_is_computed_again(tmp_path):
+    def law(level):
+        class Level(Calpha):
+            name: ClassVar = "level"
+
+            def draw(self, streams, count):
+                images, latents = super().draw(streams, count)
+                return level + 0 * images, latents
+
+        return Level(size=16)
+
+    means = []
+    for level, folder in ((0.1, "a"), (0.9, "a"), (0.9, "fresh")):
+        plan = _plan(families=[law(level)], denoisers=["gaussian-blur:width=5"], sigmas=[0.1])
+        outcome = engine.run(plan, tmp_path / folder)
+        assert outcome.resumed == 0
+        means.append(outcome.scores["mse"].mean())
+    assert means[0] != means[1] == means[2]
+
+
+def test_a_subclass_of_the_same_name_is_another_law(tmp_path):
+    class Mine(Calpha):
+        def draw(self, streams, count):
+            images, latents = super().draw(streams, count)
+            return 1 - images, latents
+
+    engine.run(_plan(), tmp_path)
+    assert engine.run(_plan(families=[Mine(size=16)]), tmp_path).resumed == 0
