@@ -100,7 +100,7 @@ def draw_regret(axes: Axes, section: Section, small: bool = False) -> None:
 
 def _most_regret(methods: tuple[Method, ...]) -> float | None:
     """Where the regret axis is cut, or None where it need not be."""
-    tops = [float(np.nanmax([m.worst[0], m.curve["regret_db_high"].max()])) for m in methods if np.isfinite(m.worst[0])]
+    tops = [float(np.nanmax([m.worst.value, m.curve["regret_db_high"].max()])) for m in methods if m.worst is not None]
     near = [top for top in tops if top <= _FAR]
     if len(near) == len(tops):
         return None
