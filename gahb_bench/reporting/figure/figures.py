@@ -27,6 +27,9 @@ _DEEPEST = 1e-9  # of the largest MSE shown: less is called nothing, as on the p
 _RATIOS = (1, 2, 10, 100, 1000)  # of errors, beside the axis in dB
 _LONGEST_NAME, _LONGEST_TITLE = 44, 30
 _PIXELS_AN_INCH = 160
+_WIDTH, _ROW = 12.5, 4.1  # of the figure and of a family, inches
+_LEFT, _ABOVE, _BELOW = 0.75, 0.35, 0.55  # beside, above and below a panel, inches
+_LEGEND, _CHARACTER = 0.85, 0.068  # width of a legend without its names, and of a character, inches
 PARAMETERS: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.spines.top": False,
@@ -43,9 +46,24 @@ def png(content: Content) -> bytes:
     """The figure as PNG."""
     with matplotlib.rc_context(PARAMETERS):
         rows = len(content.sections)
-        figure = Figure(figsize=(12.5, 4.1 * rows), layout="constrained")
+        height = _ROW * rows
+        figure = Figure(figsize=(_WIDTH, height))
         canvas = FigureCanvasAgg(figure)
-        grid = figure.add_gridspec(rows, 3, width_ratios=(1, 1, 0.62))
+        names = [escaped(method.label) for section in content.sections for method in section.methods]
+        legend = _LEGEND + _CHARACTER * max(map(len, names), default=0)
+        panel = (_WIDTH - legend - 3 * _LEFT) / 2
+        # Fixed margins, in inches: a layout that measures every text would take longer than the drawing.
+        grid = figure.add_gridspec(
+            rows,
+            3,
+            width_ratios=(panel, panel, legend),
+            left=_LEFT / _WIDTH,
+            right=1.0,
+            wspace=_LEFT / ((2 * panel + legend) / 3),
+            top=1 - _ABOVE / height,
+            bottom=_BELOW / height,
+            hspace=(_ABOVE + _BELOW) / (_ROW - _ABOVE - _BELOW),
+        )
         for row, section in enumerate(content.sections):
             draw_mse(figure.add_subplot(grid[row, 0]), section)
             draw_regret(figure.add_subplot(grid[row, 1]), section)

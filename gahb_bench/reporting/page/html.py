@@ -99,7 +99,7 @@ def _plotly() -> tuple[str, str]:
 
 def _breakable(label: str) -> Markup:
     """A name, escaped, that may be broken over lines after its punctuation."""
-    return Markup("<wbr>").join(re.split(r"(?<=[:,=(])", label))
+    return Markup("<wbr>").join(re.split(r"(?<=[:,=])(?!\()|(?<==\()", label))
 
 
 def _policy(*scripts: str) -> str:

@@ -31,10 +31,9 @@ REGRET_KIND = {
 }
 
 BITS = (
-    "Excess bits weigh each noise level by what it is worth: excess(σ)/σ² integrated over ln σ, over ln 2. It bounds, "
-    "in bits a pixel, how far samples drawn with the denoiser instead of the optimum are from the law "
-    "(Kullback-Leibler divergence of the noisy images at the least noise level, beside the mismatch at the greatest). "
-    "Known where every regret is direct, from four noise levels on."
+    "What the regrets over all noise levels are worth: excess/σ² integrated over ln σ, in bits a pixel. It bounds the "
+    "Kullback-Leibler divergence between the law and what is sampled with the denoiser (at the least noise level, "
+    "beside the mismatch at the greatest). Known where every regret is direct, from four noise levels on."
 )
 
 INTERVALS = (

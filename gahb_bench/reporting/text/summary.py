@@ -41,14 +41,14 @@ def _family(family: str, rows: pd.DataFrame, summed: pd.DataFrame, untuned: Coll
     what += " (0 is the best possible)" if kind == "exact" else ""
     column = "regret_db" if known else "mse"
     over_all = f"{'regret':<17}{'mean':>8}{'bits':>10}" if known else ""
-    header = f"{'denoiser':<36} {'knows':<12}{over_all}" + "".join(f"{f'σ={s:.3g}':>10}" for s in chosen)
+    header = f"{'denoiser':<36} {'knows':<13}{over_all}" + "".join(f"{f'σ={s:.3g}':>10}" for s in chosen)
     lines = [f"\n{family}: {what}", header]
     for name, curve in rows.groupby("denoiser", sort=False):
         at = curve.set_index("sigma").reindex(chosen)
         cells = "".join(f"{_cell(*row):>10}" for row in zip(at[column], at["status"], strict=True))
         shown = named(str(name), (family, str(name)) in untuned)
         whole = _over_all(curve, summed[summed["denoiser"] == name].iloc[0]) if known else ""
-        lines.append(f"{shown:<36} {curve['knows'].iloc[0]:<12}{whole}{cells}")
+        lines.append(f"{shown:<36} {curve['knows'].iloc[0]:<13}{whole}{cells}")
     for name in rows[below_optimum(rows)]["denoiser"].unique():
         lines.append(f"warning: {name} is below the optimum, which nothing that sees only y can be: has it seen x?")
     return "\n".join(lines) + "\n"
