@@ -88,7 +88,7 @@ def draw_mse(axes: Axes, section: Section, small: bool = False) -> None:
         axes.set_ylim(top=1.3 * top)
     axes.set_ylim(bottom=max(axes.get_ylim()[0], _DEEPEST * axes.get_ylim()[1]))
     label = escaped(section.label, _LONGEST_TITLE if small else _LONGEST_NAME)
-    axes.set_title(label, loc="left", fontsize=None if small else 10.5, fontweight="bold")
+    axes.set_title(label, loc="left", y=1.0, fontsize=None if small else 10.5, fontweight="bold")
     _finish(axes, "MSE per pixel")
 
 
@@ -108,7 +108,7 @@ def draw_regret(axes: Axes, section: Section, small: bool = False) -> None:
         regrets = [value for method in section.methods for value in method.curve["regret_db"] if np.isfinite(value)]
         lowest = max(min(0.0, *regrets), -3 * most)
         axes.set_ylim(lowest - 0.05 * most, most)
-        axes.set_title(f"cut at {most:.1f} dB", loc="right", fontsize=6 if small else 8.5, color="#555c66")
+        axes.set_title(f"cut at {most:.1f} dB", loc="right", y=1.0, fontsize=6 if small else 8.5, color="#555c66")
     ratios = axes.secondary_yaxis("right")
     ratios.set_yticks([10 * np.log10(ratio) for ratio in _RATIOS], [f"×{ratio:g}" for ratio in _RATIOS])
     ratios.spines["right"].set_visible(False)
