@@ -11,6 +11,7 @@ from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Batch, Images, Knows, PerImage, per_image_sigma
+from gahb_bench.core.memory import cached
 
 F = TypeVar("F", bound=Family)
 Informed = TypeVar("Informed", bound="InformedOracle")
@@ -121,6 +122,7 @@ def inform(denoiser: Denoiser, batch: Batch) -> Denoiser:
     return denoiser.given(batch) if isinstance(denoiser, InformedOracle) else denoiser
 
 
+@cached(16)
 def posterior_mean(family: Family) -> PosteriorMean | None:
     """The exact posterior mean of a law; None where none is known."""
     oracle = family.optimum.oracle("mmse")

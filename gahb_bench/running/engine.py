@@ -163,7 +163,7 @@ def perform(task: Task, device: str = "cpu", pictures: Pictures | None = None) -
     for sigma in dict.fromkeys(cell.sigma for _, cell in task.work):
         here = [(method, cell) for method, cell in task.work if cell.sigma == sigma]
         denoisers = [method.denoiser for method, _ in here]
-        for position, evaluation in evaluate_all(denoisers, law, batch, z, sigma):
+        for position, evaluation in evaluate_all(denoisers, task.family.optimum, batch, z, sigma):
             yield here[position][1], evaluation
 
 

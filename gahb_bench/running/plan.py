@@ -16,8 +16,9 @@ from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import check_scored_sigmas
 from gahb_bench.core.levels import DEFAULT_SIGMAS
+from gahb_bench.core.posterior import PosteriorMean
 from gahb_bench.running.folder import DenoiserRecord, FamilyRecord, PlanRecord
-from gahb_bench.scoring.score import check_images, refuse_duplicates
+from gahb_bench.scoring.score import check_images, optimum_among, refuse_duplicates
 
 # Raised whenever a change makes any stored number differ, so that old parts are not mixed with new ones.
 RESULTS_VERSION = 1
@@ -57,10 +58,11 @@ class Method:
 
 @dataclass(frozen=True, eq=False)
 class FamilyPlan:
-    """One family and the denoisers to score on it."""
+    """One family and the denoisers to score on it; the exact posterior mean of its law, where one is known."""
 
     family: Family
     methods: tuple[Method, ...]
+    optimum: PosteriorMean | None
 
     @property
     def spec(self) -> str:
@@ -192,7 +194,8 @@ def _plan_family(
         chosen += make.default_denoisers(family) if isinstance(spec, str) and spec == DEFAULTS else [spec]
     made = [make.denoiser(spec, family, tune, progress) for spec in chosen]
     refuse_duplicates(denoiser.spec for denoiser in made)
-    return FamilyPlan(family, tuple(Method(denoiser, denoiser.facts) for denoiser in made))
+    methods = tuple(Method(denoiser, denoiser.facts) for denoiser in made)
+    return FamilyPlan(family, methods, optimum_among(made, family))
 
 
 def _look(denoiser: Denoiser) -> tuple[str, str, str] | None:

@@ -13,7 +13,7 @@ from gahb_bench.core.denoiser import Denoiser, check_estimate
 from gahb_bench.core.errors import UsageError, reason_of
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Batch, FloatArray, Images, check_scored_sigmas
-from gahb_bench.core.posterior import inform, posterior_mean
+from gahb_bench.core.posterior import PosteriorMean, inform, posterior_mean
 
 COLUMNS = ["family", "denoiser", "knows", "sigma", "image", "mse", "excess", "status", "reason", "seconds"]
 SHOWN = 4  # of how many images, the first ones, estimates are kept for galleries
@@ -46,34 +46,36 @@ def score(
     refuse_duplicates([denoiser.spec for denoiser in denoisers])
     batch = family.sample(range(images), seed=seed, split="test", device=device)
     z = unit_noise(batch)
+    optimum = optimum_among(denoisers, family)
     scored = {
         (position, float(sigma)): evaluation.rows
         for sigma in levels
-        for position, evaluation in evaluate_all(denoisers, family, batch, z, float(sigma))
+        for position, evaluation in evaluate_all(denoisers, optimum, batch, z, float(sigma))
     }
     parts = [scored[position, float(sigma)] for position in range(len(denoisers)) for sigma in levels]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 
+def optimum_among(denoisers: Sequence[Denoiser], family: Family) -> PosteriorMean | None:
+    """The exact posterior mean of a law, the one among these denoisers if it is there; None where none is known."""
+    exact = family.optimum.oracle("mmse")
+    given = (d for d in denoisers if isinstance(d, PosteriorMean) and type(d) is exact and d.family == family)
+    return next(given, None) or posterior_mean(family)
+
+
 def evaluate_all(
-    denoisers: Sequence[Denoiser], family: Family, batch: Batch, z: Images, sigma: float
+    denoisers: Sequence[Denoiser], optimum: PosteriorMean | None, batch: Batch, z: Images, sigma: float
 ) -> Iterator[tuple[int, Evaluation]]:
     """Score denoisers at one noise level, the optimum first; each by its position among those given.
 
     The exact posterior mean of the law is computed once, also where it is not among them, and shared: each denoiser's
     excess is its distance to it.
     """
-    oracle = posterior_mean(family)
-    same = [position for position, denoiser in enumerate(denoisers) if oracle is not None and denoiser == oracle]
-    optimum = None
-    if oracle is not None:
-        estimates = denoise(oracle, batch, z, sigma)
-        optimum = estimates.x_hat
-        for position in same:
-            yield position, measure(estimates, oracle, batch, sigma, optimum)
-    for position, denoiser in enumerate(denoisers):
-        if position not in same:
-            yield position, measure(denoise(denoiser, batch, z, sigma), denoiser, batch, sigma, optimum)
+    best = None if optimum is None else denoise(optimum, batch, z, sigma)
+    x_star = None if best is None else best.x_hat
+    for position, denoiser in sorted(enumerate(denoisers), key=lambda item: item[1] is not optimum):
+        estimates = best if denoiser is optimum and best is not None else denoise(denoiser, batch, z, sigma)
+        yield position, measure(estimates, denoiser, batch, sigma, x_star)
 
 
 def denoise(denoiser: Denoiser, batch: Batch, z: Images, sigma: float) -> Estimates:

@@ -10,6 +10,7 @@ from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.plugin import Plugin
+from gahb_bench.core.posterior import posterior_mean
 from gahb_bench.families.calpha.law import Calpha
 from gahb_bench.families.calpha.optimum import CalphaOptimum
 from gahb_bench.running import engine
@@ -25,7 +26,7 @@ SIGMAS = [0.1, 1.0]
 def counts(monkeypatch):
     """Counts what is made of the law, its denoisers, its reference and its images, and what is evaluated."""
     found = Counter()
-    made, drawn, stated, evaluated = Plugin.__init__, Calpha.draw, CalphaOptimum.reference, score.evaluate
+    made, drawn, stated, evaluated = Plugin.__init__, Calpha.draw, CalphaOptimum.reference, score.evaluate_all
 
     def count_made(self, **parameters):
         made(self, **parameters)
@@ -44,16 +45,18 @@ def counts(monkeypatch):
         found[f"reference at {len(sigmas)}"] += 1
         return stated(self, sigmas)
 
-    def count_evaluated(denoiser, batch, z, sigma):
-        found["cells"] += 1
-        found["scored"] += len(batch)
-        found[f"scored {denoiser.spec}"] += len(batch)
-        return evaluated(denoiser, batch, z, sigma)
+    def count_evaluated(denoisers, optimum, batch, z, sigma):
+        for position, evaluation in evaluated(denoisers, optimum, batch, z, sigma):
+            found["cells"] += 1
+            found["scored"] += len(batch)
+            found[f"scored {denoisers[position].spec}"] += len(batch)
+            yield position, evaluation
 
     monkeypatch.setattr(Plugin, "__init__", count_made)
     monkeypatch.setattr(Calpha, "draw", count_drawn)
     monkeypatch.setattr(CalphaOptimum, "reference", count_stated)
-    monkeypatch.setattr(engine, "evaluate", count_evaluated)
+    monkeypatch.setattr(engine, "evaluate_all", count_evaluated)
+    posterior_mean.cache_clear()
     return found
 
 

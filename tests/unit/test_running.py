@@ -173,8 +173,8 @@ def test_what_is_added_to_a_run_costs_only_itself(tmp_path, monkeypatch, more, c
     engine.run(_plan(), tmp_path / "grown")
     computed = []
 
-    def counting(denoisers, family, batch, z, sigma):
-        for position, evaluation in score.evaluate_all(denoisers, family, batch, z, sigma):
+    def counting(denoisers, optimum, batch, z, sigma):
+        for position, evaluation in score.evaluate_all(denoisers, optimum, batch, z, sigma):
             computed.append((denoisers[position].spec, sigma, batch.indices[0], batch.indices[-1] + 1))
             yield position, evaluation
 

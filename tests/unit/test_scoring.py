@@ -87,18 +87,22 @@ def test_one_bad_image_spoils_the_mean():
 
 
 def test_regret_is_paired_with_the_oracle_on_the_same_images():
-    table = gb.score(FAMILY, ["mmse", "identity"], [0.1, 1.0], images=20)
+    """Of what knows more than y; what sees y alone has its excess over the optimum."""
+    table = gb.score(FAMILY, ["mmse", "identity", "ideal"], [0.1, 1.0], images=20)
     rows = gb.curves(table)
     assert list(rows.columns) == curve.COLUMNS
-    means = table.groupby(["denoiser", "sigma"])["mse"].mean()
+    means = table.groupby(["denoiser", "sigma"])[["mse", "excess"]].mean()
+    ideal = rows[rows["denoiser"] == "ideal"]
+    expected = 10 * np.log10(means.loc["ideal"]["mse"].to_numpy() / means.loc["mmse"]["mse"].to_numpy())
+    assert ideal["regret_db"].to_numpy() == pytest.approx(expected)
     mine = rows[rows["denoiser"] == "identity"]
-    expected = 10 * np.log10(means["identity"].to_numpy() / means["mmse"].to_numpy())
+    expected = 10 * np.log10(1 + means.loc["identity"]["excess"].to_numpy() / mine["reference_mse"].to_numpy())
     assert mine["regret_db"].to_numpy() == pytest.approx(expected)
     assert (rows[rows["denoiser"] == "mmse"][["regret_db", "regret_db_low", "regret_db_high"]] == 0).all(axis=None)
     assert (mine["regret_db_low"] < mine["regret_db"]).all()
     assert (mine["regret_db"] < mine["regret_db_high"]).all()
     assert mine["exponent"].to_numpy() == pytest.approx(2, abs=1e-4)
-    alone = gb.curves(gb.score(FAMILY, ["identity"], [0.1, 1.0], images=20))
+    alone = gb.curves(gb.score(FAMILY, ["ideal"], [0.1, 1.0], images=20))
     assert alone["regret_db"].to_numpy() == pytest.approx(10 * np.log10(alone["mse"] / alone["reference_mse"]))
 
 
