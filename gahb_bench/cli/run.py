@@ -92,7 +92,7 @@ def run(
         kept = Parts(folder).count(plan.cells(), plan.images)
         typer.echo(f"interrupted: {kept} finished cells are kept; the same command goes on from them.", err=True)
         raise typer.Exit(1) from None
-    _print_outcome(outcome)
+    _print_outcome(outcome, plan)
     if outcome.failures:
         raise typer.Exit(1)
 
@@ -114,7 +114,7 @@ def _print_plan(plan: "Plan", folder: Path, device: str) -> None:
     )
 
 
-def _print_outcome(outcome: "Outcome") -> None:
+def _print_outcome(outcome: "Outcome", plan: "Plan") -> None:
     from gahb_bench.reporting.text.summary import summary
 
     for path in outcome.damaged:
@@ -126,5 +126,7 @@ def _print_outcome(outcome: "Outcome") -> None:
         typer.echo(f"warning: {message}", err=True)
     if outcome.resumed:
         typer.echo(f"{outcome.resumed} finished cells were found and used.")
-    typer.echo(summary(outcome.curves))
+    families = plan.record.families
+    untuned = {(family.spec, each.spec) for family in families for each in family.denoisers if each.untuned}
+    typer.echo(summary(outcome.curves, outcome.summary, untuned))
     typer.echo(f"open {outcome.folder / 'report.html'}   (also report.md, curves.png, curves.csv, scores.parquet)")

@@ -17,6 +17,8 @@ from gahb_bench.core.plugin import Plugin
 
 D = TypeVar("D", bound="Denoiser")
 
+UNTUNED = "untuned"  # with this word `Facts.tuning` begins where a parameter follows a rule
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -26,12 +28,19 @@ class Facts:
     fitted : how many numbers of it were fitted to images (weights, tuned parameters); None where that is not stated
     brought : whether the user brought it from elsewhere: then it may have been made for other units
     nan_reason : what it means when an image's estimate is NaN; empty where it never vouches for that
+    tuning : where the value of its tuned parameter comes from, in words; empty where it has none
+    tuned : the values found by tuning: noise level, value, and whether that lies at an end of the range searched
+    architecture, trained_on : of trained weights, the network and the family, as specs
     """
 
     digest: str = ""
     fitted: int | None = None
     brought: bool = False
     nan_reason: str = ""
+    tuning: str = ""
+    tuned: tuple[tuple[float, float, bool], ...] = ()
+    architecture: str = ""
+    trained_on: str = ""
 
 
 class Denoiser(Plugin):

@@ -12,7 +12,7 @@ from gahb_bench.core.denoiser import Denoiser, Facts
 from gahb_bench.core.errors import DenoiserError, UsageError
 from gahb_bench.core.images import Images, Knows
 from gahb_bench.denoisers.apply import by_channel, in_parts
-from gahb_bench.networks.recipe import shipped
+from gahb_bench.networks.recipe import read_recipe, shipped
 from gahb_bench.networks.weights import count_parameters, file_digest, load
 
 
@@ -54,8 +54,14 @@ class TrainedNetwork(Denoiser):
 
     @property
     def own_facts(self) -> Facts:
-        """Hash of the file as it was when the denoiser was made, and the number of parameters of the network."""
-        return Facts(digest=self._digest, fitted=count_parameters(self._path))
+        """Hash of the file as it was when the denoiser was made; the network, its size, and what it was trained on."""
+        recipe = read_recipe(self._path)
+        return Facts(
+            digest=self._digest,
+            fitted=count_parameters(self._path),
+            architecture=recipe["network"],
+            trained_on=recipe["family"],
+        )
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         module, recipe = _loaded(self._path, self._digest, str(y.device))

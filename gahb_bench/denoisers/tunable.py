@@ -7,7 +7,7 @@ import torch
 from pydantic import PrivateAttr
 from torch import Tensor
 
-from gahb_bench.core.denoiser import Denoiser, Facts
+from gahb_bench.core.denoiser import UNTUNED, Denoiser, Facts
 from gahb_bench.core.family import Family
 from gahb_bench.core.spec import format_spec
 from gahb_bench.tables import tuned
@@ -69,10 +69,13 @@ class Tunable(Denoiser):
 
     @property
     def own_facts(self) -> Facts:
-        """Hash of the tuned table in use, and one number fitted (at each noise level) where there is one."""
+        """Where its value comes from; of a table also its hash, its values, and that it is one number a noise level."""
         if getattr(self, self.tuned) > 0:
-            return Facts()
-        return Facts(fitted=0) if self.table is None else Facts(digest=self.table.digest, fitted=1)
+            return Facts(tuning=self.provenance)
+        if self.table is None:
+            return Facts(fitted=0, tuning=self.provenance)
+        values = tuple(zip(self.table.sigma, self.table.value, self.table.at_edge, strict=True))
+        return Facts(digest=self.table.digest, fitted=1, tuning=self.provenance, tuned=values)
 
     @property
     def provenance(self) -> str:
@@ -80,5 +83,5 @@ class Tunable(Denoiser):
         if getattr(self, self.tuned) > 0:
             return f"{self.tuned} given by hand"
         if self.table is None:
-            return f"{self.tuned} by a rule in sigma alone"
+            return f"{UNTUNED}: {self.tuned} by a rule in sigma alone"
         return f"{self.tuned} tuned on {self.table.images} images of split val, seed {self.table.seed}"

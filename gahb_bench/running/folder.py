@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
+from gahb_bench.core.denoiser import UNTUNED
 from gahb_bench.core.errors import StoreError
 from gahb_bench.core.files import explain_errors, lock, write_atomically
 from gahb_bench.core.images import Knows
@@ -37,7 +38,10 @@ _TEXT = dict.fromkeys(("family", "denoiser", "knows", "reference_kind", "regret_
 
 
 class DenoiserRecord(BaseModel):
-    """One denoiser of a plan, resolved: canonical spec, what it knows, all its parameters, and its `Facts`."""
+    """One denoiser of a plan, resolved: canonical spec, what it knows, all its parameters, and its `Facts`.
+
+    ``tuning`` is None in runs of earlier versions, which did not say.
+    """
 
     spec: str
     knows: Knows
@@ -45,7 +49,16 @@ class DenoiserRecord(BaseModel):
     digest: str = ""
     brought: bool = False
     fitted: int | None = None
+    tuning: str | None = None
+    tuned: tuple[tuple[float, float, bool], ...] = ()
+    architecture: str = ""
+    trained_on: str = ""
     look: tuple[str, str, str] | None = None  # hue, marker, and the parameters that chose them
+
+    @property
+    def untuned(self) -> bool:
+        """Whether its parameter follows a rule, for want of tuning."""
+        return (self.tuning or "").startswith(UNTUNED)
 
 
 class FamilyRecord(BaseModel):

@@ -14,9 +14,10 @@ from gahb_bench.core.posterior import PosteriorMean
 from gahb_bench.running.parts import Parts
 from gahb_bench.running.plan import FamilyPlan, Plan
 from gahb_bench.running.thumbnails import BUDGET, WORST, Thumbnails
+from gahb_bench.scoring.by_image import by_image
 from gahb_bench.scoring.losses import image_losses, worst_images
 from gahb_bench.scoring.score import SHOWN
-from gahb_bench.scoring.summary import attaining, image_errors
+from gahb_bench.scoring.summary import attaining
 
 _REMEMBERED = 2**26  # bytes of drawn images that are kept in memory until the end
 _WORST_A_CELL = 3
@@ -119,12 +120,14 @@ def _inferred(
 
 def _hardest(plan: Plan, scores: pd.DataFrame, curves: pd.DataFrame, reference: Reference) -> list[int]:
     """Images on which some method loses most at some noise level, those that are so most often first."""
-    best, images = attaining(curves, reference), range(plan.images)
-    paired = None if best is None else image_errors(scores, best, plan.sigmas, images)
+    errors, best, levels = by_image(scores, range(plan.images)), attaining(curves, reference), list(plan.sigmas)
+    paired = None if best is None else errors.at(best, "mse", levels)
     stated = reference.at(np.array(plan.sigmas)).mse
+    kinds = curves.pivot(index="denoiser", columns="sigma", values="regret_kind").reindex(columns=levels)
     seen: Counter[int] = Counter()
     for name in scores["denoiser"].unique():
         if name != best:
-            losses = image_losses(image_errors(scores, name, plan.sigmas, images), paired, stated)
+            mse, excess = (errors.at(name, measure, levels) for measure in ("mse", "excess"))
+            losses = image_losses(mse, paired, stated, excess, (kinds.loc[name] == "direct").to_numpy())
             seen.update(image for level in losses for image, _ in worst_images(level, _WORST_A_CELL))
     return [image for image, _ in seen.most_common(WORST)]

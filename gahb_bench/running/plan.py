@@ -48,6 +48,10 @@ class Method:
             digest=facts.digest,
             brought=facts.brought,
             fitted=facts.fitted,
+            tuning=facts.tuning,
+            tuned=facts.tuned,
+            architecture=facts.architecture,
+            trained_on=facts.trained_on,
             look=_look(denoiser),
         )
 

@@ -4,22 +4,28 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-from scipy.interpolate import CubicSpline, PchipInterpolator
+from scipy.integrate import cumulative_trapezoid
+from scipy.interpolate import CubicSpline, PchipInterpolator, make_interp_spline
 
 from gahb_bench.core.images import FloatArray
 from gahb_bench.scoring.intervals import LEVEL
 
 _FEWEST_LEVELS = 4  # below, a spline says nothing of the levels between
+_STEPS = 64  # between two noise levels; an even number
 
 
 @dataclass(frozen=True)
 class Bits:
-    """Excess bits a pixel with a 95 % interval, and how far the interpolation between noise levels may be off."""
+    """Excess bits a pixel with a 95 % interval, and how far the interpolation between noise levels may be off.
+
+    by_level : what of them is lost about each noise level, to the middles (in log sigma) between it and its neighbours
+    """
 
     value: float
     low: float
     high: float
     interpolation: float
+    by_level: tuple[float, ...] = ()
 
 
 UNKNOWN = Bits(float("nan"), float("nan"), float("nan"), float("nan"))
@@ -62,25 +68,53 @@ def excess_bits(sigma: FloatArray, excess: FloatArray) -> Bits:
     if len(sigma) < _FEWEST_LEVELS or not np.isfinite(excess).all():
         return UNKNOWN
     count = excess.shape[1]
-    value, choice = _integral(sigma, excess.mean(axis=1))
+    x = np.log(sigma)
+    fine = np.interp(np.arange(_STEPS * (len(x) - 1) + 1) / _STEPS, np.arange(len(x)), x)
+    rate = np.maximum(excess.mean(axis=1, keepdims=True), 0.0) / sigma[:, None] ** 2
+    smooth, other = _between(x, rate, fine)
+    value, choice = float(_bits(smooth, fine)[0]), float(np.abs(_bits(smooth - other, fine))[0])
+    by_level = _by_level(smooth[:, 0], fine)
     if count < 3:
-        return Bits(value, float("nan"), float("nan"), choice)
-    totals = excess.sum(axis=1)
-    left = np.array([_integral(sigma, (totals - excess[:, i]) / (count - 1))[0] for i in range(count)])
-    error = float(np.sqrt((count - 1) / count * ((left - left.mean()) ** 2).sum()))
+        return Bits(value, float("nan"), float("nan"), choice, by_level)
+    left = (excess.sum(axis=1, keepdims=True) - excess) / (count - 1)
+    without = _bits(_between(x, np.maximum(left, 0.0) / sigma[:, None] ** 2, fine)[0], fine)
+    error = float(np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum()))
     margin = float(stats.t.isf((1 - LEVEL) / 2, count - 1)) * error + choice
-    return Bits(value, max(value - margin, 0.0), value + margin, choice)
+    return Bits(value, max(value - margin, 0.0), value + margin, choice, by_level)
 
 
-def _integral(sigma: FloatArray, excess: FloatArray) -> tuple[float, float]:
-    """The integral in bits, and the distance of another interpolation."""
-    x, rate = np.log(sigma), np.maximum(excess, 0.0) / sigma**2
-    if not (rate > 0).all():  # an optimum somewhere: no logarithm there
-        monotone = float(PchipInterpolator(x, rate).integrate(x[0], x[-1])) / np.log(2)
-        return monotone, abs(monotone - float(np.trapezoid(rate, x)) / np.log(2))
-    fine = np.linspace(x[0], x[-1], 64 * (len(x) - 1) + 1)
-    smooth, monotone = (
-        float(np.trapezoid(np.exp(kind(x, np.log(rate))(fine)), fine)) / np.log(2)
-        for kind in (CubicSpline, PchipInterpolator)
+def over_families(found: list[Bits]) -> Bits:
+    """The plain mean over families, whose images are independent; unknown where one of them is."""
+    if not found:
+        return UNKNOWN
+    value = float(np.mean([each.value for each in found]))
+    below, above = (
+        float(np.sqrt(np.sum([(getattr(each, end) - each.value) ** 2 for each in found]))) / len(found)
+        for end in ("low", "high")
     )
-    return smooth, abs(smooth - monotone)
+    return Bits(value, max(value - below, 0.0), value + above, float(np.mean([each.interpolation for each in found])))
+
+
+def _between(x: FloatArray, rate: FloatArray, fine: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Each column of the integrand, interpolated in two ways."""
+    positive = (rate > 0).all(axis=0)
+    found = np.empty((2, len(fine), rate.shape[1]))
+    if positive.any():
+        logs = np.log(rate[:, positive])
+        for position, kind in enumerate((CubicSpline, PchipInterpolator)):
+            found[position][:, positive] = np.exp(kind(x, logs)(fine))
+    if not positive.all():  # an optimum somewhere: no logarithm there
+        found[0][:, ~positive] = PchipInterpolator(x, rate[:, ~positive])(fine)
+        found[1][:, ~positive] = make_interp_spline(x, rate[:, ~positive], k=1)(fine)
+    return found[0], found[1]
+
+
+def _bits(rate: FloatArray, fine: FloatArray) -> FloatArray:
+    return np.trapezoid(rate, fine, axis=0) / np.log(2)
+
+
+def _by_level(rate: FloatArray, fine: FloatArray) -> tuple[float, ...]:
+    """The integral from middle to middle between noise levels."""
+    until = cumulative_trapezoid(rate, fine, initial=0.0) / np.log(2)
+    ends = np.concatenate([until[:1], until[_STEPS // 2 :: _STEPS], until[-1:]])
+    return tuple(np.diff(ends).tolist())

@@ -179,6 +179,7 @@ def _level_rows(pair: Pair) -> pd.DataFrame:
             "candidate": pair.candidate,
             "sigma": pair.sigmas,
             "images": min(a.shape[1], b.shape[1]),
+            "measure": pair.measure,
             "mse_baseline": pair.a.to_numpy(dtype=np.float64).mean(axis=1),
             "mse_candidate": pair.b.to_numpy(dtype=np.float64).mean(axis=1),
             "difference_db": np.where(mean_a == mean_b, 0.0, difference),

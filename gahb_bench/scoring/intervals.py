@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 LEVEL = 0.95
+FEW = 8.0  # effective number of images, below which an interval is unsure
 _SPREAD = 1e-12  # relative spread below which values count as equal
 _SYMMETRIC = 1e-9  # skewness of a mean below which it counts as none
 
@@ -42,6 +43,16 @@ def ratio_interval(values: Array, reference: Array, paired: bool = True) -> tupl
         else:
             parts = [(values - a[:, None]) / b[:, None], -ratio[:, None] * (reference - b[:, None]) / b[:, None]]
     return _interval(ratio, parts, np.abs(ratio))
+
+
+def effective_number(values: Array) -> Array:
+    """How many images carry the sum of each row: (sum v)^2 / sum v^2; infinite where nothing is lost.
+
+    With few, an interval over images rests on whether rare images were drawn, and is unsure.
+    """
+    squares = (values**2).sum(axis=-1)
+    lost = squares > 0
+    return np.where(lost, values.sum(axis=-1) ** 2 / np.where(lost, squares, 1.0), np.inf)
 
 
 def _interval(mean: Array, parts: list[Array], scale: Array) -> tuple[Array, Array]:

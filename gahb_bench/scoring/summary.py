@@ -1,7 +1,7 @@
 """One row per family and denoiser: its regret over all noise levels, its exponent, its size and its speed."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,8 @@ from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Reference
 from gahb_bench.scoring.bits import UNKNOWN, Bits, excess_bits
-from gahb_bench.scoring.exponent import fit
+from gahb_bench.scoring.by_image import ByImage, by_image
+from gahb_bench.scoring.exponent import Fit, fit
 from gahb_bench.scoring.mean_regret import NOTHING, MeanRegret, mean_regret
 
 FIT_RANGE = (0.01, 1.0)  # noise levels over which exponents are fitted
@@ -37,6 +38,40 @@ COLUMNS = [
 ]
 
 
+@dataclass(frozen=True)
+class Worst:
+    """The largest regret over noise levels, in dB with its interval, and the noise level where it is."""
+
+    value: float
+    low: float
+    high: float
+    sigma: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the scores of one denoiser on one family come to, over all noise levels.
+
+    levels : at how many of them it has a regret
+    exponent : fitted over `FIT_RANGE`; None where it cannot be, and ``no_exponent`` says why
+    seconds : an image, in the mean
+    """
+
+    knows: str
+    levels: int
+    regret: MeanRegret
+    worst: Worst | None
+    exponent: Fit | None
+    no_exponent: str
+    bits: Bits
+    seconds: float
+
+    @classmethod
+    def empty(cls, knows: str) -> "Summary":
+        """That of a denoiser without any score."""
+        return cls(knows, 0, NOTHING, None, None, "it has no score", UNKNOWN, float("nan"))
+
+
 def summary(
     scores: pd.DataFrame,
     curves: pd.DataFrame,
@@ -59,44 +94,81 @@ def summary(
         fitted parameters, and images a second.
     """
     rows = []
-    for (family, denoiser), curve in curves.groupby(["family", "denoiser"], sort=False):
-        mine = scores[scores["family"] == family]
-        own = mine[mine["denoiser"] == denoiser]
-        reference = references[str(family)]
-        best = attaining(curves[curves["family"] == family], reference)
-        levels, images = curve["sigma"].to_numpy(), np.unique(mine["image"]).tolist()
-        paired = None if best is None else image_errors(mine, best, levels, images)
-        errors = image_errors(mine, str(denoiser), levels, images)
-        excess = image_errors(mine, str(denoiser), levels, images, "excess")
-        regret = regret_over_levels(curve, errors, paired, reference, excess)
-        known = curve.dropna(subset=["regret_db"])
-        worst = known.loc[known["regret_db"].idxmax()] if len(known) else None
-        exponent = _exponent(own, reference)
-        bits = bits_of(curve, own)
-        seconds = float(own["seconds"].mean())
-        rows.append(
-            {
-                "family": family,
-                "denoiser": denoiser,
-                "knows": curve["knows"].iloc[0],
-                "levels": len(known),
-                "mean_regret_db": regret.value,
-                "mean_regret_db_low": regret.low,
-                "mean_regret_db_high": regret.high,
-                "worst_regret_db": np.nan if worst is None else worst["regret_db"],
-                "worst_regret_db_low": np.nan if worst is None else worst["regret_db_low"],
-                "worst_regret_db_high": np.nan if worst is None else worst["regret_db_high"],
-                "worst_sigma": np.nan if worst is None else worst["sigma"],
-                **exponent,
-                "excess_bits": bits.value,
-                "excess_bits_low": bits.low,
-                "excess_bits_high": bits.high,
-                "fitted": fitted.get((str(family), str(denoiser))),
-                "images_per_second": 1 / seconds if seconds > 0 else np.nan,
-            }
-        )
+    for family, mine in curves.groupby("family", sort=False):
+        own = scores[scores["family"] == family]
+        for denoiser, found in summarise(own, mine, references[str(family)]).items():
+            rows.append(_row(str(family), denoiser, found, fitted.get((str(family), denoiser))))
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.astype({"fitted": "Int64"})
+
+
+def summarise(scores: pd.DataFrame, curves: pd.DataFrame, reference: Reference) -> dict[str, Summary]:
+    """What the scores of each denoiser on one family come to.
+
+    Parameters
+    ----------
+    scores, curves : its rows of scores.parquet and curves.csv
+    """
+    grids = by_image(scores)
+    best = attaining(curves, reference)
+    return {
+        str(name): _summary(grids, str(name), best, curve, scores, reference)
+        for name, curve in curves.groupby("denoiser", sort=False)
+    }
+
+
+def _summary(
+    grids: ByImage, denoiser: str, best: str | None, curve: pd.DataFrame, scores: pd.DataFrame, reference: Reference
+) -> Summary:
+    levels = curve["sigma"].tolist()
+    paired = None if best is None else grids.at(best, "mse", levels)
+    excess = grids.at(denoiser, "excess", levels)
+    known = curve[np.isfinite(curve["regret_db"])]
+    worst = None
+    if len(known):
+        row = known.loc[known["regret_db"].idxmax()]
+        worst = Worst(*(float(row[name]) for name in ("regret_db", "regret_db_low", "regret_db_high", "sigma")))
+    own = scores[scores["denoiser"] == denoiser]
+    exponent, no_exponent = None, ""
+    try:
+        exponent = fit(own, reference, *FIT_RANGE)
+    except UsageError as error:
+        no_exponent = str(error)
+    return Summary(
+        knows=str(curve["knows"].iloc[0]),
+        levels=len(known),
+        regret=regret_over_levels(curve, grids.at(denoiser, "mse", levels), paired, reference, excess),
+        worst=worst,
+        exponent=exponent,
+        no_exponent=no_exponent,
+        bits=bits_of(curve, excess),
+        seconds=float(own["seconds"].mean()),
+    )
+
+
+def _row(family: str, denoiser: str, found: Summary, fitted: int | None) -> dict[str, object]:
+    worst, exponent, bits = found.worst or Worst(*[np.nan] * 4), found.exponent, found.bits
+    return {
+        "family": family,
+        "denoiser": denoiser,
+        "knows": found.knows,
+        "levels": found.levels,
+        "mean_regret_db": found.regret.value,
+        "mean_regret_db_low": found.regret.low,
+        "mean_regret_db_high": found.regret.high,
+        "worst_regret_db": worst.value,
+        "worst_regret_db_low": worst.low,
+        "worst_regret_db_high": worst.high,
+        "worst_sigma": worst.sigma,
+        "exponent": np.nan if exponent is None else exponent.value,
+        "exponent_error": np.nan if exponent is None else exponent.standard_error,
+        "reference_exponent": np.nan if exponent is None else exponent.reference,
+        "excess_bits": bits.value,
+        "excess_bits_low": bits.low,
+        "excess_bits_high": bits.high,
+        "fitted": fitted,
+        "images_per_second": 1 / found.seconds if found.seconds > 0 else np.nan,
+    }
 
 
 def attaining(curves: pd.DataFrame, reference: Reference) -> str | None:
@@ -105,26 +177,18 @@ def attaining(curves: pd.DataFrame, reference: Reference) -> str | None:
     return next((name for name in reference.attained_by if (good["denoiser"] == name).any()), None)
 
 
-def image_errors(
-    scores: pd.DataFrame, denoiser: str, sigmas: Iterable[float], images: Iterable[int], measure: str = "mse"
-) -> FloatArray:
-    """Per-image MSE, or ``excess``, of one denoiser on one family ``(levels, images)``; NaN where there is none."""
-    rows = scores[(scores["denoiser"] == denoiser) & (scores["status"] == "ok")]
-    table = rows.pivot(index="sigma", columns="image", values=measure)
-    return table.reindex(index=list(sigmas), columns=list(images)).to_numpy(dtype=np.float64)
-
-
-def bits_of(curve: pd.DataFrame, scores: pd.DataFrame) -> Bits:
+def bits_of(curve: pd.DataFrame, excess: FloatArray) -> Bits:
     """What one denoiser loses on one family, in bits a pixel; unknown unless its regret is direct at every level.
 
     Parameters
     ----------
-    curve, scores : its rows of curves.csv and scores.parquet
+    curve : its rows of curves.csv
+    excess : its per-image excess at these levels, ``(levels, images)``
     """
     if not len(curve) or not (curve["excess"].notna() & (curve["status"] == "ok")).all():
         return UNKNOWN
-    grid = scores.pivot(index="sigma", columns="image", values="excess").sort_index()
-    return excess_bits(grid.index.to_numpy(dtype=np.float64), grid.to_numpy(dtype=np.float64))
+    order = np.argsort(curve["sigma"].to_numpy())
+    return excess_bits(curve["sigma"].to_numpy(dtype=np.float64)[order], excess[order])
 
 
 def regret_over_levels(
@@ -156,15 +220,3 @@ def regret_over_levels(
     found = mean_regret(values, best, stated, lower, upper + 2 * error)
     # What is said of each level and of their mean is the same, also of tables that were changed since.
     return replace(found, value=mean)
-
-
-def _exponent(scores: pd.DataFrame, reference: Reference) -> dict[str, float]:
-    try:
-        found = fit(scores, reference, *FIT_RANGE)
-    except UsageError:
-        return {"exponent": np.nan, "exponent_error": np.nan, "reference_exponent": np.nan}
-    return {
-        "exponent": found.value,
-        "exponent_error": found.standard_error,
-        "reference_exponent": found.reference,
-    }

@@ -1,6 +1,7 @@
 """``compare``: verdicts, chance, formats, and names that would do harm."""
 
 import json
+import re
 import shutil
 import sys
 import zlib
@@ -49,7 +50,10 @@ def changed(table, decibel, family="disks", denoiser="unet", spread=0.05, seed=1
     table = table.copy()
     rows = (table["family"] == family) & (table["denoiser"] == denoiser)
     luck = np.random.default_rng(seed).standard_normal(table["image"].max() + 1)[table.loc[rows, "image"]]
-    table.loc[rows, "mse"] *= 10 ** (decibel / 10) * np.exp(spread * luck)
+    more = table.loc[rows, "mse"] * (10 ** (decibel / 10) * np.exp(spread * luck) - 1)
+    table.loc[rows, "mse"] += more
+    if "excess" in table:  # an estimate that is so much further from the posterior mean
+        table.loc[rows, "excess"] += more
     return table
 
 
@@ -121,7 +125,23 @@ def pair(a, b, paired, number):
     a, b = (pd.DataFrame(values, index=list(SIGMAS)) for values in (a, b))
     whole, seconds = np.ones(len(SIGMAS), dtype=bool), np.ones(len(SIGMAS))
     note = "" if paired else "other images"
-    return Pair("f", f"d{number}", f"d{number}", a, b, whole, whole, seconds, seconds, ("",) * 5, paired, note)
+    return Pair(
+        family="f",
+        denoiser=f"d{number}",
+        candidate=f"d{number}",
+        a=a,
+        b=b,
+        whole_a=whole,
+        whole_b=whole,
+        seconds_a=seconds,
+        seconds_b=seconds,
+        reasons_b=("",) * len(SIGMAS),
+        paired=paired,
+        note=note,
+        risk_a=a,
+        risk_b=b,
+        measure="mse",
+    )
 
 
 def networks(rng, count, images, spread, hard=None):
@@ -464,6 +484,26 @@ def test_every_format_can_be_read(run, baseline, derived):
     assert not [value for _, attributes in page.elements for name, value in attributes.items() if name == "src"]
     tables = [line for line in out["md"].splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in tables}) == 1 + ("also differ" in out["md"])
+
+
+def test_every_format_says_whether_excess_or_error_decided(run, baseline, derived):
+    other = derived(lambda table: changed(worse(table), 0.3, "calpha:size=16", "ideal"))
+    out = {form: run(baseline, other, "--format", form)[1] for form in FORMATS}
+    decided = {"wavelet": "excess", "ideal": "mse"}  # ideal has seen the image: its excess says nothing
+    rows = [row for row in json.loads(out["json"])["bands"] if row["family"] == "calpha:size=16"]
+    levels_said = [row for row in json.loads(out["json"])["levels"] if row["family"] == "calpha:size=16"]
+    for name, measure in decided.items():
+        assert {row["measure"] for row in (*rows, *levels_said) if row["denoiser"] == name} == {measure}
+        (all_levels,) = [row for row in rows if (row["denoiser"], row["band"]) == (name, "all")]
+        shown = {"mse": "MSE"}.get(measure, measure)
+        value = f"{all_levels['difference_db']:+.3f}"
+        assert re.search(rf"{name} +all +0.01 to 1 +{shown} +\{value}", out["text"])
+        assert re.search(rf"`{name}` \| all \| 0.01 to 1 \| {shown} \| \{value}", out["md"])
+        cases = ElementTree.fromstring(out["junit"]).findall(f".//testcase[@name='{name} [all]']/failure")
+        assert [f" by {shown}, margin" in case.get("message", "") for case in cases] == [True]
+        assert f"<td>{shown}</td>" in out["html"]
+    for form in ("text", "md", "html", "json"):
+        assert "MMSE + excess" in " ".join(out[form].split()), form
 
 
 def test_harmful_names_are_harmless(run, tmp_path):

@@ -25,6 +25,7 @@ from gahb_bench.reporting.text import markdown
 from gahb_bench.reporting.text.markdown_overview import overview
 from gahb_bench.running.folder import read
 from gahb_bench.running.plan import make_plan
+from gahb_bench.scoring import bits
 from gahb_bench.scoring.losses import worst_images
 from gahb_bench.scoring.mean_regret import MeanRegret, mean_regret, over_families
 
@@ -34,12 +35,17 @@ REGRET = ["regret_db", "regret_db_low", "regret_db_high", "exponent"]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return read(small_run(tmp_path_factory.mktemp("whole"), denoisers=("mmse", "wavelet", "identity")))
+    return read(small_run(tmp_path_factory.mktemp("whole"), denoisers=("mmse", "ideal", "wavelet", "identity")))
 
 
 @pytest.fixture(scope="module")
 def optimum(tmp_path_factory):
     return read(small_run(tmp_path_factory.mktemp("optimum"), denoisers=("mmse", "identity")))
+
+
+@pytest.fixture(scope="module")
+def ideal(tmp_path_factory):
+    return read(small_run(tmp_path_factory.mktemp("ideal"), denoisers=("ideal",)))
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +75,29 @@ def renamed_digest(run, denoiser, digest):
     return replace(run, manifest=manifest)
 
 
-def test_runs_of_the_same_images_are_paired_as_one_run_would_be(whole, optimum, rival):
-    (one,), (together,) = content(whole).sections, content(optimum, rival).sections
+def test_runs_of_the_same_images_are_paired_as_one_run_would_be(whole, optimum, rival, ideal):
+    (one,), (together,) = content(whole).sections, content(optimum, rival, ideal).sections
     assert {m.spec for m in together.methods} == {m.spec for m in one.methods}
-    for spec in ("mmse", "wavelet", "identity"):
+    for spec in ("mmse", "ideal", "wavelet", "identity"):
         expected, found = method(one, spec), method(together, spec)
+        assert found.kinds == expected.kinds == (("paired",) if spec == "ideal" else ("direct",))
         for column in REGRET:
             assert found.curve[column].to_numpy() == pytest.approx(expected.curve[column].to_numpy()), (spec, column)
         assert found.regret.low == pytest.approx(expected.regret.low)
-    unpaired = method(content(rival).sections[0], "wavelet")
-    assert unpaired.mean_regret != pytest.approx(method(together, "wavelet").mean_regret, abs=1e-3)
+        assert found.bits == pytest.approx(expected.bits, nan_ok=True)
+    alone = method(content(ideal).sections[0], "ideal")
+    assert alone.kinds == ("reference",)
+    assert alone.mean_regret != pytest.approx(method(together, "ideal").mean_regret, abs=1e-3)
+    direct = method(content(rival).sections[0], "wavelet")  # needs no other denoiser
+    assert direct.mean_regret == pytest.approx(method(together, "wavelet").mean_regret)
+
+
+def test_a_run_that_has_its_excess_stands_for_one_that_has_not(optimum, rival):
+    before = replace(optimum, scores=optimum.scores.assign(excess=np.nan))
+    (section,) = content(before, rival).sections
+    assert set(method(section, "identity").curve["run"]) == {2}
+    assert method(section, "identity").kinds == ("direct",)
+    assert method(section, "mmse").kinds == ("paired",)
 
 
 def test_each_number_names_its_run(optimum, rival):
@@ -118,7 +137,10 @@ def test_a_name_for_two_things_is_kept_apart_by_the_names_of_the_runs(optimum, r
     (section,) = apart.sections
     first, second = (f"identity @ {source.name}" for source in apart.sources)
     assert {m.spec for m in section.methods} == {"mmse", "wavelet", first, second}
-    assert method(section, second).mean_regret - method(section, first).mean_regret == pytest.approx(10 * np.log10(2))
+    ratio = method(section, second).curve["mse"].to_numpy() / method(section, first).curve["mse"].to_numpy()
+    assert ratio == pytest.approx(2)
+    assert method(section, first).kinds == ("direct",)
+    assert method(section, second).kinds == ("paired",), "an excess that these errors contradict"
     assert method(section, first).style.colour == method(section, second).style.colour
     chosen = content(optimum, renamed_digest(rival, "identity", "other"), denoisers=("identity",))
     assert len(chosen.sections[0].methods) == 2
@@ -181,7 +203,7 @@ def test_the_mean_is_over_known_optima_alone(tmp_path, monkeypatch):
     means = [m.mean_regret for m, s in zip(standing.methods, board.sections, strict=True) if s in standing.counted]
     assert standing.mean.value == pytest.approx(np.mean(means))
     assert standing.worst is not None
-    assert standing.worst[2].spec in (specs["noisy"], specs["exact"])
+    assert standing.worst[1].spec in (specs["noisy"], specs["exact"])
     bracket = next(s for s in board.sections if s.reference.kind == "bracket")
     regret = standing.methods[board.sections.index(bracket)].regret
     assert regret.high - regret.low > 10 * np.log10(1.3 / 0.8)  # the whole bracket is in the interval
@@ -230,12 +252,74 @@ def test_the_mean_over_families():
     assert np.isnan(over_families([]).value)
 
 
+def test_what_a_report_says_is_what_the_summary_says(whole):
+    stored = pd.read_csv(whole.folder / "summary.csv").set_index("denoiser")
+    for found in content(whole).sections[0].methods:
+        row = stored.loc[found.spec]
+        assert found.worst is not None
+        said = [found.regret.value, found.regret.low, found.regret.high, found.worst.value, found.worst.low]
+        said += [found.worst.high, found.worst.sigma, found.fit.value, found.fit.standard_error]
+        names = [
+            "mean_regret_db",
+            "mean_regret_db_low",
+            "mean_regret_db_high",
+            "worst_regret_db",
+            "worst_regret_db_low",
+        ]
+        names += ["worst_regret_db_high", "worst_sigma", "exponent", "exponent_error"]
+        assert said == pytest.approx(row[names].tolist(), rel=1e-12), found.spec
+        assert found.levels == row["levels"]
+
+
+def as_trained(run, denoiser, architecture, family):
+    """The run as if a denoiser had been a network trained on a family."""
+    manifest = run.manifest.model_copy(deep=True)
+    for planned in manifest.plan.families[0].denoisers:
+        if planned.spec == denoiser:
+            planned.architecture, planned.trained_on, planned.fitted = architecture, family, 1234
+    return replace(run, manifest=manifest)
+
+
+def test_an_architecture_has_a_row_over_the_laws_it_was_trained_on(whole, tmp_path):
+    other = read(small_run(tmp_path, ("calpha:alpha=1,size=16",), ("mmse", "wavelet", "identity")))
+    here = as_trained(as_trained(whole, "wavelet", "net", FAMILY), "identity", "net", "elsewhere")
+    there = as_trained(other, "identity", "net", "calpha:alpha=1,size=16")
+    board = leaderboard(content(here, there))
+    (row,) = [standing for standing in board.standings if standing.architecture]
+    assert [m.spec for m in row.methods] == ["wavelet", "identity"]
+    assert row.mean.value == pytest.approx(np.mean([m.mean_regret for m in row.methods]))
+    assert (row.fitted, len(row.counted), row.kinds) == (1234, 2, ("direct",))
+    assert re.search(r"\| `net trained on each law` \|.*\| 2 of 2 \|.*\| 1234 \|", overview(board))
+    assert len(board.standings) == 5
+    assert not any(s.architecture for s in leaderboard(content(whole, other)).standings)
+
+
+def test_bits_over_families():
+    found = bits.over_families([bits.Bits(1.0, 0.7, 1.3, 0.0), bits.Bits(3.0, 2.6, 3.4, 0.0)])
+    assert (found.value, found.low, found.high) == pytest.approx((2.0, 1.75, 2.25))
+    assert np.isnan(bits.over_families([bits.Bits(1.0, 0.7, 1.3, 0.0), bits.UNKNOWN]).value)
+    assert np.isnan(bits.over_families([]).value)
+
+
+def test_where_bits_are_lost():
+    sigma = np.geomspace(0.01, 1, 9)
+    flat = bits.excess_bits(sigma, np.tile(sigma[:, None] ** 2, 5))
+    assert flat.by_level == pytest.approx([flat.value / 16, *[flat.value / 8] * 7, flat.value / 16])
+    peak = np.tile(np.where(np.arange(9) == 6, 1.0, 1e-6)[:, None] * sigma[:, None] ** 2, 5)
+    assert int(np.argmax(bits.excess_bits(sigma, peak).by_level)) == 6
+    uneven = np.array([0.01, 0.02, 0.3, 0.4, 1.0])
+    found = bits.excess_bits(uneven, np.tile(uneven[:, None] ** 2, 5))
+    ends = np.log([0.01, *np.sqrt(uneven[1:] * uneven[:-1]), 1.0])
+    assert found.by_level == pytest.approx(np.diff(ends) / np.log(2))
+
+
 def test_how_many_numbers_were_fitted():
     assert make.denoiser(torch.nn.Linear(2, 3)).fitted == 9
     assert make.denoiser(torch.nn.LazyLinear(3)).fitted is None
     assert make.denoiser("tv:weight=0.1").fitted is None
     assert make.denoiser("identity").fitted is None
-    assert make_plan(["calpha:size=16"], ["tv"], [0.1]).families[0].methods[0].facts.fitted == 0  # a rule
+    assert make_plan(["calpha:size=16"], ["tv"], [0.1], tune=False).families[0].methods[0].facts.fitted == 0  # a rule
+    assert make.denoiser("calpha-32").fitted == 227_689
 
 
 def test_images_one_by_one(optimum):
@@ -244,12 +328,21 @@ def test_images_one_by_one(optimum):
     kept = per_image(shown)["family-1"]
     position = section.methods.index(method(section, "identity"))
     steps = np.frombuffer(base64.b64decode(kept["db"][position]), "<i2").reshape(3, 8)
-    table = optimum.scores.query("sigma == 0.1").pivot(index="image", columns="denoiser", values="mse")
-    expected = 10 * np.log10(table["identity"] / table["mmse"]).to_numpy()
+    excess = optimum.scores.query("sigma == 0.1 and denoiser == 'identity'")["excess"].to_numpy()
+    expected = 10 * np.log10(1 + excess / section.reference.at(np.array([0.1])).mse)
     assert steps[1] / 100 == pytest.approx(expected, abs=0.0051)
     worst = [image for image, _ in worst_images(section.methods[position].image_db[1], 3)]
     assert worst == np.argsort(-expected)[:3].tolist()
     assert set(kept["pictures"]) >= set(worst)
+    told = section.methods[position].image_db[1]
+    assert 10 * np.log10((10 ** (told / 10)).mean()) == pytest.approx(section.methods[position].at(0.1)["regret_db"])
+
+
+def test_images_of_a_method_that_has_seen_them(whole):
+    (section,) = content(whole).sections
+    table = whole.scores.query("sigma == 0.1").pivot(index="image", columns="denoiser", values="mse")
+    expected = 10 * np.log10(table["ideal"] / table["mmse"]).to_numpy()
+    assert method(section, "ideal").image_db[1] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("sigmas", ["0.01,0.1,1.0", "0.003:3:7", "0.1"])
@@ -309,8 +402,10 @@ def test_standings_as_text_hold_any_name(tmp_path, optimum):
     outside = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", text.replace("\\|", ""))
     assert "<" not in outside
     assert "evil" not in outside
-    tables = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len({line.count("|") - line.count("\\|") for line in tables}) == 2
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("| ")]
+    assert len(tables) == 2
+    for lines in tables:
+        assert len({line.count("|") - line.count("\\|") for line in lines}) == 1
 
 
 def test_unfinished_tables_make_standings_too(optimum, tmp_path):

@@ -194,16 +194,16 @@ def test_tables_sort(browser, plain):
         return [row.find_elements(By.CSS_SELECTOR, "th, td")[number].get_attribute("data-value") for row in rows]
 
     before = column(0)
-    mean = headings[2].find_element(By.TAG_NAME, "button")
+    mean = headings[3].find_element(By.TAG_NAME, "button")
     mean.click()
-    assert headings[2].get_attribute("aria-sort") == "ascending"
-    values = [float(value) for value in column(2)]
+    assert headings[3].get_attribute("aria-sort") == "ascending"
+    values = [float(value) for value in column(3)]
     assert values == sorted(values)
     press(browser, mean, Keys.ENTER)
-    assert headings[2].get_attribute("aria-sort") == "descending"
-    assert [float(value) for value in column(2)] == values[::-1]
+    assert headings[3].get_attribute("aria-sort") == "descending"
+    assert [float(value) for value in column(3)] == values[::-1]
     headings[0].find_element(By.TAG_NAME, "button").click()
-    assert headings[2].get_attribute("aria-sort") is None
+    assert headings[3].get_attribute("aria-sort") is None
     assert column(0) == sorted(before)
 
 

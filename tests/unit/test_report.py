@@ -29,14 +29,16 @@ from gahb_bench.reporting.figure import figures
 from gahb_bench.reporting.figure.samples import draw_samples
 from gahb_bench.reporting.page import gallery, html
 from gahb_bench.reporting.report import write_report
-from gahb_bench.reporting.study import style, words
+from gahb_bench.reporting.study import sentences, style, words
 from gahb_bench.reporting.study.content import content
 from gahb_bench.reporting.study.leaderboard import STEPS
 from gahb_bench.reporting.text import markdown
 from gahb_bench.reporting.text.markdown_text import code
+from gahb_bench.reporting.text.summary import summary
 from gahb_bench.running import engine
 from gahb_bench.running.folder import read
 from gahb_bench.running.plan import make_plan
+from gahb_bench.scoring.intervals import effective_number
 
 REPORTS = ("report.html", "report.md", "curves.png")
 LOOKS = {  # hue, dash, marker; variants share a hue where no parameter chose another
@@ -309,6 +311,12 @@ def test_every_kind_of_reference(tmp_path, monkeypatch):
     assert sections[specs["bracket"]].shows_theory
     assert not sections[specs["approximate"]].shows_theory
     assert "MSE at σ" in markdown_text
+    kinds = {"exact": "direct", "noisy": "direct", "bracket": "bracket", "approximate": "reference"}
+    for kind, regret in kinds.items():
+        name, meaning = sentences.REGRET_KIND[regret]
+        assert {found for method in sections[specs[kind]].methods for found in method.kinds} == {regret}
+        assert f"- **{name}**: {meaning}" in markdown_text
+        assert f"{name} : {meaning}" in text.replace(f"{name}:", f"{name} :")
 
 
 def test_a_bracket_with_its_law_its_genie_and_its_exponents(tmp_path):
@@ -406,7 +414,8 @@ def as_schema_1(folder, target):
     manifest = json.loads((folder / "run.json").read_text()) | {"schema": 1}
     for family in manifest["plan"]["families"]:
         for denoiser in family["denoisers"]:
-            del denoiser["look"]
+            for added in ("look", "tuning", "tuned", "architecture", "trained_on"):
+                del denoiser[added]
     (target / "run.json").write_text(json.dumps(manifest))
     return target
 
@@ -481,9 +490,115 @@ def test_exponents_beside_theory(plain):
 def test_regrets_in_the_text_are_those_of_curves_csv(plain):
     curves = pd.read_csv(plain / "curves.csv").query("denoiser == 'wavelet'").sort_values("sigma")
     row = next(line for line in (plain / "report.md").read_text().splitlines() if line.startswith("| `wavelet`"))
-    mean = f"{curves['regret_db'].mean():.2f}"
-    cells = [f"{r.regret_db:.2f} [{r.regret_db_low:.2f}, {r.regret_db_high:.2f}]" for r in curves.itertuples()]
-    assert row == f"| `wavelet` | nothing | {mean} | {' | '.join(cells)} |"
+    told = pd.read_csv(plain / "summary.csv").set_index("denoiser").loc["wavelet"]
+    mean, worst = (
+        f"{told[f'{name}_regret_db']:.2f} [{told[f'{name}_regret_db_low']:.2f}, {told[f'{name}_regret_db_high']:.2f}]"
+        for name in ("mean", "worst")
+    )
+    # On 8 images fewer than 8 carry the error: every interval is called unsure. Bits take four noise levels.
+    cells = [f"{r.regret_db:.2f} [{r.regret_db_low:.2f}, {r.regret_db_high:.2f}]†" for r in curves.itertuples()]
+    assert row == f"| `wavelet` | nothing | direct | {mean} | {worst} at σ = 1 | – | – | {' | '.join(cells)} |"
+
+
+@pytest.fixture(scope="module")
+def rivals(tmp_path_factory):
+    """A parameter left to a rule, one given by hand, and one tuned: at an end of the range at the least noise level."""
+    folder = tmp_path_factory.mktemp("rivals")
+    names = ["mmse", "ideal", "gaussian-blur", "tv:weight=1", "wavelet", "network:weights=calpha-32"]
+    plan = make_plan(["calpha:size=16"], names, [0.03, 0.1, 0.3, 1.0], 24, tune=False)
+    engine.run(plan, folder)
+    manifest = json.loads((folder / "run.json").read_text())
+    (wavelet,) = [d for d in manifest["plan"]["families"][0]["denoisers"] if d["spec"] == "wavelet"]
+    wavelet |= {
+        "tuning": "level tuned on 64 images of split val, seed 0",
+        "tuned": [[0.03, 9.25, True], [1.0, 2.5, False]],
+    }
+    (folder / "run.json").write_text(json.dumps(manifest))
+    write_report(folder)
+    return folder
+
+
+def test_what_was_not_tuned_is_called_so_beside_its_name(rivals):
+    found, text = page(rivals), (rivals / "report.md").read_text()
+    assert "gaussian-blur (untuned)" in [method["label"] for method in found.data["families"][0]["methods"]]
+    assert found.text.count("gaussian-blur (untuned)") == found.text.count("gaussian-blur") - found.text.count(
+        "gaussian-blur,tv"  # the command
+    ) - found.text.count('"gaussian-blur"')  # the plan
+    assert not re.search(r"(tv:weight=1|wavelet) \(untuned\)", found.text + text)
+    assert "| `gaussian-blur (untuned)` | nothing | direct |" in text
+    run = read(rivals)
+    said = summary(run.curves, pd.read_csv(rivals / "summary.csv"), {("calpha:size=16", "gaussian-blur")})
+    assert "gaussian-blur (untuned) " in said
+    assert "tv:weight=1 (untuned)" not in said
+
+
+def test_the_page_says_whether_each_method_is_at_its_best(rivals, plain, tmp_path):
+    found, text = page(rivals), (rivals / "report.md").read_text()
+    told = {
+        "gaussian-blur (untuned)": ("no: untuned", "untuned: width by a rule in sigma alone"),
+        "tv:weight=1": ("as given", "weight given by hand"),
+        "wavelet": (
+            "yes: tuned here",
+            "level tuned on 64 images of split val, seed 0; at σ = 0.03 it lies at an end of ",
+        ),
+        "network:weights=calpha-32": ("trained elsewhere", "edm-unet, trained on calpha:size=32"),
+    }
+    for name, (answer, why) in told.items():
+        assert f"{name}{answer}{why}".replace(" ", "") in found.text.replace(" ", "")  # names may break anywhere
+        assert f"| `{name}` | {answer} | {why}" in text
+    assert "its values σ 0.03 1 value 9.25 * 2.5" in found.text.replace("9.25*", "9.25 *")
+    assert "identity nothing to tune" in page(plain).text
+    old = as_schema_1(plain, tmp_path / "old")
+    write_report(old)
+    assert "identity not recorded" in page(old).text
+
+
+def test_bits_and_where_they_are_lost(rivals):
+    found, text = page(rivals), (rivals / "report.md").read_text()
+    stored = pd.read_csv(rivals / "summary.csv").set_index("denoiser")
+    (section,) = content(read(rivals)).sections
+    for method in section.methods:
+        row = stored.loc[method.spec]
+        if method.knows == "image":
+            assert np.isnan(row["excess_bits"])
+            assert not method.bits_by_level
+            continue
+        low, high = (words.number(row[f"excess_bits_{end}"]) for end in ("low", "high"))
+        value = words.number(row["excess_bits"])
+        said = value if value == "0" else f"{value} [{low}, {high}]"
+        assert said in found.text
+        assert f"| {said} |" in text
+        shares = method.bits_by_level
+        assert method.spec == "mmse" or sum(share for _, share in shares) == pytest.approx(1)
+        if shares:
+            sigma, share = max(shares, key=lambda each: each[1])
+            assert f"| {100 * share:.0f} % at σ = {sigma:.3g}, " in text
+    bars = [a for tag, a in found.elements if tag == "svg" and a.get("class") == "bars"]
+    assert len(bars) == len(section.methods) - 2
+    assert all(a["aria-label"].startswith("Where the bits are lost: ") for a in bars)
+
+
+def test_where_few_images_carry_the_error_the_interval_is_called_unsure(rivals, tmp_path):
+    assert "The interval is unsure" not in (rivals / "report.md").read_text()
+    folder = tmp_path / "rare"
+    shutil.copytree(rivals, folder)
+    scores = pd.read_parquet(folder / "scores.parquet")
+    rare = (scores["denoiser"] == "wavelet") & (scores["sigma"] == 0.1) & (scores["image"] == 3)
+    scores.loc[rare, "excess"] *= 100  # the errors stay as they are: this is about the excess
+    scores.to_parquet(folder / "scores.parquet", index=False)
+    write_report(folder)
+    text = (folder / "report.md").read_text()
+    assert "So for `wavelet` at σ = 0.1." in text
+    assert "So for wavelet at σ = 0.1 ." in page(folder).text.replace("0.1.", "0.1 .")
+    (row,) = [line for line in text.splitlines() if line.startswith("| `wavelet` | nothing | direct")]
+    assert [cell.endswith("†") for cell in row.strip("| ").split(" | ")[7:]] == [False, True, False, False]
+
+
+def test_how_many_images_carry_an_error():
+    rng = np.random.default_rng(0)
+    found = effective_number(np.stack([np.ones(100), rng.exponential(size=100), np.eye(100)[0], np.zeros(100)]))
+    assert found[[0, 2, 3]] == pytest.approx([100, 1, np.inf])
+    assert 35 < found[1] < 65  # half of them: E v^2 = 2 (E v)^2
 
 
 @pytest.mark.parametrize(

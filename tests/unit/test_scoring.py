@@ -115,8 +115,12 @@ def test_a_bracket_makes_the_regret_an_interval(monkeypatch):
         return Reference("bracket", np.atleast_1d(sigmas), 1e-3 * one, 5e-4 * one, 2e-3 * one, 0 * one, one)
 
     monkeypatch.setattr(Calpha, "reference", bracket)
-    curves = gb.curves(gb.score(FAMILY, ["identity"], [0.1], images=50))
-    assert f"{FAMILY}: regret to the middle of the bracket, dB\n" in summary(curves)
+    table = gb.score(FAMILY, ["identity"], [0.1], images=50)
+    curves = gb.curves(table)
+    said = summary(curves, gb.summary(table))
+    assert f"{FAMILY}: regret to the middle of the bracket, dB\n" in said
+    assert "to a bracket: 10 log10 of the ratio" in said
+    assert "bits:" not in said
     row = curves.iloc[0]
     assert row["regret_db_low"] == pytest.approx(10 * np.log10(row["mse_low"] / 2e-3))
     assert row["regret_db_high"] == pytest.approx(10 * np.log10(row["mse_high"] / 5e-4))
@@ -127,25 +131,27 @@ def test_what_is_below_the_optimum_beyond_chance_is_named():
         return batch.images[: len(y)] + 0.01 * sigma * (y - batch.images[: len(y)])
 
     batch = gb.family(FAMILY).sample(range(20))
-    curves = gb.curves(gb.score(FAMILY, ["mmse", cheat, "wavelet", "wiener-data"], [0.01, 0.1], images=20))
+    table = gb.score(FAMILY, ["mmse", cheat, "wavelet", "wiener-data"], [0.01, 0.1], images=20)
+    curves = gb.curves(table)
     assert set(curves[below_optimum(curves)]["denoiser"]) == {"cheat"}
-    assert "warning: cheat is below the optimum" in summary(curves)
+    assert "warning: cheat is below the optimum" in summary(curves, gb.summary(table))
     near = curves[curves["denoiser"] == "wiener-data"].assign(regret_db=-0.001, regret_db_high=-0.0001)
     assert not below_optimum(near).any(), "below with its whole interval, but not beyond chance"
 
 
 def test_no_regret_where_the_optimum_vanishes():
-    curves = gb.curves(gb.score("hierarchy:depth=3", ["mmse", "identity"], [0.003, 0.3], images=8))
+    table = gb.score("hierarchy:depth=3", ["mmse", "identity"], [0.003, 0.3], images=8)
+    curves = gb.curves(table)
     assert curves["regret_db"].isna().tolist() == [True, False, True, False]
     assert np.isfinite(curves["mse"]).all()
     assert (curves["status"] == "ok").all()
-    assert "failed" not in summary(curves)
+    assert "failed" not in summary(curves, gb.summary(table))
     with pytest.raises(UsageError, match=r"vanishes at sigma=0\.003"):
         gb.testing.assert_near_optimal("identity", "hierarchy:depth=3", [0.003, 0.3], images=8)
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say():
-    """Skewed data: 400 samples of 40 exponential variates; 95 % +- 3 binomial standard errors, less BCa's bias."""
+    """Skewed data: 400 samples of 40 exponential variates; 95 % +- 3 binomial standard errors, less the bias that is left."""
     draws = np.random.default_rng(0).exponential(size=(400, 40))
     low, high = mean_interval(draws)
     cover = ((low < 1) & (high > 1)).mean()

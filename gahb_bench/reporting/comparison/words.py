@@ -30,6 +30,15 @@ def title(row: Mapping[str, Any]) -> str:
     return " → ".join(names)
 
 
+def measured(row: Mapping[str, Any]) -> str:
+    """What decided: the excess over the exact optimum, or the MSE; empty where nothing was compared.
+
+    >>> measured({"measure": "mse"}), measured({"measure": "excess"})
+    ('MSE', 'excess')
+    """
+    return {"mse": "MSE"}.get(row["measure"], row["measure"])
+
+
 def where(row: Mapping[str, Any]) -> str:
     """The noise levels of a row.
 

@@ -27,6 +27,9 @@ _DEEPEST = 1e-9  # of the largest MSE shown: less is called nothing, as on the p
 _RATIOS = (1, 2, 10, 100, 1000)  # of errors, beside the axis in dB
 _LONGEST_NAME, _LONGEST_TITLE = 44, 30
 _PIXELS_AN_INCH = 160
+_WIDTH, _ROW = 12.5, 4.1  # of the figure and of a family, inches
+_LEFT, _ABOVE, _BELOW = 0.75, 0.35, 0.55  # beside, above and below a panel, inches
+_LEGEND, _CHARACTER = 0.85, 0.068  # width of a legend without its names, and of a character, inches
 PARAMETERS: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.spines.top": False,
@@ -43,9 +46,24 @@ def png(content: Content) -> bytes:
     """The figure as PNG."""
     with matplotlib.rc_context(PARAMETERS):
         rows = len(content.sections)
-        figure = Figure(figsize=(12.5, 4.1 * rows), layout="constrained")
+        height = _ROW * rows
+        figure = Figure(figsize=(_WIDTH, height))
         canvas = FigureCanvasAgg(figure)
-        grid = figure.add_gridspec(rows, 3, width_ratios=(1, 1, 0.62))
+        names = [escaped(method.label) for section in content.sections for method in section.methods]
+        legend = _LEGEND + _CHARACTER * max(map(len, names), default=0)
+        panel = (_WIDTH - legend - 3 * _LEFT) / 2
+        # Fixed margins, in inches: a layout that measures every text would take longer than the drawing.
+        grid = figure.add_gridspec(
+            rows,
+            3,
+            width_ratios=(panel, panel, legend),
+            left=_LEFT / _WIDTH,
+            right=1.0,
+            wspace=_LEFT / ((2 * panel + legend) / 3),
+            top=1 - _ABOVE / height,
+            bottom=_BELOW / height,
+            hspace=(_ABOVE + _BELOW) / (_ROW - _ABOVE - _BELOW),
+        )
         for row, section in enumerate(content.sections):
             draw_mse(figure.add_subplot(grid[row, 0]), section)
             draw_regret(figure.add_subplot(grid[row, 1]), section)
@@ -70,7 +88,7 @@ def draw_mse(axes: Axes, section: Section, small: bool = False) -> None:
         axes.set_ylim(top=1.3 * top)
     axes.set_ylim(bottom=max(axes.get_ylim()[0], _DEEPEST * axes.get_ylim()[1]))
     label = escaped(section.label, _LONGEST_TITLE if small else _LONGEST_NAME)
-    axes.set_title(label, loc="left", fontsize=None if small else 10.5, fontweight="bold")
+    axes.set_title(label, loc="left", y=1.0, fontsize=None if small else 10.5, fontweight="bold")
     _finish(axes, "MSE per pixel")
 
 
@@ -90,7 +108,7 @@ def draw_regret(axes: Axes, section: Section, small: bool = False) -> None:
         regrets = [value for method in section.methods for value in method.curve["regret_db"] if np.isfinite(value)]
         lowest = max(min(0.0, *regrets), -3 * most)
         axes.set_ylim(lowest - 0.05 * most, most)
-        axes.set_title(f"cut at {most:.1f} dB", loc="right", fontsize=6 if small else 8.5, color="#555c66")
+        axes.set_title(f"cut at {most:.1f} dB", loc="right", y=1.0, fontsize=6 if small else 8.5, color="#555c66")
     ratios = axes.secondary_yaxis("right")
     ratios.set_yticks([10 * np.log10(ratio) for ratio in _RATIOS], [f"×{ratio:g}" for ratio in _RATIOS])
     ratios.spines["right"].set_visible(False)
@@ -100,7 +118,7 @@ def draw_regret(axes: Axes, section: Section, small: bool = False) -> None:
 
 def _most_regret(methods: tuple[Method, ...]) -> float | None:
     """Where the regret axis is cut, or None where it need not be."""
-    tops = [float(np.nanmax([m.worst[0], m.curve["regret_db_high"].max()])) for m in methods if np.isfinite(m.worst[0])]
+    tops = [float(np.nanmax([m.worst.value, m.curve["regret_db_high"].max()])) for m in methods if m.worst is not None]
     near = [top for top in tops if top <= _FAR]
     if len(near) == len(tops):
         return None

@@ -17,7 +17,7 @@ from gahb_bench.core.spec import format_value
 from gahb_bench.reporting.page.charts import page_data
 from gahb_bench.reporting.page.gallery import ERROR_SCALE, Gallery
 from gahb_bench.reporting.page.images import WORST
-from gahb_bench.reporting.study import words
+from gahb_bench.reporting.study import sentences, words
 from gahb_bench.reporting.study.content import Content
 from gahb_bench.reporting.study.leaderboard import STEPS, leaderboard, step
 from gahb_bench.reporting.study.method import Method
@@ -48,6 +48,7 @@ def render(content: Content, galleries: dict[str, Gallery]) -> str:
     environment.filters |= {"breakable": _breakable, "plan": lambda plan: json.dumps(plan, indent=2)}
     environment.globals |= {
         "words": words,
+        "sentences": sentences,
         "format_value": format_value,
         "marker_path": _MARKER_PATHS,
         "fit_range": FIT_RANGE,
@@ -98,7 +99,7 @@ def _plotly() -> tuple[str, str]:
 
 def _breakable(label: str) -> Markup:
     """A name, escaped, that may be broken over lines after its punctuation."""
-    return Markup("<wbr>").join(re.split(r"(?<=[:,=(])", label))
+    return Markup("<wbr>").join(re.split(r"(?<=[:,=])(?!\()|(?<==\()", label))
 
 
 def _policy(*scripts: str) -> str:
@@ -117,7 +118,7 @@ def _script_json(data: object) -> str:
 def _section(section: Section, gallery: Gallery | None) -> dict[str, Any]:
     """What the template needs of one family."""
     groups = [(word, [m for m in section.methods if m.knows == word]) for word in KNOWS]
-    closest = section.closest()
+    closest = section.closest
     return {
         "section": section,
         "kind": words.REFERENCE_KIND[section.reference.kind],
@@ -131,19 +132,19 @@ def _section(section: Section, gallery: Gallery | None) -> dict[str, Any]:
         "gallery": gallery,
         "first": None if gallery is None else _first_cell(gallery),
         "theory_fit": next((m.fit.reference for m in section.methods if m.fit is not None), float("nan")),
-        "rows": [_row(method) for method in section.methods],
+        "rivals": [_rival(method, section) for method in section.methods if method.honest],
         "commands": commands(section),
         "worst": _worst(section, closest),
         "chosen": _chosen(section, closest),
-        "image_axis": words.image_axis(section.attaining and section.attaining.label, section.reference),
+        "image_axis": words.image_axis(section.kinds, section.attaining and section.attaining.label, section.reference),
     }
 
 
 def _worst(section: Section, method: Method | None) -> list[tuple[int, float]]:
     """The images on which a method loses most at its worst noise level."""
-    if method is None or not words.finite(method.worst[1]):
+    if method is None or method.worst is None:
         return []
-    return worst_images(method.image_db[section.sigmas.index(method.worst[1])], WORST)
+    return worst_images(method.image_db[section.sigmas.index(method.worst.sigma)], WORST)
 
 
 def _chosen(section: Section, closest: Method | None) -> int:
@@ -152,9 +153,14 @@ def _chosen(section: Section, closest: Method | None) -> int:
     return section.methods.index(closest or (others or section.methods)[0])
 
 
-def _row(method: Method) -> dict[str, Any]:
-    worst, at = method.worst
-    return {"method": method, "worst": worst, "worst_sigma": at, "milliseconds": 1e3 * method.seconds}
+def _rival(method: Method, section: Section) -> dict[str, Any]:
+    """Whether a method is at its best on a family, and the values that tuning found."""
+    planned = method.planned.plan
+    answer, why = sentences.at_its_best(planned, section.spec)
+    labels = words.sigma_labels([sigma for sigma, _, _ in planned.tuned])
+    values = [(labels[sigma], value, edge) for sigma, value, edge in planned.tuned]
+    edge = sentences.at_the_edge(planned)
+    return {"method": method, "answer": answer, "why": words.visible(why), "found": values, "edge": edge}
 
 
 def _first_cell(gallery: Gallery) -> dict[str, Any]:

@@ -148,10 +148,13 @@ def _reference(runs: Sequence[RunData], family: str) -> Reference:
 
 
 def _together(scores: list[pd.DataFrame], names: dict[int, str], family: str) -> pd.DataFrame:
-    """All scores, each cell once: of two runs that have it, the first, or the one in which nothing failed."""
+    """All scores, each cell once: of two runs that have it, the one in which nothing failed and that has its excess.
+
+    Where both are so, the first.
+    """
     table = pd.concat(scores, ignore_index=True)
     cells = table.assign(good=table["status"] == "ok").groupby([*_CELL, "run"], sort=False)
-    cells = cells.agg(good=("good", "all"), mse=("mse", "mean")).reset_index()
+    cells = cells.agg(good=("good", "all"), mse=("mse", "mean"), excess=("excess", "count")).reset_index()
     kept = []
     for (denoiser, sigma), rows in cells.groupby(_CELL, sort=False):
         good = rows[rows["good"]]
@@ -159,7 +162,8 @@ def _together(scores: list[pd.DataFrame], names: dict[int, str], family: str) ->
             mine = table[(table["denoiser"] == denoiser) & (table["sigma"] == sigma)]
             images = mine.pivot_table(index="run", columns="image", values="mse").loc[good["run"]]
             _refuse_different(f"{denoiser} on {family} at sigma={sigma:.4g}", good, images, names)
-        kept.append((good if len(good) else rows).iloc[0][[*_CELL, "run"]])
+        found = good if len(good) else rows
+        kept.append(found.loc[found["excess"].idxmax()][[*_CELL, "run"]])
     return table.merge(pd.DataFrame(kept).astype({"run": int}), on=[*_CELL, "run"])
 
 

@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import FloatArray
 from gahb_bench.reporting.study import words
 from gahb_bench.reporting.study.merge import Planned, Study
 from gahb_bench.reporting.study.style import Style
-from gahb_bench.scoring.exponent import Fit, fit
+from gahb_bench.scoring.bits import Bits
+from gahb_bench.scoring.by_image import ByImage
+from gahb_bench.scoring.exponent import Fit
+from gahb_bench.scoring.intervals import FEW, effective_number
 from gahb_bench.scoring.losses import image_losses
 from gahb_bench.scoring.mean_regret import MeanRegret
-from gahb_bench.scoring.summary import FIT_RANGE, image_errors, regret_over_levels
+from gahb_bench.scoring.summary import Summary, Worst
 
 _REGRET = ("regret_db", "regret_db_low", "regret_db_high")  # infinite where the optimum makes no error: no number
 HONEST = ("nothing", "training set")  # what is known to those that see only the noisy image
@@ -34,20 +36,20 @@ class Trouble:
 class Method:
     """One denoiser on one family. ``curve`` holds its good cells, rows of curves.csv sorted by noise level.
 
-    ``errors`` holds its per-image MSE at the section's noise levels, ``(levels, images)``, NaN where there is none;
-    ``image_db`` the same in dB above the optimum (`image_losses`). ``regret`` is its mean over noise levels.
+    ``summary`` is what its scores come to over all noise levels. ``errors`` holds its per-image MSE at the section's
+    noise levels, ``(levels, images)``, NaN where there is none; ``image_db`` what each image loses, in dB
+    (`image_losses`); ``carried`` at how many images, effectively, its error lies: the excess where the regret is
+    direct, the MSE elsewhere (`effective_number`).
     """
 
     planned: Planned
     style: Style
     curve: pd.DataFrame
     troubles: tuple[Trouble, ...]
-    fit: Fit | None
-    no_fit: str
-    seconds: float
+    summary: Summary
     errors: FloatArray
     image_db: FloatArray
-    regret: MeanRegret
+    carried: dict[float, float]
 
     @property
     def spec(self) -> str:
@@ -59,8 +61,8 @@ class Method:
 
     @property
     def label(self) -> str:
-        """Its name with nothing invisible in it."""
-        return words.visible(self.spec)
+        """Its name with nothing invisible in it; of a parameter that was not tuned it says so."""
+        return words.named(self.spec, self.planned.plan.untuned)
 
     @property
     def honest(self) -> bool:
@@ -84,6 +86,44 @@ class Method:
         return self.curve.set_index("sigma").reindex(levels).reset_index()
 
     @property
+    def fit(self) -> Fit | None:
+        return self.summary.exponent
+
+    @property
+    def no_fit(self) -> str:
+        """Why there is no exponent."""
+        return words.sentence(self.summary.no_exponent)
+
+    @property
+    def seconds(self) -> float:
+        return self.summary.seconds
+
+    @property
+    def regret(self) -> MeanRegret:
+        """Its mean over noise levels."""
+        return self.summary.regret
+
+    @property
+    def bits(self) -> Bits:
+        return self.summary.bits
+
+    @property
+    def bits_by_level(self) -> list[tuple[float, float]]:
+        """The noise levels, and the share of its excess bits that is lost about each; empty where none are."""
+        found = self.bits.by_level
+        return [(s, b / self.bits.value) for s, b in zip(self.curve["sigma"], found, strict=True)] if sum(found) else []
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What kinds of regret it has (`gahb_bench.curves`), in the order of noise levels."""
+        return tuple(kind for kind in dict.fromkeys(self.curve["regret_kind"]) if kind)
+
+    @property
+    def unsure(self) -> list[float]:
+        """The noise levels where few images carry its error, so that its intervals are unsure."""
+        return [sigma for sigma, number in self.carried.items() if number < FEW]
+
+    @property
     def mean_regret(self) -> float:
         """Mean over noise levels of the regret in dB; NaN without any."""
         return self.regret.value
@@ -91,16 +131,12 @@ class Method:
     @property
     def levels(self) -> int:
         """At how many noise levels it has a regret."""
-        return int(self.curve["regret_db"].notna().sum())
+        return self.summary.levels
 
     @property
-    def worst(self) -> tuple[float, float]:
-        """The largest regret in dB, and the noise level where it is; NaN without any."""
-        values = self.curve.dropna(subset=["regret_db"])
-        if values.empty:
-            return float("nan"), float("nan")
-        row = values.loc[values["regret_db"].idxmax()]
-        return float(row["regret_db"]), float(row["sigma"])
+    def worst(self) -> Worst | None:
+        """The largest regret, and where it is; None without any."""
+        return self.summary.worst
 
     def at(self, sigma: float) -> dict[str, Any] | None:
         """The row of one noise level, or None where there is no number."""
@@ -109,21 +145,17 @@ class Method:
 
 
 def make_method(
-    study: Study,
-    planned: Planned,
-    errors: FloatArray,
-    paired: FloatArray | None,
-    looks: dict[str, Style],
+    study: Study, planned: Planned, summary: Summary, errors: ByImage, best: str | None, looks: dict[str, Style]
 ) -> Method:
     """One denoiser of a study.
 
     Parameters
     ----------
-    errors : its per-image MSE at the study's noise levels, ``(levels, images)``
-    paired : that of the denoiser which attains the reference; None where there is none
+    errors : of all of them
+    best : the denoiser that attains the reference; None where there is none
     looks : by denoiser
     """
-    spec = planned.plan.spec
+    spec, sigmas = planned.plan.spec, study.sigmas
     rows = study.curves[study.curves["denoiser"] == spec].sort_values("sigma")
     good = rows[(rows["status"] == "ok") & np.isfinite(rows["mse"])]
     good = good.assign(**{name: good[name].where(np.isfinite(good[name])) for name in _REGRET})
@@ -133,27 +165,20 @@ def make_method(
         for sigma in planned.sigmas
         if not np.isclose(good["sigma"], sigma, rtol=1e-9, atol=0).any()
     )
-    fitted, no_fit = None, ""
-    try:
-        fitted = fit(mine, study.reference, *FIT_RANGE)
-    except UsageError as error:
-        no_fit = words.sentence(error)
-    stated = study.curves.drop_duplicates("sigma").set_index("sigma")["reference_mse"].reindex(study.sigmas)
-    levels = [study.sigmas.index(sigma) for sigma in good["sigma"]]
-    excess = image_errors(study.scores, spec, study.sigmas, range(study.images), "excess")
+    stated = study.curves.drop_duplicates("sigma").set_index("sigma")["reference_mse"].reindex(sigmas)
+    direct = (good.set_index("sigma")["regret_kind"].reindex(sigmas) == "direct").to_numpy()
+    mse, excess = (errors.at(spec, measure, sigmas) for measure in ("mse", "excess"))
+    paired = None if best is None else errors.at(best, "mse", sigmas)
+    carried = effective_number(np.where(direct[:, None], excess, mse))
     return Method(
         planned=planned,
         style=looks[spec],
         curve=good,
         troubles=troubles,
-        fit=fitted,
-        no_fit=no_fit,
-        seconds=float(mine["seconds"].mean()),
-        errors=errors,
-        image_db=image_losses(errors, paired, stated.to_numpy(dtype=np.float64)),
-        regret=regret_over_levels(
-            good, errors[levels], None if paired is None else paired[levels], study.reference, excess[levels]
-        ),
+        summary=summary,
+        errors=mse,
+        image_db=image_losses(mse, paired, stated.to_numpy(dtype=np.float64), excess, direct),
+        carried=dict(zip(sigmas, carried.tolist(), strict=True)),
     )
 
 

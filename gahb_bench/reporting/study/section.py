@@ -1,6 +1,7 @@
 """One family of a report: its reference, and every denoiser beside it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -8,13 +9,14 @@ from scipy import stats
 
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Reference
-from gahb_bench.reporting.study import words
+from gahb_bench.reporting.study import sentences, words
 from gahb_bench.reporting.study.merge import Source, Study
 from gahb_bench.reporting.study.method import Method, Trouble, make_method
 from gahb_bench.reporting.study.style import Style, rank
 from gahb_bench.running.folder import FamilyRecord
+from gahb_bench.scoring.by_image import by_image
 from gahb_bench.scoring.curve import below_optimum
-from gahb_bench.scoring.summary import FIT_RANGE, attaining, image_errors
+from gahb_bench.scoring.summary import FIT_RANGE, Summary, attaining, summarise
 
 SHOWN_LEVELS = 5  # noise levels with a column of their own in tables
 FEWEST_IMAGES = 16  # below, no verdict on the reference
@@ -130,11 +132,23 @@ class Section:
     def troubles(self) -> tuple[Trouble, ...]:
         return tuple(trouble for method in self.methods for trouble in method.troubles)
 
-    @property
+    @cached_property
     def impossible(self) -> tuple[Method, ...]:
         """Methods said to see only y that are below the optimum beyond chance, which cannot be."""
         return tuple(m for m in self.methods if below_optimum(m.curve).any())
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What kinds of regret its methods have."""
+        found = {kind for method in self.methods for kind in method.kinds}
+        return tuple(kind for kind in sentences.REGRET_KIND if kind in found)
+
+    @property
+    def unsure(self) -> tuple[Method, ...]:
+        """The methods whose intervals are unsure at some noise level."""
+        return tuple(method for method in self.methods if method.unsure)
+
+    @cached_property
     def closest(self) -> Method | None:
         """The method with the least mean regret of those that know neither the law nor the image."""
         honest = [m for m in self.methods if m.honest and np.isfinite(m.mean_regret)]
@@ -152,11 +166,12 @@ def _slope(sigma: FloatArray, mse: FloatArray) -> float:
 def make_section(study: Study, anchor: str, distinction: str, looks: dict[str, Style]) -> Section:
     """One study of a report; ``looks`` are by denoiser."""
     planned = sorted(study.denoisers, key=lambda denoiser: rank(denoiser.plan.knows))
-    names, images = [denoiser.plan.spec for denoiser in planned], range(study.images)
-    errors = {name: image_errors(study.scores, name, study.sigmas, images) for name in names}
-    best = attaining(study.curves, study.reference)
-    paired = None if best is None else errors[best]
-    methods = tuple(make_method(study, each, errors[each.plan.spec], paired, looks) for each in planned)
+    errors, best = by_image(study.scores, range(study.images)), attaining(study.curves, study.reference)
+    summaries = summarise(study.scores, study.curves, study.reference)
+    methods = tuple(
+        make_method(study, each, summaries.get(each.plan.spec) or Summary.empty(each.plan.knows), errors, best, looks)
+        for each in planned
+    )
     attains = next((method for method in methods if method.spec == best), None)
     check = None if attains is None else _oracle_check(study, attains)
     return Section(study, anchor, distinction, methods, attains, check)

@@ -94,6 +94,11 @@ def visible(text: object) -> str:
     return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in str(text))
 
 
+def named(spec: str, untuned: bool) -> str:
+    """A denoiser's name as it is shown: with a word of warning where its parameter was not tuned."""
+    return visible(spec) + (" (untuned)" if untuned else "")
+
+
 def sentence(text: object) -> str:
     """Free text on one line, nothing invisible in it."""
     return visible(" ".join(str(text).split()))
@@ -232,8 +237,23 @@ def mean_regret_note(exact: int, families: int, uneven: bool) -> str:
     return text
 
 
-def image_axis(attaining: str | None, reference: Reference) -> tuple[str, str]:
-    """What the error of one image is compared with: the title of an axis, and a sentence."""
+def image_axis(kinds: Sequence[str], attaining: str | None, reference: Reference) -> tuple[str, str]:
+    """What the error of one image is compared with: the title of an axis, and a sentence.
+
+    Parameters
+    ----------
+    kinds : of the regrets on a family
+    attaining : the denoiser that attains the reference, where it was scored
+    """
+    if "direct" in kinds:
+        text = (
+            "Where a regret is direct, how far each image's estimate is from the exact posterior mean of the same noisy "
+            "image: 10 log10(1 + excess / MMSE)."
+        )
+        if len(kinds) > 1:
+            other = f"that of {attaining} on the same image" if attaining else f"the {REFERENCE_NAME[reference.kind]}"
+            text += f" Elsewhere its error over {other}: luck may put either of them ahead."
+        return "dB above the optimum", text
     if attaining:
         return (
             "dB above the optimum",

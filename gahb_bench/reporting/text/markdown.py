@@ -1,6 +1,6 @@
 """The report as text: what a terminal, a pull request or a notebook can show."""
 
-from gahb_bench.reporting.study import words
+from gahb_bench.reporting.study import sentences, words
 from gahb_bench.reporting.study.content import Content
 from gahb_bench.reporting.study.leaderboard import leaderboard
 from gahb_bench.reporting.study.merge import Source
@@ -8,7 +8,7 @@ from gahb_bench.reporting.study.method import Method
 from gahb_bench.reporting.study.provenance import facts, settings
 from gahb_bench.reporting.study.section import Section
 from gahb_bench.reporting.text.markdown_overview import overview
-from gahb_bench.reporting.text.markdown_text import code, table
+from gahb_bench.reporting.text.markdown_text import code, table, with_interval, worst_regret
 from gahb_bench.scoring.summary import FIT_RANGE
 
 
@@ -20,7 +20,7 @@ def render(content: Content) -> str:
         f"{', '.join(settings(content))}. Status: **{status}**"
         + (f", {content.troubles} of {content.cells} cells have no number." if content.troubles else "."),
         "Regret is the distance to the optimum in decibels: 0 dB is the optimum, 3 dB is twice its error. "
-        "In brackets: 95 % intervals over images.",
+        f"{sentences.INTERVALS} {sentences.BITS}",
         *([overview(leaderboard(content))] if len(content.sections) > 1 else []),
         *(_section(section, content) for section in content.sections),
         "## Where these numbers come from",
@@ -47,7 +47,10 @@ def _section(section: Section, content: Content) -> str:
         ),
         _checked(section),
         _origin(section, content),
+        _kinds(section),
         _results(section, content),
+        _unsure(section, content),
+        _at_its_best(section),
         _exponents(section),
         _troubles(section, content),
     ]
@@ -72,29 +75,67 @@ def _checked(section: Section) -> str:
         return ""
     rows = section.check.rows
     text = (
-        f"{code(section.check.denoiser)} attains the reference in theory: measured, it comes to "
+        f"Is this reference right? {code(section.check.denoiser)} attains it in theory: measured, it comes to "
         f"{rows['ratio'].min():.3f} to {rows['ratio'].max():.3f} times the reference"
     )
     z = section.check.largest_z
-    text += f", at most {z:.1f} standard errors away." if words.finite(z) else "."
-    return text + " Regrets are paired with it, image by image, so its own is exactly 0."
+    told = f", at most {z:.1f} standard errors away: {sentences.verdict(section.check.agrees)}."
+    return text + (told if words.finite(z) else ".")
+
+
+def _kinds(section: Section) -> str:
+    """What the regrets of this family are."""
+    return "\n".join(f"- **{name}**: {text}" for name, text in map(sentences.REGRET_KIND.__getitem__, section.kinds))
 
 
 def _results(section: Section, content: Content) -> str:
     labels, sigmas = content.sigma_labels, section.shown_sigmas
     what = "dB" if section.has_regret else "MSE"
-    header = ["denoiser", "knows", *(["mean regret, dB"] if section.has_regret else [])]
+    regrets = ["regret", "mean regret, dB", "worst regret, dB", "excess bits a pixel", "most bits lost"]
+    header = ["denoiser", "knows", *(regrets if section.has_regret else [])]
     header += [f"{what} at σ = {labels[sigma]}" for sigma in sigmas]
     rows = []
     for method in section.methods:
-        mean = [words.decibel(method.mean_regret) + _levels(method)] if section.has_regret else []
+        regret = _regret(method, labels) if section.has_regret else []
         cells = [_cell(method, sigma, section.has_regret) for sigma in sigmas]
-        rows.append([code(method.spec), method.knows, *mean, *cells])
+        rows.append([code(method.label), method.knows, *regret, *cells])
     return table(header, rows)
+
+
+def _regret(method: Method, labels: dict[float, str]) -> list[str]:
+    """What a method loses over all noise levels."""
+    regret, worst, bits = method.regret, method.worst, method.bits
+    mean = with_interval(words.decibel(regret.value), words.interval(regret.low, regret.high))
+    return [
+        sentences.kinds(method.kinds),
+        mean + _levels(method),
+        "–" if worst is None else worst_regret(worst),
+        with_interval(sentences.bits(bits.value), sentences.bits_interval(bits.low, bits.high)),
+        sentences.bits_lost(method.bits_by_level, labels) or "–",
+    ]
 
 
 def _levels(method: Method) -> str:
     return f" ({len(method.curve)} of {len(method.planned.sigmas)} levels)" if method.troubles else ""
+
+
+def _unsure(section: Section, content: Content) -> str:
+    """Where few images carry an error."""
+    if not section.unsure:
+        return ""
+    found = [f"{code(m.label)} at {sentences.unsure(m.unsure, content.sigma_labels)}" for m in section.unsure]
+    return f"† The interval is unsure. {sentences.UNSURE} So for {'; '.join(found)}."
+
+
+def _at_its_best(section: Section) -> str:
+    """Whether each rival is at its best on this family."""
+    rows = []
+    for method in section.methods:
+        if method.honest:
+            answer, why = sentences.at_its_best(method.planned.plan, section.spec)
+            edge = sentences.at_the_edge(method.planned.plan)
+            rows.append([code(method.label), answer, words.visible("; ".join(filter(None, (why, edge))))])
+    return "Is each method at its best here?\n\n" + table(["denoiser", "at its best", "why"], rows) if rows else ""
 
 
 def _cell(method: Method, sigma: float, has_regret: bool) -> str:
@@ -103,8 +144,8 @@ def _cell(method: Method, sigma: float, has_regret: bool) -> str:
         return "failed" if sigma in method.planned.sigmas else "–"
     if not has_regret:
         return words.mse(row["mse"])
-    interval = "" if row["regret_db"] == 0 else words.interval(row["regret_db_low"], row["regret_db_high"])
-    return f"{words.decibel(row['regret_db'])} {interval}".rstrip()
+    interval = words.interval(row["regret_db_low"], row["regret_db_high"])
+    return with_interval(words.decibel(row["regret_db"]), interval) + ("†" if sigma in method.unsure else "")
 
 
 def _exponents(section: Section) -> str:
@@ -115,7 +156,7 @@ def _exponents(section: Section) -> str:
     limit = "–" if asymptotic is None else f"{asymptotic:.3f}"
     rows = [
         [
-            code(method.spec),
+            code(method.label),
             words.with_error(fit.value, fit.standard_error),
             f"[{words.number(fit.low)}, {words.number(fit.high)}]",
             words.with_error(fit.reference, None),

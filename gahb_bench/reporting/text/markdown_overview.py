@@ -1,10 +1,10 @@
 """The families of a report beside each other, as text: standings, and a matrix of families by denoisers."""
 
-from gahb_bench.reporting.study import words
+from gahb_bench.reporting.study import sentences, words
 from gahb_bench.reporting.study.leaderboard import Leaderboard, Standing
 from gahb_bench.reporting.study.method import Method
 from gahb_bench.reporting.study.section import Section
-from gahb_bench.reporting.text.markdown_text import code, table
+from gahb_bench.reporting.text.markdown_text import code, table, with_interval, worst_regret
 
 
 def overview(board: Leaderboard) -> str:
@@ -17,7 +17,9 @@ def overview(board: Leaderboard) -> str:
                 [
                     "denoiser",
                     "knows",
+                    "regret",
                     "mean regret, dB",
+                    "excess bits a pixel",
                     "families",
                     "worst regret, dB",
                     "exponent error",
@@ -39,17 +41,15 @@ def overview(board: Leaderboard) -> str:
 
 
 def _standing(standing: Standing) -> list[str]:
-    mean, worst, error = standing.mean, standing.worst, standing.exponent_error
+    mean, bits, worst, error = standing.mean, standing.bits, standing.worst, standing.exponent_error
     return [
         code(standing.label),
         standing.knows + (" (not comparable)" if standing.first.ideal else ""),
-        f"{words.decibel(mean.value)} {words.interval(mean.low, mean.high)}".rstrip(),
+        sentences.kinds(standing.kinds),
+        with_interval(words.decibel(mean.value), words.interval(mean.low, mean.high)),
+        with_interval(sentences.bits(bits.value), sentences.bits_interval(bits.low, bits.high)),
         f"{len(standing.counted)} of {standing.exact}",
-        "–"
-        if worst is None
-        else "0.00"
-        if worst[0] == 0
-        else f"{words.decibel(worst[0])} at σ = {words.number(worst[1])}, {code(worst[2].label)}",
+        "–" if worst is None else worst_regret(worst[0]) + (f", {code(worst[1].label)}" if worst[0].value else ""),
         "–" if error is None else f"{words.with_error(error[0], error[1])}, {code(error[2].label)}",
         "–" if standing.fitted is None else str(standing.fitted),
         words.number(standing.images_per_second),
@@ -63,7 +63,8 @@ def _row(board: Leaderboard, section: Section, position: int) -> list[str]:
 def _cell(method: Method | None, section: Section) -> str:
     if method is None or not words.finite(method.mean_regret):
         return "–"
-    text = f"{words.decibel(method.mean_regret)} {words.interval(method.regret.low, method.regret.high)}".rstrip()
+    text = with_interval(words.decibel(method.mean_regret), words.interval(method.regret.low, method.regret.high))
+    text += " untuned" if method.planned.plan.untuned else ""
     return text + (
         f" ({method.levels} of {section.regret_levels} levels)" if method.levels < section.regret_levels else ""
     )
