@@ -19,7 +19,7 @@ from gahb_bench.core.optimum import Optimum, Reference
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
 from gahb_bench.running import engine, folder
 from gahb_bench.running.plan import make_plan
-from gahb_bench.verification.identities import verify
+from gahb_bench.verification.verify import verify
 
 SIGMAS = [0.03, 0.1, 0.3]
 DENOISERS = ["mmse", "identity", "wiener-data"]

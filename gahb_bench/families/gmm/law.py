@@ -44,6 +44,7 @@ class Gmm(Family):
     name: ClassVar = "gmm"
     best: ClassVar = ".optimum:GmmOptimum"
     source: ClassVar = "Gaussian mixtures; points: Aithal et al. 2024, arXiv:2406.09358"
+    variants: ClassVar = ("gmm:size=32", "gmm:variant=points")
 
     variant: Literal["fields", "points"] = Field("fields", description="images, or points in the plane")
     components: int = Field(16, ge=1, description="number K of components; a square number for points")

@@ -51,7 +51,7 @@ class Leaderboard:
     @property
     def exact(self) -> int:
         """How many laws with a known optimum there are."""
-        return len({section.spec for section in self.sections if _exact(section)})
+        return len({section.spec for section in self.sections if section.exact})
 
     @property
     def laws(self) -> int:
@@ -78,10 +78,6 @@ def step(regret: float) -> int:
     (0, 0, 1, 5)
     """
     return int(np.searchsorted(STEPS, regret))
-
-
-def _exact(section: Section) -> bool:
-    return section.reference.kind == "exact"
 
 
 def _order(standing: Standing) -> tuple[object, ...]:
@@ -112,7 +108,7 @@ def _standing(name: str, sections: Sequence[Section]) -> Standing:
         knows=first.knows,
         methods=methods,
         counted=tuple(section for section, _ in counted),
-        exact=len({section.spec for section in sections if _exact(section)}),
+        exact=len({section.spec for section in sections if section.exact}),
         mean=over_families([m.regret for _, m in counted]),
         worst=worst,
         exponent_error=max(errors, key=lambda error: abs(error[0]), default=None),
@@ -134,4 +130,4 @@ def _one_a_law(counted: list[tuple[Section, Method]]) -> list[tuple[Section, Met
 def _counts(section: Section, method: Method) -> bool:
     """Whether a regret enters the mean: to a known optimum, at every noise level that has one, by what is possible."""
     whole = not method.troubles and method.levels == section.regret_levels > 0
-    return _exact(section) and whole and bool(np.isfinite(method.mean_regret)) and method not in section.impossible
+    return section.exact and whole and bool(np.isfinite(method.mean_regret)) and method not in section.impossible
