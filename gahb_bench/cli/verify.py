@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from gahb_bench.cli.app import app
-from gahb_bench.cli.options import FamilyOption, Sigmas
+from gahb_bench.cli.options import FamilyOption, Sigmas, warn_of_problems
 
 
 @app.command()
@@ -31,6 +31,7 @@ def verify(
         )
     levels = identities.SIGMAS if sigmas is None else tuple(parse_sigmas(sigmas))
     laws = verification.all_laws() if everything else [make.family(spec) for spec in family or []]
+    warn_of_problems()
     width = max(len(law.spec) for law in laws)
     typer.echo(f"{len(laws)} laws, {images} images, seed {seed}, split val; statistical identities are z-scores\n")
     typer.echo(f"{'law':<{width}} {'optimum':<8} {'identity':<58} {'value':>10} {'tolerance':>10}  verdict   routes")
