@@ -36,22 +36,24 @@ def assert_near_optimal(
     AssertionError
         If the regret is larger somewhere, or the denoiser fails; the message lists where and by how much.
     UsageError
-        If no optimum is known for the family, or it vanishes at one of the noise levels.
+        If the optimum is not known exactly at these noise levels, or vanishes at one of them.
 
     Examples
     --------
     >>> assert_near_optimal("mmse", "calpha:size=16", [0.1], images=8)
     """
     law = make.family(family)
+    if not law.reference(sigmas).known.all():
+        raise UsageError(
+            f"no exact optimum is known for {law.spec} at these noise levels: choose others, or another law."
+        )
     mine = make.denoiser(denoiser, law)
-    methods = [mine] if mine.spec == "mmse" else [mine, "mmse"]
+    methods = [mine, *(name for name in law.reference(sigmas).attained_by[:1] if name != mine.spec)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScaleWarning)  # the assertion says it
         table = score(law, methods, sigmas, images=images, seed=seed)
     name = str(table["denoiser"].iloc[0])
     rows = curves(table, [law])
-    if (rows["reference_kind"] != "exact").any():
-        raise UsageError(f"no exact optimum is known for {law.spec}: choose a family with one.")
     curve = rows[rows["denoiser"] == name]
     vanishing = curve[curve["regret_db"].isna() & (curve["status"] == "ok")]["sigma"]
     if len(vanishing):

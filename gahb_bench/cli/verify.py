@@ -1,34 +1,51 @@
-"""``verify``: the identities that an exact optimum satisfies, measured."""
+"""``verify``: the identities that a known optimum satisfies, measured."""
 
 from typing import Annotated
 
 import typer
 
 from gahb_bench.cli.app import app
-from gahb_bench.cli.options import OneFamily
+from gahb_bench.cli.options import FamilyOption, Sigmas, warn_of_problems
 
 
 @app.command()
 def verify(
-    family: OneFamily,
+    family: FamilyOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every law of the catalogue, and its variants.")] = False,
+    sigmas: Sigmas = None,
     images: Annotated[int, typer.Option("--images", help="Images for the statistical identities.")] = 256,
     seed: Annotated[int, typer.Option("--seed", help="Which seed.")] = 0,
 ) -> None:
-    """Measure the identities that show a family's optimum to be right; exit 1 if one is violated."""
+    """Measure what shows an optimum to be right, by two routes each time; exit 1 if an identity is violated."""
     from gahb_bench import make
     from gahb_bench.core.errors import UsageError
+    from gahb_bench.core.levels import parse_sigmas
     from gahb_bench.verification import identities
+    from gahb_bench.verification import verify as verification
 
-    law = make.family(family)
-    if images < 64:
-        raise UsageError(f"images={images} is not allowed: the statistical identities need at least 64.")
-    typer.echo(f"{law.spec}: identities of its exact posterior mean ({images} images, seed {seed}, split val)\n")
-    typer.echo(f"{'identity':<58} {'value':>10} {'tolerance':>10}  verdict")
-    violated = 0
-    for check in identities.verify(law, images=images, seed=seed):
+    if everything == bool(family):
+        raise UsageError("give --family SPEC, which may be repeated, or --all.")
+    if images < verification.FEWEST_IMAGES:
+        raise UsageError(
+            f"images={images} is not allowed: the statistical identities need at least {verification.FEWEST_IMAGES}."
+        )
+    levels = identities.SIGMAS if sigmas is None else tuple(parse_sigmas(sigmas))
+    laws = verification.all_laws() if everything else [make.family(spec) for spec in family or []]
+    warn_of_problems()
+    width = max(len(law.spec) for law in laws)
+    typer.echo(f"{len(laws)} laws, {images} images, seed {seed}, split val; statistical identities are z-scores\n")
+    typer.echo(f"{'law':<{width}} {'optimum':<8} {'identity':<58} {'value':>10} {'tolerance':>10}  verdict   routes")
+    count = violated = 0
+    for found in verification.verify_laws(laws, images, seed, levels):
+        check = found.check
+        count += 1
         violated += not check.passed
         verdict = "holds" if check.passed else "VIOLATED"
-        typer.echo(f"{check.identity:<58} {check.value:>10.3g} {check.tolerance:>10.1e}  {verdict:<8}  {check.detail}")
-    typer.echo(f"\n{'all hold' if not violated else f'{violated} violated'}")
+        routes = f"{check.routes[0]} = {check.routes[1]}" if check.routes[0] else ""
+        typer.echo(
+            f"{found.family:<{width}} {found.optimum:<8} {check.identity:<58} {check.value:>10.3g} "
+            f"{check.tolerance:>10.1e}  {verdict:<8}  {routes}{'; ' if routes and check.detail else ''}{check.detail}"
+        )
+    typer.echo(f"\n{count} identities: {'all hold' if not violated else f'{violated} violated'}")
     if violated:
         raise typer.Exit(1)

@@ -22,12 +22,14 @@ from gahb_bench.core.plugin import Plugin
 class Family(Plugin):
     """A law of images, known exactly. A subclass states its parameters, its `shape`, and how to `draw`.
 
+    variants : specs of it beside its default, which matter enough to be verified whenever all laws are
     best : its `Optimum`: the class; or ``".module:Class"`` relative to the law's own module, which is then imported
         when it is first asked for; or ``":Class"`` further down in the law's own file; None where nothing is known
     """
 
     kind: ClassVar = "families"
     best: ClassVar[str | type[Optimum[Any]] | None] = None
+    variants: ClassVar[tuple[str, ...]] = ()
 
     def __eq__(self, other: object) -> bool:
         """The same law: the same class and parameters, whatever either has computed and kept."""
@@ -97,7 +99,7 @@ class Family(Plugin):
             If a noise level is not positive and finite.
         """
         known = self.optimum.reference(check_sigmas(sigmas))
-        attained = self.optimum.attained_by if known.kind in ("exact", "linear") else ()
+        attained = self.optimum.attained_by if known.kind == "linear" or known.known.any() else ()
         return replace(known, attained_by=attained)
 
     @cached_property

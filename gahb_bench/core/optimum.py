@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gahb_bench.core.images import FloatArray, Images
@@ -23,12 +24,18 @@ _CURVE = "curve: "
 
 @dataclass(frozen=True)
 class Check:
-    """One identity, measured: it holds if ``|value| <= tolerance``."""
+    """One identity, measured: it holds if ``|value| <= tolerance``.
+
+    routes : the two ways to the same quantity that are compared, in words.
+    statistical : whether ``value`` is a z-score over images; otherwise it is a difference without chance in it.
+    """
 
     identity: str
     value: float
     tolerance: float
     detail: str = ""
+    routes: tuple[str, str] = ("", "")
+    statistical: bool = False
 
     @property
     def passed(self) -> bool:
@@ -42,7 +49,8 @@ class Reference:
 
     kind : how ``mse`` relates to the MMSE.
         ``exact``: it is the MMSE, up to ``standard_error`` (0 where it is a closed form).
-        ``bracket``: only ``lower <= MMSE <= upper`` is known; ``mse`` is the geometric middle.
+        ``bracket``: ``lower <= MMSE <= upper``; ``mse`` is between them, the geometric middle if nothing is better.
+            Where the two are equal it is the MMSE, up to ``standard_error``: see ``known``.
         ``approximate``: a law without a proved bound.
         ``linear``: the least MSE of linear denoisers, an upper bound on the MMSE.
         ``none``: nothing is known; all numbers are NaN.
@@ -82,6 +90,16 @@ class Reference:
         zero = np.zeros_like(mse)
         return cls(kind, sigma, mse, mse, mse, zero, exponent, asymptotic_exponent, note)
 
+    @property
+    def bracketed(self) -> NDArray[np.bool_]:
+        """At which noise levels the MMSE is known to lie in a bracket only."""
+        return (self.lower != self.upper) & (self.kind == "bracket")
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """At which noise levels ``mse`` is the MMSE, up to ``standard_error``."""
+        return ~self.bracketed & (self.kind in ("exact", "bracket"))
+
     def at(self, sigmas: FloatArray) -> "Reference":
         """The same reference at some of its noise levels; levels that it has not are NaN."""
         found = [np.flatnonzero(np.isclose(self.sigma, sigma, rtol=1e-9, atol=0))[:1] for sigma in sigmas]
@@ -93,7 +111,10 @@ class Reference:
         return replace(self, sigma=np.asarray(sigmas, dtype=np.float64), **self._each(chosen))
 
     def join_levels(self, other: "Reference") -> "Reference":
-        """Two references of one law as one, at the noise levels of both, in order; at common levels, this one's."""
+        """Two references of one law as one, at the noise levels of both, in order; at common levels, this one's.
+
+        What is exact at the levels of one and in a bracket at those of the other is a bracket.
+        """
         extra = ~np.isclose(other.sigma[:, None], self.sigma, rtol=1e-9, atol=0).any(axis=1)
         order = np.argsort(np.concatenate([self.sigma, other.sigma[extra]]), kind="stable")
         theirs = {name: getattr(other, name) for name in _VECTORS}
@@ -104,7 +125,8 @@ class Reference:
         vectors = {name: both(getattr(self, name), theirs[name]) for name in _VECTORS}
         names = dict.fromkeys([*self.curves, *other.curves])
         curves = {name: both(self._curve(name), other._curve(name)) for name in names}
-        return replace(self, sigma=both(self.sigma, other.sigma), curves=curves, **vectors)
+        kind = "bracket" if {self.kind, other.kind} == {"exact", "bracket"} else self.kind
+        return replace(self, kind=kind, sigma=both(self.sigma, other.sigma), curves=curves, **vectors)
 
     def as_table(self, family: str) -> pd.DataFrame:
         """The rows of reference.parquet: a noise level each; curves of theory are columns ``curve: NAME``."""

@@ -62,6 +62,11 @@ class PosteriorMean(Denoiser):
         """Relative error that its posterior variances may have, by rounding or quadrature."""
         return 1e-3
 
+    @property
+    def smooth(self) -> bool:
+        """Whether differences of its estimate tell its derivative: not if its numerical error jumps with y."""
+        return True
+
     @abstractmethod
     def moments(self, y: Images, sigma: Tensor) -> Posterior:
         """Posterior mean and per-pixel variance; everything float64, checked."""

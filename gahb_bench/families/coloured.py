@@ -36,6 +36,7 @@ class Coloured(Transformed):
 
     name: ClassVar = "coloured"
     source: ClassVar = "Buchsbaum & Gottschalk 1983, doi:10.1098/rspb.1983.0090"
+    variants: ClassVar = ("coloured:of=(disks:size=32)",)
     copies: ClassVar = 3
 
     @model_validator(mode="after")

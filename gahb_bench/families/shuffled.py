@@ -38,6 +38,7 @@ class Shuffled(Transformed):
 
     name: ClassVar = "shuffled"
     source: ClassVar = "Zhang et al. 2017, arXiv:1611.03530"
+    variants: ClassVar = ("shuffled:of=(calpha:size=32)", "shuffled:of=disks")
     reason: ClassVar = "a permutation changes no risk"
 
     key: int = Field(0, ge=0, description="which permutation")

@@ -97,7 +97,8 @@ class TransformedOptimum(Optimum["Transformed"]):
             dense = mean + (y.flatten(1).numpy() - mean) @ gain.T
             found = Mmse().bind(tiny)(y, sigma).flatten(1).numpy()
             error = float(np.abs(found - dense).max())
-            checks.append(Check(f"6  mean = dense linear algebra, {tiny.spec}, sigma={sigma:g}", error, 1e-10))
+            name = f"6  mean = dense linear algebra, {tiny.spec}, sigma={sigma:g}"
+            checks.append(Check(name, error, 1e-10, routes=("conjugation by the map", "dense linear algebra")))
         return checks
 
     def _here(self, spec: str) -> str:
@@ -207,6 +208,11 @@ class Mmse(PosteriorMean, OracleOf[Transformed]):
     def accuracy(self) -> float:
         """That of the inner oracle."""
         return self.inner.accuracy
+
+    @property
+    def smooth(self) -> bool:
+        """As the inner oracle is."""
+        return self.inner.smooth
 
     @property
     def own_facts(self) -> Facts:

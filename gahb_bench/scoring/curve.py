@@ -164,8 +164,9 @@ def _is_direct(grids: _Grids, best: NDArray | None, reference: Reference, knows:
     """
     excess = grids.excess.to_numpy(dtype=np.float64)
     direct = np.isfinite(excess).all(axis=1) & np.isfinite(grids.mse.to_numpy(dtype=np.float64)).all(axis=1)
-    if reference.kind != "exact" or knows not in HONEST:
+    if knows not in HONEST:
         return np.zeros_like(direct)
+    direct &= reference.known
     if best is not None and excess.shape[1] > 2:
         cross = grids.mse.to_numpy(dtype=np.float64) - best - excess
         error = cross.std(axis=1, ddof=1) / np.sqrt(cross.shape[1])
@@ -186,7 +187,7 @@ def _regret(
     regret = _decibel(mse / reference.mse)
     regret_low = _decibel(low / (reference.upper + margin))
     regret_high = _decibel(high / np.maximum(reference.lower - margin, np.finfo(float).tiny))
-    kind = np.full(len(mse), "bracket" if reference.kind == "bracket" else "reference", dtype=object)
+    kind = np.where(reference.bracketed, "bracket", "reference").astype(object)
     if best is not None:
         paired = whole & np.isfinite(best).all(axis=1)
         regret[paired] = _decibel(values[paired].mean(axis=1) / best[paired].mean(axis=1))

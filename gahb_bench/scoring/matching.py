@@ -197,9 +197,11 @@ def _risks(
     For estimates that depend on y alone, the difference of MSEs and that of excesses have the same mean.
     """
     tables = (rows, other)
-    if known.kind != "exact" or not all("excess" in table and set(table["knows"]) <= set(HONEST) for table in tables):
+    reference = known.at(np.array(list(common)))
+    blind = all("excess" in table and set(table["knows"]) <= set(HONEST) for table in tables)
+    if not blind or not reference.known.all():
         return None
-    mmse = known.at(np.array(list(common))).mse
+    mmse = reference.mse
     levels = (list(common), list(common.values()))
     found = [_excess(table, sigmas).reindex(columns=a.columns) for table, sigmas in zip(tables, levels, strict=True)]
     if not np.isfinite(mmse).all() or not all(np.isfinite(grid.to_numpy()).all() for grid in found):

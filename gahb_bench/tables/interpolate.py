@@ -8,6 +8,7 @@ from scipy.interpolate import CubicSpline, PchipInterpolator, UnivariateSpline
 from gahb_bench.core.images import FloatArray
 from gahb_bench.tables import store
 
+_MISSED = 8.0  # at a level left out, a spline is off by this many times what it is between levels, at least
 _LEAST_LEVELS = 4  # that a cubic goes through
 
 
@@ -31,10 +32,12 @@ def between_levels(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """A stored curve at other noise levels: values, standard errors, and local exponents; NaN outside the table.
 
-    Cubic spline of log value against log level. Between levels the error adds, in quadrature, the distance of that
-    spline from the monotone cubic one, which tells how much the choice of interpolation matters, and needs no even
-    spacing and no values freer of noise than the spline. Exponents are those of a smoothing spline that misses the
-    values by half a standard error, since neighbouring levels may be close; they do not depend on what else is asked.
+    Cubic spline of log value against log level. Between levels the error adds, in quadrature, that of the
+    interpolation: the distance of the spline from the monotone cubic one, or, where that is more, an eighth of how far
+    the spline misses the nearest levels if they are left out, which is on twice the spacing and so 16 times as far for
+    even spacing, times the form 16 t^2 (1 - t)^2 of a spline's error in its gap. Exponents are those of a smoothing
+    spline that misses the values by half a standard error, since neighbouring levels may be close; they do not depend
+    on what else is asked.
     """
     x, y = np.log(levels), np.log(values)
     spline, monotone = CubicSpline(x, y, extrapolate=False), PchipInterpolator(x, y, extrapolate=False)
@@ -42,10 +45,24 @@ def between_levels(
     u = np.where(inside, np.log(np.clip(at, levels[0], levels[-1])), np.nan)
     value = np.exp(spline(u))
     relative = np.where(inside, np.interp(u, x, errors / values), np.nan)
-    choice = np.expm1(np.abs(spline(u) - monotone(u)))
+    missed = _share_of_gap(x, u) * np.interp(u, x[1:-1], _left_out(x, y)) / _MISSED
+    choice = np.expm1(np.fmax(np.abs(spline(u) - monotone(u)), missed))
     smooth = UnivariateSpline(x, y, w=values / errors, k=3, s=len(x) / 4)
     exponent = np.where(inside, smooth(np.where(inside, u, x[0]), 1), np.nan)
     return value, value * np.hypot(relative, choice), exponent
+
+
+def _left_out(x: FloatArray, y: FloatArray) -> FloatArray:
+    """How far a cubic spline through all other points misses each of the inner ones."""
+    others = [np.delete(np.arange(len(x)), inner) for inner in range(1, len(x) - 1)]
+    return np.array([abs(CubicSpline(x[k], y[k])(x[i]) - y[i]) for i, k in enumerate(others, start=1)])
+
+
+def _share_of_gap(x: FloatArray, u: FloatArray) -> FloatArray:
+    """``16 t^2 (1 - t)^2`` at the positions t of u between two neighbouring x: 0 on them, 1 halfway."""
+    right = np.clip(np.searchsorted(x, u), 1, len(x) - 1)
+    t = (u - x[right - 1]) / (x[right] - x[right - 1])
+    return 16 * t**2 * (1 - t) ** 2
 
 
 def difference_exponents(sigmas: FloatArray, mse: FloatArray) -> FloatArray:

@@ -171,18 +171,16 @@ class Trainer:
                 "--no-resume."
             ) from None
 
-    @property
-    def rate(self) -> float:
-        """Learning rate of the present step: a linear rise, then a cosine to zero."""
-        done = (self.step + 1) / self.settings.steps
-        rise = min(1.0, (self.step + 1) / math.ceil(_WARM_UP * self.settings.steps))
-        return self.settings.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 1: a linear rise, then a cosine to zero."""
+        rise = min(1.0, step / math.ceil(_WARM_UP * self.settings.steps))
+        return self.settings.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / self.settings.steps))
 
     def advance(self, forward: Any) -> Tensor:
         """One step of ``forward``, the network as it is called; its loss, left on the device."""
         batch = self.batches(self.step).to(self.device)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
+            group["lr"] = self.rate(self.step + 1)
         low = self.settings.precision == "bf16"
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low):
             x_hat = forward(batch.y, batch.sigma)
@@ -251,7 +249,7 @@ class Trainer:
         }
 
     def _log_entry(self, loss: float, measured: Measured | None) -> dict[str, Any]:
-        entry = {"step": self.step, "loss": loss, "rate": self.rate, "seconds": round(self.seconds, 2)}
+        entry = {"step": self.step, "loss": loss, "rate": self.rate(self.step), "seconds": round(self.seconds, 2)}
         if measured is not None:
             entry["mean_regret_db"] = _number(measured.mean_regret_db)
             entry["regret_db"] = [_number(regret) for regret in measured.regret_db]

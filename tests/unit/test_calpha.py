@@ -9,7 +9,7 @@ import gahb_bench as gb
 from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.posterior import PosteriorMean
-from gahb_bench.verification.identities import verify
+from gahb_bench.verification.verify import verify
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "calpha.json").read_text())
 SIGMAS = 10.0 ** np.arange(-2.5, 0.51, 0.25)

@@ -146,7 +146,9 @@ def test_a_failing_denoiser_exits_1_and_the_rest_is_kept(run, tmp_path, monkeypa
         (("show", "--family", "calpha", "--images", "0"), "images=0"),
         (("generate", "--out", "x.npz"), "give --family SPEC or --card FILE"),
         (("generate", "--out", "x.txt", "--family", "calpha"), ".npz"),
-        (("verify", "--family", "calpha:law=uniform"), "wiener"),
+        (("verify", "--family", "calpha-contours:law=paper"), "no optimum to verify"),
+        (("verify",), "--all"),
+        (("verify", "--all", "--family", "calpha"), "--all"),
         (("verify", "--family", "calpha", "--images", "2"), "at least 64"),
     ],
 )
@@ -250,6 +252,7 @@ def test_verify_prints_a_table_and_a_verdict(run):
     assert code == 0
     assert "dense linear algebra" in out
     assert out.rstrip().endswith("all hold")
+    assert "Fourier transforms = dense linear algebra" in out
     assert "VIOLATED" not in out
 
 

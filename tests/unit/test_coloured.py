@@ -10,7 +10,7 @@ from gahb_bench.core import rng
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.posterior import PosteriorMean
 from gahb_bench.families.coloured import Coloured
-from gahb_bench.verification.identities import verify
+from gahb_bench.verification.verify import verify
 
 Q = np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]) / np.sqrt([[3], [2], [6]])
 INNER = ["calpha:alpha=1,size=16", "besov:size=16", "gmm:variant=points", "hierarchy:depth=3", "disks:size=16"]

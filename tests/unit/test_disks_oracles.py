@@ -63,10 +63,12 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_agrees_with_importance_sampling_from_the_prior() -> None:
     """Identity 6: no statistic, transform or grid is shared by the two."""
     checks = disks().optimum.checks()
-    assert len(checks) == 2
+    assert len(checks) == 9
     for check in checks:
         assert check.passed, check
-        assert check.tolerance < 0.04, "the check would see an error of 4 % of the variance"
+        if "mean" in check.identity:
+            assert check.tolerance < 0.04, "the check would see an error of 4 % of the variance"
+    assert all(check.tolerance < 0.03 for check in checks[3:]), "the checks would see an error of 3 %"
 
 
 @pytest.mark.parametrize("vary", [("translate", "foreground"), ("scale", "background")])
@@ -327,7 +329,7 @@ def test_reference_is_read_from_the_table(size: int) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_every_level_of_the_table_is_certified_on_enough_images(size: int) -> None:
     levels = table(size)
-    assert len(levels) == 15
+    assert np.isclose(np.log10(levels.index.to_numpy())[:, None] * 4, np.arange(-10, 5)).any(axis=0).all()
     assert (levels["images"] >= 2000).all()
     assert (levels["excess_mean"] < 1e-3).all()
     assert levels["uncertified"].sum() <= 1e-3 * levels["images"].sum()
@@ -336,7 +338,7 @@ def test_every_level_of_the_table_is_certified_on_enough_images(size: int) -> No
 
 @pytest.mark.parametrize("size", SIZES)
 def test_levels_between_those_of_the_table_are_within_their_error(size: int) -> None:
-    """A level left out is found again from its neighbours, twice as far apart as the table's."""
+    """A level left out is found again from its neighbours, and a curve rises from level to level."""
     levels = table(size)
     sigma, mse, error = levels.index.to_numpy(), levels["mse"].to_numpy(), levels["mse_se"].to_numpy()
     for i in range(3, len(levels) - 3):
@@ -344,9 +346,29 @@ def test_levels_between_those_of_the_table_are_within_their_error(size: int) -> 
         found, found_error, _ = between_levels(sigma[rest], mse[rest], error[rest], sigma[[i]])
         assert found[0] == pytest.approx(mse[i], rel=0.015)
         assert abs(found[0] - mse[i]) < 3 * np.hypot(found_error[0], error[i])
-        near, near_error, _ = between_levels(sigma, mse, error, sigma[[i]] * 10**0.125)
+        near, near_error, _ = between_levels(sigma, mse, error, np.sqrt(sigma[[i]] * sigma[[i + 1]]))
         assert near_error[0] < 0.012 * near[0]
         assert mse[i] < near[0] < mse[i + 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [32, 64])
+def test_the_error_of_the_interpolation_is_stated(size: int) -> None:
+    """Where the curve bends, against posteriors at five levels halfway between nodes; the same images everywhere."""
+    family, nodes = disks(size=size), table(size).index.to_numpy()
+    nodes = nodes[nodes > 0.17]
+    between = np.sqrt(nodes[1:] * nodes[:-1])[-5:]
+    batch = family.sample(range(64), seed=disks_reference.SEED, split="val")
+
+    def variance(sigma: float) -> float:
+        y = scale_noise(batch.images.double(), unit_noise(batch).double(), sigma)
+        return float(mmse(family).certified(y, sigma).variance.mean())
+
+    values = np.array([variance(float(sigma)) for sigma in nodes])
+    found, error, _ = between_levels(nodes, values, 1e-4 * values, between)
+    off = np.abs(found / np.array([variance(float(sigma)) for sigma in between]) - 1)
+    assert (off < 1.5 * error / found).all(), (off, error / found)
+    assert (error / found < 0.01).all()
 
 
 def test_reference_on_demand_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,16 +190,35 @@ def test_rare_errors_are_declared(rules):
     reference = family.reference([0.004, 0.1])
     assert np.isnan(reference.exponent[0])
     assert "too rare" in reference.note
+    assert reference.kind == "bracket"
+    assert reference.known.tolist() == [False, True]
+    assert reference.attained_by == ("mmse",)
     bound = oracle.pixelwise_risk(family, np.array([0.004]))[0]
-    assert reference.mse[0] + reference.standard_error[0] == pytest.approx(bound, rel=1e-9)
+    assert reference.upper[0] == pytest.approx(bound, rel=1e-9, abs=0)
+    assert 0 < reference.lower[0] == reference.mse[0] / 20 < reference.upper[0]
     assert np.isfinite(reference.exponent[1])
+    assert family.reference([0.1]).kind == "exact"
+    joined = family.reference([0.1]).join_levels(family.reference([0.004]))
+    assert joined.kind == "bracket"
+    assert joined.known.tolist() == [False, True]
+
+
+def test_regrets_are_direct_where_the_optimum_is_known_and_only_there():
+    family = make("grammar", depth=4, symbols=6, productions=3)
+    sigmas = [0.02, 0.2]
+    assert family.reference(sigmas).known.tolist() == [False, True]
+    curves = gb.curves(gb.score(family, ["wavelet", "identity", "ideal"], sigmas, images=8))
+    kinds = curves.pivot(index="denoiser", columns="sigma", values="regret_kind")
+    assert (kinds[0.02] != "direct").all()
+    assert kinds.loc[["wavelet", "identity"], 0.2].tolist() == ["direct", "direct"]
 
 
 def test_rare_errors_are_declared_in_stored_rows():
     for spec in ("hierarchy", "hierarchy:rules=grammar", "hierarchy:depth=5,rules=grammar"):
         reference = gb.family(spec).reference([10**-2.5, 10**-2.25, 0.1])
         assert np.isnan(reference.exponent[:2]).all()
-        assert (reference.standard_error[:2] > 1e3 * reference.mse[:2]).all()
+        assert (reference.upper[:2] > 1e3 * reference.mse[:2]).all()
+        assert reference.known.tolist() == [False, False, True]
         assert reference.standard_error[2] < 0.01 * reference.mse[2]
 
 
@@ -218,6 +237,24 @@ def test_pixelwise_risk_is_the_optimum_where_pixels_are_independent():
     exact = [risk(sigma) for sigma in sigmas]
     np.testing.assert_allclose(oracle.pixelwise_risk(family, sigmas)[1:], exact[1:], rtol=1e-8)
     assert oracle.pixelwise_risk(family, sigmas)[0] < 1e-20
+
+
+def test_pixelwise_risk_at_tiny_noise_needs_no_memory():
+    """Its grid in z would have 5e6 points at sigma = 1e-6, times 64 intensities twice: 200 GB."""
+    family = make("independent", depth=3, symbols=64)
+    risks = oracle.pixelwise_risk(family, np.array([1e-6, 1e-5, 2.15e-4, 1e-3]))
+    assert risks[:2].tolist() == [0.0, 0.0]
+    assert 0 < risks[2] < 1e-300
+    assert 0 < risks[3] < 1e-18
+
+
+def test_pixelwise_risk_is_the_sum_of_pairs_where_intensities_are_far_apart():
+    """Two equally likely intensities at distance 1: risk ~ sqrt(pi/2) s exp(-1/8s^2) / 2 (Laplace's method)."""
+    family = make("grammar", depth=1, symbols=2, productions=8)
+    for sigma in (0.02, 0.03):
+        found = oracle.pixelwise_risk(family, np.array([sigma]))[0]
+        expected = np.sqrt(np.pi / 2) * sigma * np.exp(-1 / (8 * sigma**2)) / 2
+        assert found == pytest.approx(expected, rel=0.01, abs=0)
 
 
 @pytest.mark.parametrize("rules", RULES)

@@ -26,7 +26,7 @@ from gahb_bench.families.calpha.law import Calpha
 from gahb_bench.families.calpha.optimum import CalphaOptimum
 from gahb_bench.running import engine, folder
 from gahb_bench.running.plan import make_plan
-from gahb_bench.verification.identities import verify
+from gahb_bench.verification.verify import verify
 
 SIGMAS = [0.03, 0.1, 0.3]
 DENOISERS = ["mmse", "identity", "wiener-data"]

@@ -100,6 +100,14 @@ def test_training_lowers_the_regret_and_the_weights_can_be_scored(tmp_path):
     np.testing.assert_allclose(measured.regret_db, stored, atol=2e-4)
 
 
+def test_the_log_states_the_learning_rate_of_its_step(tmp_path):
+    fit(settings(network="linear", steps=40, validate_every=10, learning_rate=0.1), tmp_path / "t")
+    entries = [json.loads(line) for line in (tmp_path / "t" / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in entries][-2:] == [30, 40]
+    for entry in entries[-2:]:
+        assert entry["rate"] == pytest.approx(0.05 * (1 + np.cos(np.pi * entry["step"] / 40)), abs=1e-12)
+
+
 @pytest.mark.parametrize("network", [SMALL, "linear"])
 def test_stopped_and_resumed_is_bitwise_the_same(tmp_path, network):
     made = settings(network=network, steps=40)

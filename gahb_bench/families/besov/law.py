@@ -41,6 +41,7 @@ class Besov(Family):
     name: ClassVar = "besov"
     best: ClassVar = ".optimum:BesovOptimum"
     source: ClassVar = "Abramovich et al. 1998, doi:10.1111/1467-9868.00151"
+    variants: ClassVar = ("besov:size=32", "besov:gamma=0", "besov:gamma=0,size=32")
 
     alpha: float = Field(1.0, gt=0, description="decay of the coefficients: sd 2^{-j(alpha+1)} at level j")
     gamma: float = Field(1.0, ge=0, lt=2, description="decay of the density of non-zero coefficients: 2^{-gamma j}")

@@ -38,6 +38,15 @@ class Calpha(Family):
     name: ClassVar = "calpha"
     best: ClassVar = ".optimum:CalphaOptimum"
     source: ClassVar = "Kadkhodaie et al. 2024, arXiv:2310.02557"
+    variants: ClassVar = (
+        "calpha:alpha=1",
+        "calpha:alpha=1,size=32",
+        "calpha:alpha=3",
+        "calpha:alpha=3,size=32",
+        "calpha:size=32",
+        "calpha:law=uniform",
+        "calpha:law=uniform,size=32",
+    )
 
     alpha: float = Field(2.0, gt=0, le=100, description="Hoelder regularity")
     size: int = Field(64, ge=8, le=4096, description="image side N, pixels, even or odd")

@@ -10,10 +10,13 @@ from torch import Tensor
 from gahb_bench.channels import gaussian as noise
 from gahb_bench.core.images import Batch, FloatArray
 from gahb_bench.core.optimum import Check
+from gahb_bench.families.calpha_contours.compute import RULE, unit_contrast
 from gahb_bench.families.calpha_contours.law import CalphaContours
 from gahb_bench.families.calpha_contours.model import contour_model, given_contour
+from gahb_bench.tables.interpolate import stored_curve
 
 _PER_PIXEL = 8  # positions a pixel of the exact posterior of a cyclic random walk
+_Z = 4.5  # a z-score beyond which a bracket's ends are in the wrong order
 _STEP = 0.45  # standard deviation of its increments, pixels
 
 
@@ -111,5 +114,32 @@ def genie_checks(family: CalphaContours) -> list[Check]:
         dense, variance = dense_genie(small, batch, y, sigma)
         worst = float((found - dense).abs().max() / math.sqrt(float(variance.mean())))
         detail = f"largest difference over the posterior standard deviation, sigma/contrast = {level:g}, N = 16"
-        checks.append(Check("genie: conjugate gradients = dense linear algebra", worst, 1e-4, detail))
+        routes = ("conjugate gradients", "dense linear algebra")
+        checks.append(Check(f"6  genie = dense linear algebra, sigma={sigma:g}", worst, 1e-4, detail, routes))
     return checks
+
+
+def bracket_checks(family: CalphaContours) -> list[Check]:
+    """At the stored levels, the genie at most the lower end, and the lower end at most the upper: largest z-scores.
+
+    The genie's risk, the planted chains and the chains started from the data are three simulations of the same images;
+    the last two are compared image by image.
+    """
+    table = stored_curve(unit_contrast(family).spec, rule=RULE)
+    if table is None:
+        return []
+    pairs = {("planted chains", "chains from the data"): (-table["gap"], table["gap_se"])}
+    if family.background == "gaussian":
+        error = np.hypot(table["genie_se"], table["lower_se"])
+        pairs["what knows the contour", "planted chains"] = (table["genie"] - table["lower"], error)
+    return [
+        Check(
+            f"8  {routes[0]} <= {routes[1]}, all stored levels",
+            float(np.maximum(excess / error, 0).max()),
+            _Z,
+            f"{len(table)} levels",
+            routes,
+            statistical=True,
+        )
+        for routes, (excess, error) in pairs.items()
+    ]

@@ -51,6 +51,13 @@ class CalphaContours(Family):
     name: ClassVar = "calpha-contours"
     best: ClassVar = ".optimum:CalphaContoursOptimum"
     source: ClassVar = "Kadkhodaie et al. 2024, arXiv:2310.02557"
+    variants: ClassVar = (
+        "calpha-contours:alpha=1",
+        "calpha-contours:alpha=3",
+        "calpha-contours:size=32",
+        "calpha-contours:background=constant",
+        "calpha-contours:background=constant,size=32",
+    )
 
     alpha: float = Field(2.0, gt=0, description="Hoelder regularity of the contour")
     beta: float | None = Field(None, gt=0, description="Hoelder regularity of the backgrounds; that of the contour")

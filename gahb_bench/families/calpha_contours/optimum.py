@@ -2,7 +2,7 @@
 
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Check, Optimum, Reference
-from gahb_bench.families.calpha_contours.check import genie_checks
+from gahb_bench.families.calpha_contours.check import bracket_checks, genie_checks
 from gahb_bench.families.calpha_contours.law import CalphaContours
 from gahb_bench.families.calpha_contours.oracles import ContourPosteriorMean, Genie, Straightened
 from gahb_bench.families.calpha_contours.reference import reference
@@ -25,6 +25,6 @@ class CalphaContoursOptimum(Optimum[CalphaContours]):
         return ["genie", "straightened"] if family.background == "gaussian" else ["straightened"]
 
     def checks(self) -> list[Check]:
-        """The genie against dense linear algebra on tiny images (the bracket's own route is its planted simulation)."""
+        """The genie against dense linear algebra on tiny images, and the ends of the stored bracket in their order."""
         family = self.family
-        return genie_checks(family) if family.law == "gaussian" else []
+        return [*genie_checks(family), *bracket_checks(family)] if family.law == "gaussian" else []

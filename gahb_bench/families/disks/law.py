@@ -43,6 +43,7 @@ class Disks(Family):
     name: ClassVar = "disks"
     best: ClassVar = ".optimum:DisksOptimum"
     source: ClassVar = "Kadkhodaie et al. 2024, arXiv:2310.02557"
+    variants: ClassVar = ("disks:size=16", "disks:size=32")
 
     size: int = Field(64, ge=16, description="image side N, pixels")
     edge: float = Field(1.0, ge=0.5, description="edge width w, pixels: the slope at the edge is 1/w; at most N/8")

@@ -62,6 +62,11 @@ class Mmse(PosteriorMean, OracleOf[Disks]):
         return 0.02
 
     @property
+    def smooth(self) -> bool:
+        """No: it jumps by up to 0.02 posterior deviations where an image goes from one rule to another."""
+        return False
+
+    @property
     def own_facts(self) -> Facts:
         return Facts(nan_reason="the quadrature's error bound exceeds what the certificate allows")
 
@@ -125,8 +130,8 @@ class Projection(Denoiser, OracleOf[Disks]):
 
     Optimality
     ----------
-    Knows the family but not how likely its images are. Asymptotically optimal as sigma -> 0, where its summed squared
-    error is d sigma^2; above the MMSE otherwise (by 2 dB at sigma = 1).
+    Knows the law's images and the box of the prior, and makes no use of how likely each image is. Asymptotically
+    optimal as sigma -> 0, where its summed squared error is d sigma^2; above the MMSE otherwise (by 2 dB at sigma = 1).
     """
 
     name: ClassVar = "projection"

@@ -25,7 +25,7 @@ TOLERANCE = 2e-3  # largest accepted relative excess, by its bound, of an image'
 _SPREAD = {0: 0.0, 1: 3.6, 2: 6.5, 3: 12.0}  # nodes a grid's posterior must occupy to be tried first, by dimension
 _LARGEST_SD = 0.9  # of the centre or radius, pixels at N = 64, for a local rule
 _CANDIDATES, _SLACK = 3, 8.0  # disks fitted an image, and how much less likely the others may be
-_SETTLED = 1e-4  # change of the log-likelihood at which a fit need not go on
+_SETTLED = 1e-7  # change of the log-likelihood at which a fit need not go on: lattices then move smoothly with y
 _LATTICES = ((1.4, 1.0), (1.0, 1.7))  # step of the lattice, and how much wider than the normal law it is spread
 _BEYOND = 6.0  # standard deviations the normal law may be centred past the prior's end
 _RIM = 7.2  # standard deviations beyond which there must be little mass

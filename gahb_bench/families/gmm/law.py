@@ -19,9 +19,12 @@ class Gmm(Family):
     """Gaussian mixtures: x ~ N(mu_k, C_k) with k drawn with weights proportional to ratio^k, C_k stationary.
 
         variant=fields   mu_k = mean + a C^alpha field of standard deviation `between`, drawn once (see ``key``)
-                         C_k = F* diag(lambda_k) F, variance within^2 a pixel,
+                         C_k = F* diag(lambda_k) F,
                          lambda_k(f) ~ (A cos^2 + sin^2 / A)^{-(alpha+1)} |f|^{-2(alpha+1)},  A = anisotropy,
-                         at angle pi k / K to f;  lambda_k(0): the mean over |f| = 1
+                         at angle pi k / K to f, sum over f != 0 of lambda_k = N^2 within^2;
+                         lambda_k(0): the mean over |f| = 1
+                         `within` and `between` leave out the mean mode f = 0, which adds to the variance of a pixel:
+                         at alpha = 2 it is 1.16 to 1.24 within^2
         variant=points   images of 1 x 2 pixels: mu_k on a square grid in [0, 1]^2 at (i + 1/2) / sqrt(K),
                          C_k = within^2 I
 
@@ -44,12 +47,13 @@ class Gmm(Family):
     name: ClassVar = "gmm"
     best: ClassVar = ".optimum:GmmOptimum"
     source: ClassVar = "Gaussian mixtures; points: Aithal et al. 2024, arXiv:2406.09358"
+    variants: ClassVar = ("gmm:size=32", "gmm:variant=points")
 
     variant: Literal["fields", "points"] = Field("fields", description="images, or points in the plane")
     components: int = Field(16, ge=1, description="number K of components; a square number for points")
     ratio: float = Field(1.0, gt=0, le=1, description="weight of a component over that of the one before")
-    within: float = Field(0.03, gt=0, description="standard deviation of a pixel in a component")
-    between: float = Field(0.2, ge=0, description="fields: standard deviation of a pixel of the means")
+    within: float = Field(0.03, gt=0, description="deviation of a pixel in a component, without the mean mode")
+    between: float = Field(0.2, ge=0, description="fields: deviation of a pixel of the means, without the mean mode")
     alpha: float = Field(2.0, gt=0, description="fields: Hoelder regularity of means and textures")
     anisotropy: float = Field(2.0, ge=1, description="fields: 1 = isotropic textures, the same in every component")
     size: int = Field(64, ge=4, description="fields: image side N, pixels")

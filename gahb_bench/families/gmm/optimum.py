@@ -98,7 +98,8 @@ class GmmOptimum(Optimum[Gmm]):
                 }
                 for name, (found, expected) in pairs.items():
                     error = float((found - expected).abs().max() / expected.abs().max())
-                    checks.append(Check(f"6  {name} = dense linear algebra, {tiny.spec}, sigma={sigma:g}", error, 1e-9))
+                    identity = f"6  {name} = dense linear algebra, {tiny.spec}, sigma={sigma:g}"
+                    checks.append(Check(identity, error, 1e-9, routes=("Fourier transforms", "dense linear algebra")))
         return checks
 
 

@@ -78,4 +78,5 @@ def enumeration_checks(family: MarkovContours) -> list[Check]:
     detail = f"largest difference from a sum over all {paths} paths, three noise levels"
     names = ("posterior mean", "posterior variance (relative)", "variance along a direction (relative)")
     pairs = zip(names, worst.tolist(), strict=True)
-    return [Check(f"{name}: forward-backward = enumeration", value, 1e-9, detail) for name, value in pairs]
+    routes = ("forward-backward", "enumeration of all paths")
+    return [Check(f"6  {name} = enumeration", value, 1e-9, detail, routes) for name, value in pairs]

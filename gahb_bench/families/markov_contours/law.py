@@ -97,6 +97,7 @@ class MarkovContours(Family):
     name: ClassVar = "markov-contours"
     best: ClassVar = ".optimum:MarkovContoursOptimum"
     source: ClassVar = "Rabiner 1989 (forward-backward); Korostelev & Tsybakov 1993 (horizons)"
+    variants: ClassVar = ("markov-contours:size=32", "markov-contours:alpha=1.5,size=32")
 
     alpha: float = Field(0.5, description="regularity of the contour: 0.5, a random walk, or 1.5, an integrated one")
     size: int = Field(64, ge=8, description="image side N, pixels")

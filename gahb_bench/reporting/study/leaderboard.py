@@ -68,7 +68,7 @@ class Leaderboard:
     @property
     def exact(self) -> int:
         """How many laws with a known optimum there are."""
-        return len({section.spec for section in self.sections if _exact(section)})
+        return len({section.spec for section in self.sections if section.exact})
 
     @property
     def laws(self) -> int:
@@ -97,10 +97,6 @@ def step(regret: float) -> int:
     (0, 0, 1, 5)
     """
     return int(np.searchsorted(STEPS, regret))
-
-
-def _exact(section: Section) -> bool:
-    return section.reference.kind == "exact"
 
 
 def _order(standing: Standing) -> tuple[object, ...]:
@@ -154,7 +150,7 @@ def _standing(label: str, methods: tuple[Method | None, ...], sections: Sequence
         sections=tuple(sections),
         methods=methods,
         counted=tuple(section for section, _ in counted),
-        exact=len({section.spec for section in sections if _exact(section)}),
+        exact=len({section.spec for section in sections if section.exact}),
         mean=over_families([m.regret for _, m in counted]),
         worst=max(worst, key=lambda found: found[0].value, default=None),
         bits=bits.over_families([m.bits for _, m in counted]),
@@ -178,4 +174,4 @@ def _one_a_law(counted: list[tuple[Section, Method]]) -> list[tuple[Section, Met
 def _counts(section: Section, method: Method) -> bool:
     """Whether a regret enters the mean: to a known optimum, at every noise level that has one, by what is possible."""
     whole = not method.troubles and method.levels == section.regret_levels > 0
-    return _exact(section) and whole and bool(np.isfinite(method.mean_regret)) and method not in section.impossible
+    return section.exact and whole and bool(np.isfinite(method.mean_regret)) and method not in section.impossible

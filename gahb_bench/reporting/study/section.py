@@ -15,7 +15,7 @@ from gahb_bench.reporting.study.method import Method, Trouble, make_method
 from gahb_bench.reporting.study.style import Style, rank
 from gahb_bench.running.folder import FamilyRecord
 from gahb_bench.scoring.by_image import by_image
-from gahb_bench.scoring.curve import below_optimum
+from gahb_bench.scoring.curve import VANISHING, below_optimum
 from gahb_bench.scoring.summary import FIT_RANGE, Summary, attaining, summarise
 
 SHOWN_LEVELS = 5  # noise levels with a column of their own in tables
@@ -108,6 +108,13 @@ class Section:
         return self.reference.kind != "none"
 
     @property
+    def exact(self) -> bool:
+        """Whether the optimum is known, not only bounded, at every noise level where it does not vanish."""
+        reference = self.reference.at(np.asarray(self.sigmas))
+        vanishing = reference.mse < VANISHING * reference.sigma**2
+        return bool(reference.known.any() and (reference.known | vanishing).all())
+
+    @property
     def shows_theory(self) -> bool:
         """Whether the reference's further curves are drawn from the start: they are what explains a bracket."""
         return self.reference.kind == "bracket"
@@ -192,6 +199,7 @@ def _oracle_check(study: Study, method: Method) -> OracleCheck:
     truth = study.reference.at(sigma)
     measured = method.curve["mse"].to_numpy(dtype=np.float64)
     spread = np.hypot(error, truth.standard_error)
-    z = np.divide(measured - truth.mse, spread, out=np.full_like(spread, np.nan), where=spread > 0)
+    known = (spread > 0) & ~truth.bracketed
+    z = np.divide(measured - truth.mse, spread, out=np.full_like(spread, np.nan), where=known)
     rows = {"sigma": sigma, "measured": measured, "reference": truth.mse, "ratio": measured / truth.mse, "z": z}
     return OracleCheck(method.label, pd.DataFrame(rows), int(images.count().min()))

@@ -196,6 +196,11 @@ def _how_sure_of_a_bracket(reference: Reference, relative: FloatArray) -> str:
     inside = np.isfinite(reference.lower) & np.isfinite(reference.upper)
     if not inside.any():
         return "None of these noise levels is within the simulated ones, so nothing is known at them."
+    if reference.known.any():
+        return (
+            f"At {reference.known.sum()} of these noise levels it is known, with a standard error of at most "
+            f"{_percent(float(np.max(np.nan_to_num(relative[reference.known]))))}; at the others it is only bounded."
+        )
     width = 10 * np.log10(np.max(reference.upper[inside] / reference.lower[inside]))
     text = f"Over these noise levels the bracket is at most {width:.2f} dB wide."
     if not inside.all():
