@@ -259,7 +259,13 @@ def test_what_a_report_says_is_what_the_summary_says(whole):
         assert found.worst is not None
         said = [found.regret.value, found.regret.low, found.regret.high, found.worst.value, found.worst.low]
         said += [found.worst.high, found.worst.sigma, found.fit.value, found.fit.standard_error]
-        names = ["mean_regret_db", "mean_regret_db_low", "mean_regret_db_high", "worst_regret_db", "worst_regret_db_low"]
+        names = [
+            "mean_regret_db",
+            "mean_regret_db_low",
+            "mean_regret_db_high",
+            "worst_regret_db",
+            "worst_regret_db_low",
+        ]
         names += ["worst_regret_db_high", "worst_sigma", "exponent", "exponent_error"]
         assert said == pytest.approx(row[names].tolist(), rel=1e-12), found.spec
         assert found.levels == row["levels"]

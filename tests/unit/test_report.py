@@ -509,7 +509,10 @@ def rivals(tmp_path_factory):
     engine.run(plan, folder)
     manifest = json.loads((folder / "run.json").read_text())
     (wavelet,) = [d for d in manifest["plan"]["families"][0]["denoisers"] if d["spec"] == "wavelet"]
-    wavelet |= {"tuning": "level tuned on 64 images of split val, seed 0", "tuned": [[0.03, 9.25, True], [1.0, 2.5, False]]}
+    wavelet |= {
+        "tuning": "level tuned on 64 images of split val, seed 0",
+        "tuned": [[0.03, 9.25, True], [1.0, 2.5, False]],
+    }
     (folder / "run.json").write_text(json.dumps(manifest))
     write_report(folder)
     return folder
@@ -534,7 +537,10 @@ def test_the_page_says_whether_each_method_is_at_its_best(rivals, plain, tmp_pat
     told = {
         "gaussian-blur (untuned)": ("no: untuned", "untuned: width by a rule in sigma alone"),
         "tv:weight=1": ("as given", "weight given by hand"),
-        "wavelet": ("yes: tuned here", "level tuned on 64 images of split val, seed 0; at σ = 0.03 it lies at an end of "),
+        "wavelet": (
+            "yes: tuned here",
+            "level tuned on 64 images of split val, seed 0; at σ = 0.03 it lies at an end of ",
+        ),
         "network:weights=calpha-32": ("trained elsewhere", "edm-unet, trained on calpha:size=32"),
     }
     for name, (answer, why) in told.items():

@@ -135,7 +135,9 @@ def _architecture(network: str, sections: Sequence[Section]) -> Standing:
         next((m for m in s.methods if _trained_here(m, s) and m.planned.plan.architecture == network), None)
         for s in sections
     )
-    return replace(_standing(f"{words.visible(network)} trained on each law", methods, sections, 0), architecture=network)
+    return replace(
+        _standing(f"{words.visible(network)} trained on each law", methods, sections, 0), architecture=network
+    )
 
 
 def _standing(label: str, methods: tuple[Method | None, ...], sections: Sequence[Section], untuned: int) -> Standing:
