@@ -492,10 +492,10 @@ def test_every_format_says_whether_excess_or_error_decided(run, baseline, derive
     decided = {"wavelet": "excess", "ideal": "mse"}  # ideal has seen the image: its excess says nothing
     rows = [row for row in json.loads(out["json"])["bands"] if row["family"] == "calpha:size=16"]
     levels_said = [row for row in json.loads(out["json"])["levels"] if row["family"] == "calpha:size=16"]
-    for name, measure in decided.items():
-        assert {row["measure"] for row in (*rows, *levels_said) if row["denoiser"] == name} == {measure}
+    for name, by in decided.items():
+        assert {row["measure"] for row in (*rows, *levels_said) if row["denoiser"] == name} == {by}
         (all_levels,) = [row for row in rows if (row["denoiser"], row["band"]) == (name, "all")]
-        shown = {"mse": "MSE"}.get(measure, measure)
+        shown = {"mse": "MSE"}.get(by, by)
         value = f"{all_levels['difference_db']:+.3f}"
         assert re.search(rf"{name} +all +0.01 to 1 +{shown} +\{value}", out["text"])
         assert re.search(rf"`{name}` \| all \| 0.01 to 1 \| {shown} \| \{value}", out["md"])

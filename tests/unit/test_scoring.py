@@ -151,7 +151,7 @@ def test_no_regret_where_the_optimum_vanishes():
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say():
-    """Skewed data: 400 samples of 40 exponential variates; 95 % +- 3 binomial standard errors, less the bias that is left."""
+    """Skewed data: 400 samples of 40 exponential variates; 95 % +- 3 binomial standard errors, less some bias."""
     draws = np.random.default_rng(0).exponential(size=(400, 40))
     low, high = mean_interval(draws)
     cover = ((low < 1) & (high > 1)).mean()

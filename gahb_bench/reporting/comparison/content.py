@@ -80,8 +80,8 @@ class Comparison:
         """How differences and verdicts are to be read, in one paragraph."""
         return (
             "Differences are mean log-ratios of risk in dB, candidate over baseline: above 0 is worse. Where both have "
-            "their excess over the exact posterior mean on the same images, the risk is MMSE + excess, without the luck "
-            "of the draw (by excess); elsewhere it is the MSE (by MSE). Their intervals "
+            "their excess over the exact posterior mean on the same images, the risk is MMSE + excess, without luck of "
+            "the draw (by excess); elsewhere it is the MSE (by MSE). Their intervals "
             f"hold at once with 95 % for all comparisons in which chance plays a part ({self.comparisons} here; "
             "Bonferroni; jackknife over images jointly for all noise levels of a band, Student's t, widened for skewed "
             "errors and for few images). Worse or better: the interval lies wholly beyond the margin; same: wholly "

@@ -36,7 +36,7 @@ def measured(row: Mapping[str, Any]) -> str:
     >>> measured({"measure": "mse"}), measured({"measure": "excess"})
     ('MSE', 'excess')
     """
-    return {"mse": "MSE"}.get(row["measure"], row["measure"])
+    return "MSE" if row["measure"] == "mse" else str(row["measure"])
 
 
 def where(row: Mapping[str, Any]) -> str:

@@ -118,7 +118,7 @@ def _script_json(data: object) -> str:
 def _section(section: Section, gallery: Gallery | None) -> dict[str, Any]:
     """What the template needs of one family."""
     groups = [(word, [m for m in section.methods if m.knows == word]) for word in KNOWS]
-    closest = section.closest
+    closest, attaining = section.closest, section.attaining and section.attaining.label
     return {
         "section": section,
         "kind": words.REFERENCE_KIND[section.reference.kind],
@@ -136,7 +136,7 @@ def _section(section: Section, gallery: Gallery | None) -> dict[str, Any]:
         "commands": commands(section),
         "worst": _worst(section, closest),
         "chosen": _chosen(section, closest),
-        "image_axis": words.image_axis(section.kinds, section.attaining and section.attaining.label, section.reference),
+        "image_axis": sentences.image_axis(section.kinds, attaining, section.reference),
     }
 
 

@@ -222,58 +222,6 @@ def exponents_of_theory(slopes: Mapping[str, float], rates: Mapping[str, float])
     return f"Exponents of theory, by the same fit: {fitted}. For small noise on large images: {asymptotic}."
 
 
-def mean_regret_note(exact: int, families: int, uneven: bool) -> str:
-    """What a mean over families is made of, and what is left out of it."""
-    if not exact:
-        return "The optimum of none of these families is known exactly, so nothing is averaged over families."
-    which = "all" if exact == families else f"the {exact} of {families}"
-    text = (
-        f"Means and worst values are over {which} families whose optimum is known exactly, each counted once (on "
-        "the most images of it) with its mean over its own noise levels; a denoiser counts on a family where it has a "
-        "number at every level that has a regret. Intervals are 95 % over the images of these families, and say "
-        "nothing of other families."
-    )
-    if uneven:
-        text += " Here not all denoisers count on the same families: their means are over different families, and "
-        text += "cannot be compared directly."
-    if exact < families:
-        text += " Families with a bracket, an approximate law, the best linear denoiser or nothing as a reference "
-        text += "stand in the matrix alone: their regrets are distances to something else, and are averaged with none."
-    return text
-
-
-def image_axis(kinds: Sequence[str], attaining: str | None, reference: Reference) -> tuple[str, str]:
-    """What the error of one image is compared with: the title of an axis, and a sentence.
-
-    Parameters
-    ----------
-    kinds : of the regrets on a family
-    attaining : the denoiser that attains the reference, where it was scored
-    """
-    if "direct" in kinds:
-        text = (
-            "Where a regret is direct, how far each image's estimate is from the exact posterior mean of the same noisy "
-            "image: 10 log10(1 + excess / MMSE)."
-        )
-        if len(kinds) > 1:
-            other = f"that of {attaining} on the same image" if attaining else f"the {REFERENCE_NAME[reference.kind]}"
-            text += f" Elsewhere its error over {other}: luck may put either of them ahead."
-        return "dB above the optimum", text
-    if attaining:
-        return (
-            "dB above the optimum",
-            f"Each image's error over that of {attaining} on the same image with the same noise: on one image luck may "
-            "put either of them ahead.",
-        )
-    if reference.kind == "none":
-        return "dB above its mean", "Each image's error over the method's own mean: no optimum is known here."
-    return (
-        f"dB above the {REFERENCE_NAME[reference.kind]}",
-        f"Each image's error over the {REFERENCE_NAME[reference.kind]}, which is a mean over images: what is high here "
-        "may be an image that is hard for everybody.",
-    )
-
-
 def finite(value: float | None) -> bool:
     """Whether there is a number."""
     return value is not None and math.isfinite(value)

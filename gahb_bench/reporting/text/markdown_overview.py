@@ -12,7 +12,7 @@ def overview(board: Leaderboard) -> str:
     return "\n\n".join(
         [
             "## All families",
-            words.mean_regret_note(board.exact, board.laws, board.uneven),
+            sentences.mean_regret_note(board.exact, board.laws, board.uneven),
             table(
                 [
                     "denoiser",
