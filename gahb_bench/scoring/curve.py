@@ -197,6 +197,11 @@ def _regret(
     return (regret, regret_low, regret_high), kind
 
 
+def is_settled(reference: Reference) -> NDArray[np.bool_]:
+    """At which noise levels the optimum is known, or so small that no distance in dB to it is stated."""
+    return reference.known | (reference.mse < VANISHING * reference.sigma**2)
+
+
 def below_optimum(curves: pd.DataFrame) -> NDArray[np.bool_]:
     """Which rows of curves are impossible: of something that sees only y, and below what is possible beyond chance.
 

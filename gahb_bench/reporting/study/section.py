@@ -15,7 +15,7 @@ from gahb_bench.reporting.study.method import Method, Trouble, make_method
 from gahb_bench.reporting.study.style import Style, rank
 from gahb_bench.running.folder import FamilyRecord
 from gahb_bench.scoring.by_image import by_image
-from gahb_bench.scoring.curve import VANISHING, below_optimum
+from gahb_bench.scoring.curve import below_optimum, is_settled
 from gahb_bench.scoring.summary import FIT_RANGE, Summary, attaining, summarise
 
 SHOWN_LEVELS = 5  # noise levels with a column of their own in tables
@@ -111,8 +111,7 @@ class Section:
     def exact(self) -> bool:
         """Whether the optimum is known, not only bounded, at every noise level where it does not vanish."""
         reference = self.reference.at(np.asarray(self.sigmas))
-        vanishing = reference.mse < VANISHING * reference.sigma**2
-        return bool(reference.known.any() and (reference.known | vanishing).all())
+        return bool(reference.known.any() and is_settled(reference).all())
 
     @property
     def shows_theory(self) -> bool:
