@@ -17,6 +17,7 @@ import gahb_bench as gb
 from gahb_bench import __main__ as entry
 from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.reporting.comparison.content import compare_folders
+from gahb_bench.running.plan import RESULTS_VERSION
 from gahb_bench.scoring.compare import bands, judge, levels, measure
 from gahb_bench.scoring.matching import Pair, match
 
@@ -390,7 +391,8 @@ def test_another_seed_is_unpaired_and_differences_of_the_runs_are_told(run, base
     _, out, _ = run(baseline, other, "--format", "json")
     found = json.loads(out)
     assert {row["pairing"] for row in found["bands"]} == {"unpaired"}
-    assert {"what": "results version", "baseline": "1", "candidate": "9"} in found["candidates"][0]["differences"]
+    version = {"what": "results version", "baseline": str(RESULTS_VERSION), "candidate": "9"}
+    assert version in found["candidates"][0]["differences"]
 
 
 def test_another_results_version_is_unpaired(run, baseline, derived):

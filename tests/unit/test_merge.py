@@ -14,6 +14,7 @@ from reporting_runs import EVIL, SIGMAS, awkward_run, references_by_kind, small_
 
 from gahb_bench import make
 from gahb_bench.core.errors import UsageError
+from gahb_bench.core.files import HOME
 from gahb_bench.core.levels import parse_sigmas
 from gahb_bench.reporting.figure import paper
 from gahb_bench.reporting.page.images import per_image
@@ -24,7 +25,7 @@ from gahb_bench.reporting.study.leaderboard import leaderboard
 from gahb_bench.reporting.text import markdown
 from gahb_bench.reporting.text.markdown_overview import overview
 from gahb_bench.running.folder import read
-from gahb_bench.running.plan import make_plan
+from gahb_bench.running.plan import RESULTS_VERSION, make_plan
 from gahb_bench.scoring import bits
 from gahb_bench.scoring.losses import worst_images
 from gahb_bench.scoring.mean_regret import MeanRegret, mean_regret, over_families
@@ -152,7 +153,7 @@ def test_other_images_are_other_sections(optimum, tmp_path):
     assert [s.label for s in sections] == [f"{FAMILY} (8 images)", f"{FAMILY} (4 images)"]
     old = replace(optimum, manifest=optimum.manifest.model_copy(update={"results_version": 0}))
     labels = [s.label for s in content(optimum, old).sections]
-    assert labels == [f"{FAMILY} (results version 1)", f"{FAMILY} (results version 0)"]
+    assert labels == [f"{FAMILY} (results version {RESULTS_VERSION})", f"{FAMILY} (results version 0)"]
 
 
 def test_noise_levels_add_up_and_none_is_called_failed(optimum, tmp_path):
@@ -313,7 +314,8 @@ def test_where_bits_are_lost():
     assert found.by_level == pytest.approx(np.diff(ends) / np.log(2))
 
 
-def test_how_many_numbers_were_fitted():
+def test_how_many_numbers_were_fitted(tmp_path, monkeypatch):
+    monkeypatch.setenv(HOME, str(tmp_path))  # where nothing was tuned
     assert make.denoiser(torch.nn.Linear(2, 3)).fitted == 9
     assert make.denoiser(torch.nn.LazyLinear(3)).fitted is None
     assert make.denoiser("tv:weight=0.1").fitted is None

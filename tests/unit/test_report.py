@@ -24,6 +24,7 @@ from skimage import color
 import gahb_bench as gb
 from gahb_bench.core.errors import StoreError
 from gahb_bench.core.family import Family
+from gahb_bench.core.files import HOME
 from gahb_bench.reporting.comparison.content import compare_folders
 from gahb_bench.reporting.figure import figures
 from gahb_bench.reporting.figure.samples import draw_samples
@@ -505,7 +506,9 @@ def rivals(tmp_path_factory):
     """A parameter left to a rule, one given by hand, and one tuned: at an end of the range at the least noise level."""
     folder = tmp_path_factory.mktemp("rivals")
     names = ["mmse", "ideal", "gaussian-blur", "tv:weight=1", "wavelet", "network:weights=calpha-32"]
-    plan = make_plan(["calpha:size=16"], names, [0.03, 0.1, 0.3, 1.0], 24, tune=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(HOME, str(tmp_path_factory.mktemp("home")))  # where nothing was tuned
+        plan = make_plan(["calpha:size=16"], names, [0.03, 0.1, 0.3, 1.0], 24, tune=False)
     engine.run(plan, folder)
     manifest = json.loads((folder / "run.json").read_text())
     (wavelet,) = [d for d in manifest["plan"]["families"][0]["denoisers"] if d["spec"] == "wavelet"]
