@@ -352,23 +352,27 @@ def test_levels_between_those_of_the_table_are_within_their_error(size: int) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [32, 64])
-def test_the_error_of_the_interpolation_is_stated(size: int) -> None:
-    """Where the curve bends, against posteriors at five levels halfway between nodes; the same images everywhere."""
+@pytest.mark.parametrize(("size", "images"), [(32, 256), (64, 128)])
+def test_the_interpolation_adds_little_to_the_stated_error(size: int, images: int) -> None:
+    """Where the curve bends, at five levels halfway between nodes: the same images everywhere, so nothing else is seen.
+
+    Both the miss and the standard error of the nodes shrink with the root of the number of images: their ratio stays.
+    """
     family, nodes = disks(size=size), table(size).index.to_numpy()
-    nodes = nodes[nodes > 0.17]
-    between = np.sqrt(nodes[1:] * nodes[:-1])[-5:]
-    batch = family.sample(range(64), seed=disks_reference.SEED, split="val")
+    nodes = nodes[nodes > 0.4]
+    between = np.sqrt(nodes[1:] * nodes[:-1])[-6:-1]
+    batch = family.sample(range(images), seed=disks_reference.SEED, split="val")
 
-    def variance(sigma: float) -> float:
+    def variances(sigma: float) -> np.ndarray:
         y = scale_noise(batch.images.double(), unit_noise(batch).double(), sigma)
-        return float(mmse(family).certified(y, sigma).variance.mean())
+        return mmse(family).certified(y, sigma).variance.numpy()
 
-    values = np.array([variance(float(sigma)) for sigma in nodes])
-    found, error, _ = between_levels(nodes, values, 1e-4 * values, between)
-    off = np.abs(found / np.array([variance(float(sigma)) for sigma in between]) - 1)
-    assert (off < 1.5 * error / found).all(), (off, error / found)
-    assert (error / found < 0.01).all()
+    values = np.array([variances(float(sigma)) for sigma in nodes])
+    mean, error = values.mean(axis=1), values.std(axis=1, ddof=1) / np.sqrt(images)
+    found, stated, _ = between_levels(nodes, mean, error, between)
+    off = np.abs(found - np.array([variances(float(sigma)).mean() for sigma in between]))
+    assert (off < 0.5 * stated).all(), off / stated
+    assert (stated < 1.2 * np.interp(np.log(between), np.log(nodes), error)).all(), "the nodes lie close enough"
 
 
 def test_reference_on_demand_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

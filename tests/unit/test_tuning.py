@@ -298,14 +298,20 @@ BASELINE = (
 @pytest.mark.parametrize("family", BASELINE)
 @pytest.mark.parametrize("name", ["gaussian-blur", "tv", "curvelet"])
 def test_a_rival_is_at_its_best(family: str, name: str) -> None:
-    """Never above doing nothing, and never above the same method with a value by hand, at any level."""
+    """Never above doing nothing, nor, beyond chance, 0.1 dB above the same method with a value by hand, at any level.
+
+    Tuning saw other images than these: what a value by hand gains on 64 images may be luck, which the spread of the
+    paired differences tells.
+    """
     law = gb.family(family)
     tuned_one = gb.denoiser(name, law, tune=False)
     assert isinstance(tuned_one, Tunable)
     assert tuned_one.table is not None, "its table is shipped"
     by_hand = [f"{name}:{tuned_one.tuned}={value:.3g}" for value in np.geomspace(*tuned_one.search, 10)]
-    table = gb.score(law, [tuned_one, "identity", *by_hand], DEFAULT_SIGMAS, images=32)
-    mean = table.groupby(["sigma", "denoiser"])["mse"].mean().unstack()
+    table = gb.score(law, [tuned_one, "identity", *by_hand], DEFAULT_SIGMAS, images=64)
+    errors = table.pivot_table(index=["sigma", "image"], columns="denoiser", values="mse")
+    mean = errors.groupby("sigma").mean()
     assert (mean[name] <= 1.01 * mean["identity"]).all(), mean[name] / mean["identity"]
-    excess = 10 * np.log10(mean[name] / mean[by_hand].min(axis=1))
-    assert (excess < 0.1).all(), excess
+    above = errors[by_hand].mul(-(10**0.01)).add(errors[name], axis=0).groupby("sigma").agg(["mean", "sem"])
+    surely = above.xs("mean", axis=1, level=1) - 3 * above.xs("sem", axis=1, level=1)
+    assert (surely <= 0).all(axis=None), mean[name] / mean[by_hand].min(axis=1)
