@@ -56,6 +56,7 @@ class PosteriorMean(Denoiser):
     """The exact posterior mean under the family's law: its MSE is the MMSE."""
 
     knows: ClassVar[Knows] = "law"
+    looks: ClassVar = {"": ("ink", "circle")}
 
     @property
     def accuracy(self) -> float:

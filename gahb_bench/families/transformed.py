@@ -187,7 +187,6 @@ class Mmse(PosteriorMean, OracleOf[Transformed]):
     """
 
     name: ClassVar = "mmse"
-    looks: ClassVar = {"": ("ink", "circle")}
     knows: ClassVar = "law"
     source: ClassVar = "definition"
 

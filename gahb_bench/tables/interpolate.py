@@ -63,15 +63,3 @@ def _share_of_gap(x: FloatArray, u: FloatArray) -> FloatArray:
     right = np.clip(np.searchsorted(x, u), 1, len(x) - 1)
     t = (u - x[right - 1]) / (x[right] - x[right - 1])
     return 16 * t**2 * (1 - t) ** 2
-
-
-def difference_exponents(sigmas: FloatArray, mse: FloatArray) -> FloatArray:
-    """Local exponents d log mse / d log sigma by differences between levels, in any order and repeated.
-
-    NaN where there is only one level.
-    """
-    distinct, where, back = np.unique(sigmas, return_index=True, return_inverse=True)
-    if len(distinct) < 2:
-        return np.full(len(sigmas), np.nan)
-    edge_order = 1 if len(distinct) == 2 else 2
-    return np.asarray(np.gradient(np.log(mse[where]), np.log(distinct), edge_order=edge_order))[back]

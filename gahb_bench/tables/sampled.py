@@ -107,16 +107,21 @@ def measure(family: Family, sigma: float, images: int) -> pd.DataFrame:
 
     values = measured(sigma)
     each = values.mean(axis=1)
-    low, high = total(sigma * math.exp(-_STEP)), total(sigma * math.exp(_STEP))
     squares = float((values**2).sum())
     quantities = {
         "mse": (parts.known(sigma) + float(each.mean()), float(each.std(ddof=1) / np.sqrt(images))),
-        "exponent": math.log(high / low) / (2 * _STEP) if low > 0 else math.nan,
+        "exponent": local_exponent(total, sigma),
         "effective": float(values.sum()) ** 2 / squares if squares > 0 else 0.0,
     }
     return store.make_rows(
         family.spec, sigma, quantities, images=images, seed=SEED, rule=RULE, provenance="mean posterior variance"
     )
+
+
+def local_exponent(mse: Callable[[float], float], sigma: float) -> float:
+    """Local exponent at one noise level, ``log(mse(s e^h) / mse(s e^-h)) / 2h`` with h = 0.05; NaN where mse is 0."""
+    low, high = mse(sigma * math.exp(-_STEP)), mse(sigma * math.exp(_STEP))
+    return math.log(high / low) / (2 * _STEP) if low > 0 else math.nan
 
 
 def _stored_level(family: str, sigma: float, rule: int) -> pd.DataFrame | None:

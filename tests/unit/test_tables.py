@@ -12,7 +12,7 @@ import pytest
 from gahb_bench.core.errors import StoreError, StoreWarning, UsageError
 from gahb_bench.core.files import HOME, home, lock
 from gahb_bench.tables import store
-from gahb_bench.tables.interpolate import between_levels, covers, difference_exponents, stored_curve
+from gahb_bench.tables.interpolate import between_levels, covers, stored_curve
 from gahb_bench.tables.sampled import at_levels
 
 LEVELS = np.geomspace(0.01, 10, 13)
@@ -205,14 +205,6 @@ def test_between_levels_on_a_known_curve() -> None:
     assert (errors[:4] >= 0.00999 * values[:4]).all()
     assert (np.abs(values - curve(at))[:4] <= errors[:4]).all()
     assert covers(LEVELS, at).tolist() == [True] * 4 + [False] * 2
-
-
-def test_exponents_by_differences_in_any_order_and_repeated() -> None:
-    sorted_ones = difference_exponents(np.array([0.1, 0.2, 0.4]), curve(np.array([0.1, 0.2, 0.4])))
-    mixed = np.array([0.4, 0.1, 0.2, 0.1])
-    np.testing.assert_allclose(difference_exponents(mixed, curve(mixed)), sorted_ones[[2, 0, 1, 0]])
-    np.testing.assert_allclose(sorted_ones, slope(np.array([0.1, 0.2, 0.4])), atol=0.05)
-    assert np.isnan(difference_exponents(np.array([0.1, 0.1]), np.array([1.0, 1.0]))).all()
 
 
 def test_each_level_comes_from_where_it_is_known(own_home: Path) -> None:

@@ -26,7 +26,6 @@ class Mmse(PosteriorMean, OracleOf[Besov]):
     """
 
     name: ClassVar = "mmse"
-    looks: ClassVar = {"": ("ink", "circle")}
     knows: ClassVar = "law"
     source: ClassVar = "Abramovich et al. 1998, doi:10.1111/1467-9868.00151"
 

@@ -1,7 +1,6 @@
 """What is best for ``disks``: the posterior mean by certified quadrature, least squares, and the tangent plane."""
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -12,7 +11,6 @@ from gahb_bench.families.disks import reference as disks_reference
 from gahb_bench.families.disks.check import DRAWS, importance_sampling
 from gahb_bench.families.disks.law import Disks
 from gahb_bench.families.disks.oracles import Mmse, Projection, Tangent
-from gahb_bench.tables.interpolate import difference_exponents
 
 _CHECKED = 6  # images, at the noise levels
 _CHECK_LEVELS = (0.3, 1.0, 2.0)
@@ -43,7 +41,7 @@ class DisksOptimum(Optimum[Disks]):
             lower=mse,
             upper=mse,
             standard_error=levels["mse_se"].to_numpy(),
-            exponent=levels["exponent"].fillna(pd.Series(difference_exponents(sigmas, mse))).to_numpy(),
+            exponent=levels["exponent"].to_numpy(),
             asymptotic_exponent=2.0,
             note=(
                 f"Mean posterior variance over {few if few == many else f'{few} to {many}'} images a level, by "

@@ -54,7 +54,6 @@ class Mmse(PosteriorMean, OracleOf[Disks]):
     """
 
     name: ClassVar = "mmse"
-    looks: ClassVar = {"": ("ink", "circle")}
     knows: ClassVar = "law"
 
     @property

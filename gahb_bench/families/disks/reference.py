@@ -2,6 +2,7 @@
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from gahb_bench.channels.gaussian import add_noise
 from gahb_bench.core.images import FloatArray
@@ -10,7 +11,7 @@ from gahb_bench.families.disks.grid import grid
 from gahb_bench.families.disks.law import Disks
 from gahb_bench.families.disks.posterior import TOLERANCE, solve
 from gahb_bench.tables import store
-from gahb_bench.tables.sampled import at_levels
+from gahb_bench.tables.sampled import at_levels, local_exponent
 
 RULE = 1  # raised when the quadrature changes what it computes: forgets what was kept
 TABLE_IMAGES, IMAGES = 2048, 256  # images a noise level: of the stored curves, and of what is computed on demand
@@ -24,7 +25,23 @@ def compute(family: Disks, sigma: float, images: int = IMAGES) -> pd.DataFrame:
 
     excess_mean, excess_max: estimated relative excess of the oracle's squared error, over the images.
     uncertified: images whose excess may be more than the certificate allows (they are counted in the mean).
+    exponent: local, of a quarter of the images.
     """
+    variance, error = _variances(family, sigma, images)
+    quantities = {
+        "mse": (float(variance.mean()), float(variance.std() / images**0.5)),
+        "excess_mean": float(error.mean()),
+        "excess_max": float(error.max()),
+        "uncertified": float((~(error <= TOLERANCE)).sum()),
+        "exponent": local_exponent(lambda level: float(_variances(family, level, images // 4)[0].mean()), sigma),
+    }
+    return store.make_rows(
+        family.spec, sigma, quantities, images=images, seed=SEED, rule=RULE, provenance="mean posterior variance"
+    )
+
+
+def _variances(family: Disks, sigma: float, images: int) -> tuple[Tensor, Tensor]:
+    """Posterior variance per pixel of the first frozen images, and its estimated relative error, ``(images,)``."""
     variances, errors = [], []
     for start in range(0, images, _CHUNK):
         batch = family.sample(range(start, min(start + _CHUNK, images)), seed=SEED, split="val")
@@ -32,16 +49,7 @@ def compute(family: Disks, sigma: float, images: int = IMAGES) -> pd.DataFrame:
         found = solve(family, y, torch.full((len(y),), sigma, dtype=torch.float64))
         variances.append(found.variance / y.shape[1])
         errors.append(found.error)
-    variance, error = torch.cat(variances), torch.cat(errors)
-    quantities = {
-        "mse": (float(variance.mean()), float(variance.std() / images**0.5)),
-        "excess_mean": float(error.mean()),
-        "excess_max": float(error.max()),
-        "uncertified": float((~(error <= TOLERANCE)).sum()),
-    }
-    return store.make_rows(
-        family.spec, sigma, quantities, images=images, seed=SEED, rule=RULE, provenance="mean posterior variance"
-    )
+    return torch.cat(variances), torch.cat(errors)
 
 
 def levels(family: Disks, sigmas: FloatArray) -> pd.DataFrame:

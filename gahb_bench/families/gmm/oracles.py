@@ -42,7 +42,6 @@ class Mmse(PosteriorMean, OracleOf[Gmm]):
     """
 
     name: ClassVar = "mmse"
-    looks: ClassVar = {"": ("ink", "circle")}
     knows: ClassVar = "law"
     source: ClassVar = "Kay 1993"
 

@@ -41,7 +41,6 @@ class Mmse(PosteriorMean, OracleOf[Hierarchy]):
     """
 
     name: ClassVar = "mmse"
-    looks: ClassVar = {"": ("ink", "circle")}
     knows: ClassVar = "law"
     source: ClassVar = "Pearl 1988; Mei 2024, arXiv:2404.18444"
 

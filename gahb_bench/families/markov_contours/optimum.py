@@ -12,8 +12,7 @@ from gahb_bench.families.markov_contours.check import enumeration_checks
 from gahb_bench.families.markov_contours.law import MarkovContours
 from gahb_bench.families.markov_contours.oracles import Mmse
 from gahb_bench.tables import store
-from gahb_bench.tables.interpolate import difference_exponents
-from gahb_bench.tables.sampled import at_levels
+from gahb_bench.tables.sampled import at_levels, local_exponent
 
 RULE = 1  # of `compute`: raised when it changes what it computes
 _IMAGES = 32  # images whose posterior variances are averaged where nothing is stored
@@ -46,7 +45,7 @@ class MarkovContoursOptimum(Optimum[MarkovContours]):
             lower=scale * mse,
             upper=scale * mse,
             standard_error=scale * levels["mse_se"].to_numpy(),
-            exponent=levels["exponent"].fillna(pd.Series(difference_exponents(at, mse))).to_numpy(),
+            exponent=levels["exponent"].to_numpy(),
             asymptotic_exponent=asymptotic,
             note=(
                 f"Exact for this discretised law: the posterior variance by forward-backward, averaged over "
@@ -73,11 +72,16 @@ def unit_contrast(family: MarkovContours) -> MarkovContours:
 
 @cached(256)
 def compute(family: MarkovContours, sigma: float, images: int = _IMAGES) -> pd.DataFrame:
-    """Mean posterior variance over the first images of the split ``val``, per pixel: rows of the store."""
+    """Mean posterior variance over the first images of the split ``val``, per pixel, and its local exponent."""
     variances = posterior_variances(family, sigma, range(images))
-    mse = {"mse": (float(variances.mean()), float(variances.std(ddof=1) / np.sqrt(images)))}
+    quantities = {
+        "mse": (float(variances.mean()), float(variances.std(ddof=1) / np.sqrt(images))),
+        "exponent": local_exponent(
+            lambda level: float(posterior_variances(family, level, range(images)).mean()), sigma
+        ),
+    }
     return store.make_rows(
-        family.spec, sigma, mse, images=images, seed=0, rule=RULE, provenance="mean posterior variance"
+        family.spec, sigma, quantities, images=images, seed=0, rule=RULE, provenance="mean posterior variance"
     )
 
 

@@ -30,7 +30,6 @@ class Mmse(PosteriorMean, OracleOf[MarkovContours]):
     """
 
     name: ClassVar = "mmse"
-    looks: ClassVar = {"": ("ink", "circle")}
     aliases: ClassVar = ("forward-backward",)
     knows: ClassVar = "law"
     source: ClassVar = "Rabiner 1989, doi:10.1109/5.18626"

@@ -23,6 +23,7 @@ from gahb_bench.reporting.study.style import GREY, INK, theory_dashes
 
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "x": "X"}
 _FAR = 15.0  # dB; a method that gets further from the optimum does not set the scale for the others, as on the page
+_CLOSE = 0.3  # dB; nor does one that is this close to it
 _DEEPEST = 1e-9  # of the largest MSE shown: less is called nothing, as on the page
 _RATIOS = (1, 2, 10, 100, 1000)  # of errors, beside the axis in dB
 _LONGEST_NAME, _LONGEST_TITLE = 44, 30
@@ -119,10 +120,10 @@ def draw_regret(axes: Axes, section: Section, small: bool = False) -> None:
 def _most_regret(methods: tuple[Method, ...]) -> float | None:
     """Where the regret axis is cut, or None where it need not be."""
     tops = [float(np.nanmax([m.worst.value, m.curve["regret_db_high"].max()])) for m in methods if m.worst is not None]
-    near = [top for top in tops if top <= _FAR]
-    if len(near) == len(tops):
+    far, near = [top for top in tops if top > _FAR], [top for top in tops if _CLOSE < top <= _FAR]
+    if not far:
         return None
-    return max(3.5, 1.3 * max(near) if near else 1.3 * min(tops))
+    return max(3.5, 1.3 * max(near) if near else 1.3 * min(far))
 
 
 def _reference(axes: Axes, section: Section, of: Callable[[np.ndarray], np.ndarray], small: bool) -> None:

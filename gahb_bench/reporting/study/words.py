@@ -68,7 +68,7 @@ REFERENCE_KIND = {
 # What a method knows decides what its curve means: a short gloss for legends, and a sentence.
 KNOWS_GLOSS = {
     "law": "can reach the optimum",
-    "latents": "a genie: lower bound",
+    "latents": "told the latents: no real method",
     "image": "an ideal, not a bound",
     "training set": "upper bound",
     "nothing": "upper bound",
@@ -76,8 +76,8 @@ KNOWS_GLOSS = {
 KNOWS_SENTENCE = {
     "law": "Sees the noisy image, σ and the law of the images. The posterior mean under the law is the optimum itself; "
     "other methods that know the law (linear, local, maximum likelihood) lie on or above it.",
-    "latents": "Is also told what was drawn to make this very image (its contour, its disk). As the conditional mean "
-    "given that, it is a lower bound on the MMSE: a genie, which no real method can be.",
+    "latents": "Is also told what was drawn to make this very image (its contour, its disk), as no real method "
+    "is. Where it is the conditional mean given that (a genie), its error is a lower bound on the MMSE; else no bound.",
     "image": "Has looked at the clean image itself. It is an ideal that says how well a basis fits, and no bound: it "
     "may lie on either side of the optimum.",
     "training set": "Sees the noisy image and a set of training images. Its error is an upper bound on the MMSE.",

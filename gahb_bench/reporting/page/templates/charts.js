@@ -8,6 +8,7 @@ const METRICS = {
   regret: { title: "Regret", axis: "regret, dB", log: false, columns: ["regret_db", "regret_db_low", "regret_db_high"], of: (v) => v },
 };
 const FAR = 15; // dB; a method that gets further than this from the optimum does not set the scale for the others
+const CLOSE = 0.3; // dB; nor does one that is this close to it
 const DEEPEST = 1e-9; // of the largest error shown: less is called nothing
 const RATIOS = { "×½": 0.5, "×1": 1, "×2": 2, "×4": 4, "×10": 10, "×100": 100, "×1000": 1000 };
 const TOUCH = window.matchMedia("(pointer: coarse)").matches;
@@ -217,8 +218,8 @@ class FamilyCharts {
   // The top of the regret axis: the far methods leave through it.
   mostRegret(highest) {
     const tops = this.methods.map((method) => Math.max(0, ...method.regret_db, ...method.regret_db_high));
-    const near = tops.filter((top) => top <= FAR);
-    return near.length < tops.length ? Math.max(3.5, near.length ? 1.3 * Math.max(...near) : 1.3 * Math.min(...tops)) : highest;
+    const far = tops.filter((top) => top > FAR), near = tops.filter((top) => top <= FAR && top > CLOSE);
+    return far.length ? Math.max(3.5, near.length ? 1.3 * Math.max(...near) : 1.3 * Math.min(...far)) : highest;
   }
 
   // Beside the axis in dB, the ratio of errors that it means.
