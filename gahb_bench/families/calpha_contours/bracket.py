@@ -13,6 +13,7 @@ from gahb_bench.core.images import Batch, FloatArray
 from gahb_bench.families.calpha_contours.law import CalphaContours
 from gahb_bench.families.calpha_contours.mcmc import ContourSampler, Draws, State
 from gahb_bench.families.calpha_contours.model import ContourModel, contour_model, given_contour
+from gahb_bench.families.calpha_contours.particles import by_particles, tempered
 
 SWEEPS = 45  # of which a third separates the two windows of each chain
 _TILE = 4  # images at once: their chains fit in a processor's cache
@@ -54,7 +55,7 @@ def planted_bracket(
 
     The truth is an exact draw from the posterior, so a chain t = 0, 1, ... started there is stationary. With A and B
     the first and last third of its sweeps, <.,.> the inner product per pixel, bars means over a window, and a, b the
-    means of the last two thirds of two independent chains started from the data,
+    means of the last two thirds of two independent chains started from the data (or of two runs of tempered particles),
 
         v = ( mean_A |x|^2 + mean_B |x|^2 ) / 2
         lower = v - <x_A, x_B>                                = mean over s in A, t in B of |x_s - x_t|^2 / 2
@@ -88,43 +89,48 @@ def planted_bracket(
 
 
 def _bracket_tile(family: CalphaContours, batch: Batch, sigma: float, sweeps: int) -> Bracket:
-    n, device = len(batch), batch.images.device
+    device = batch.images.device
     model = contour_model(family, device)
     y = batch.images[:, 0].double() - 0.5 + sigma * noise.unit_noise(batch)[:, 0].double()
     axes = ("planted bracket", batch.family, batch.seed, batch.split, repr(sigma), sweeps)
-    streams = [list(rng.generators(*axes, role, indices=batch.indices)) for role in ("truth", "a", "b")]
-    started = ContourSampler(model, y.repeat(2, 1, 1), sigma, Draws(streams[1] + streams[2], device))
-    state = _join(_planted(model, batch), started.from_data())
-    sampler = ContourSampler(
-        model, y.repeat(3, 1, 1), sigma, Draws([stream for role in streams for stream in role], device)
-    )
-    third = sweeps // 3
-    sums = torch.zeros(2, 3 * n, *y.shape[1:], dtype=torch.float64, device=device)
-    squares = torch.zeros(2, n, dtype=torch.float64, device=device)
-    counts = [0, 0]
-    acceptance = torch.zeros(3 * n, dtype=torch.float64, device=device)
-    for t in range(sweeps):
-        state, accepted = sampler.sweep(state)
-        acceptance += accepted / sweeps
-        x = sampler.image(state)
-        window = 0 if t < third else 1
-        if t < third or t >= sweeps - third:
-            sums[window, :n] += x[:n]
-            squares[window] += x[:n].square().mean((1, 2))
-            counts[window] += 1
-        if t >= third:
-            sums[1, n:] += x[n:]
-    first, last = sums[0, :n] / counts[0], sums[1, :n] / counts[1]
-    a, b = (sums[1, n:] / (sweeps - third)).split(n)
-    half = (squares[0] / counts[0] + squares[1] / counts[1]) / 2
+    truth, *runs = (Draws(rng.generators(*axes, role, indices=batch.indices), device) for role in ("truth", "a", "b"))
+    (first, last), half, acceptance = _planted_windows(model, batch, ContourSampler(model, y, sigma, truth), sweeps)
+    a, b = (_mean_from_data(model, y, sigma, sweeps, draws) for draws in runs)
     middle, estimate = (first + last) / 2, (a + b) / 2
     return Bracket(
         lower=(half - _inner(first, last)).cpu().numpy(),
         upper=(half - 2 * _inner(middle, estimate) + _inner(a, b)).cpu().numpy(),
         upper_run=(half - 2 * _inner(middle, estimate) + _inner(estimate, estimate)).cpu().numpy(),
         genie=_genie_error(model, batch, y, sigma).cpu().numpy(),
-        acceptance=acceptance.reshape(3, n).mean(0).cpu().numpy(),
+        acceptance=acceptance.cpu().numpy(),
     )
+
+
+def _planted_windows(
+    model: ContourModel, batch: Batch, sampler: ContourSampler, sweeps: int
+) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
+    """Chains from the truth: mean images of the first and last third, mean squares ``(n,)`` and acceptance ``(n,)``."""
+    third = sweeps // 3
+    state = _planted(model, batch)
+    means, squares = torch.zeros_like(sampler.y).repeat(2, 1, 1, 1), torch.zeros_like(sampler.y[:, 0, 0])
+    acceptance = torch.zeros_like(squares)
+    for t in range(sweeps):
+        state, accepted = sampler.sweep(state)
+        acceptance += accepted / sweeps
+        window = 0 if t < third else 1
+        if t < third or t >= sweeps - third:
+            x = sampler.image(state)
+            means[window] += x / third
+            squares += x.square().mean((1, 2)) / (2 * third)
+    return (means[0], means[1]), squares, acceptance
+
+
+def _mean_from_data(model: ContourModel, y: Tensor, sigma: float, sweeps: int, draws: Draws) -> Tensor:
+    """An estimate of the posterior mean less 1/2 that depends on y alone, ``(n, N, N)``."""
+    if by_particles(model, sigma):
+        seen = zip(y, draws.streams, strict=True)
+        return torch.stack([tempered(model, image, sigma, stream).moments()[0] for image, stream in seen])
+    return ContourSampler(model, y, sigma, draws).average(sweeps)[0]
 
 
 def _planted(model: ContourModel, batch: Batch) -> State:
@@ -143,13 +149,6 @@ def _genie_error(model: ContourModel, batch: Batch, y: Tensor, sigma: float) -> 
     mask, _ = model.mask(batch.latents["contour"])
     estimate = given_contour(model, mask, y, torch.full_like(y[:, 0, 0], sigma))
     return (estimate - (batch.images[:, 0].double() - 0.5)).square().mean((1, 2))
-
-
-def _join(one: State, two: State) -> State:
-    coefficients = torch.cat([one.coefficients, two.coefficients])
-    if one.f0 is None or one.f1 is None or two.f0 is None or two.f1 is None:
-        return State(coefficients)
-    return State(coefficients, torch.cat([one.f0, two.f0]), torch.cat([one.f1, two.f1]))
 
 
 def _inner(u: Tensor, v: Tensor) -> Tensor:

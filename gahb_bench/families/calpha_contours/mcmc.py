@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from gahb_bench.families.calpha_contours.model import ContourModel, contour_error, information, solve_mixture
+from gahb_bench.families.calpha_contours.particles import LEAST_NOISE, column_fit, tempered
 
 _STEP, _PATH = 0.6, 3.0  # longest leapfrog step, and length of a Hamiltonian move, in preconditioned units
 _MOVES = 2  # Hamiltonian moves on either side of the backgrounds
 _COOLING = 1.3  # ratio of the noise levels of the annealing, for chains that start from the data
-_COARSEST = 0.3  # highest noise level of the annealing, in units of the contrast
 _DOUBT = 0.1  # least noise level, in units of the contrast, at which columns are trusted to be independent
 
 
@@ -147,27 +147,35 @@ class ContourSampler:
         inside = mask * u
         return State(coefficients, a + model.covariance(u - inside), b + model.covariance(inside))
 
-    def from_data(self) -> State:
-        """Starting states that depend on ``y`` alone: a coarse random-walk contour, then annealing in the noise."""
+    def from_data(self, chains: int = 1) -> State:
+        """Starting states that depend on ``y`` alone, where so many chains in a row see the same image.
+
+        With much noise, where a chain would stay in the mode it fell into, tempered particles of that image; with
+        little, a coarse random-walk contour and annealing in the noise level.
+        """
         model = self.model
+        if self.sigma >= LEAST_NOISE * model.contrast:
+            seen = zip(self.y[::chains], self.draws.streams[::chains], strict=True)
+            contours = torch.cat([tempered(model, y, self.sigma, stream).pick(chains) for y, stream in seen])
+            return State(contours) if model.spectrum is None else self.draw_backgrounds(contours)
         coefficients = self._coarse_contour()
-        top = max(self.sigma, _COARSEST * model.contrast)
+        top = LEAST_NOISE * model.contrast
         steps = 1 + math.ceil(math.log(top / self.sigma) / math.log(_COOLING))
         for i in range(1, steps + 1):
             level = top * (self.sigma / top) ** (i / steps)
-            tempered = ContourSampler(model, self.y, level, self.draws)
-            state = State(coefficients) if model.spectrum is None else tempered.draw_backgrounds(coefficients)
-            coefficients, _ = tempered._target(state).hamiltonian_moves(coefficients, self.draws, 2 * _MOVES)
+            annealed = ContourSampler(model, self.y, level, self.draws)
+            state = State(coefficients) if model.spectrum is None else annealed.draw_backgrounds(coefficients)
+            coefficients, _ = annealed._target(state).hamiltonian_moves(coefficients, self.draws, 2 * _MOVES)
         return State(coefficients) if model.spectrum is None else self.draw_backgrounds(coefficients)
 
-    def average(self, sweeps: int, chains: int) -> tuple[Tensor, Tensor]:
+    def average(self, sweeps: int, chains: int = 1) -> tuple[Tensor, Tensor]:
         """Mean image less 1/2 ``(n, N, N)`` and posterior variance per pixel ``(n,)`` of chains started from the data.
 
         Here the sampler's ``y`` has one image where its draws have ``chains`` chains; the first third of the sweeps
         is not used.
         """
         sampler = ContourSampler(self.model, self.y.repeat_interleave(chains, dim=0), self.sigma, self.draws)
-        state = sampler.from_data()
+        state = sampler.from_data(chains)
         total, squares = torch.zeros_like(sampler.y), torch.zeros_like(sampler.y[:, 0, 0])
         for sweep in range(sweeps):
             state, _ = sampler.sweep(state)
@@ -194,7 +202,7 @@ class ContourSampler:
         size = self.model.size
         cells = 2 * size
         places = torch.arange(cells, dtype=torch.float64, device=self.y.device) / 2
-        fit = self._column_fit()
+        fit = column_fit(self.model, self.y, max(self.sigma, _DOUBT * self.model.contrast), 2)
         weights = (fit - fit.amax(2, keepdim=True)).exp()
         away = torch.minimum(places, size - places)
         kernel = torch.exp(-0.5 * (away / self._increment()) ** 2)
@@ -214,29 +222,6 @@ class ContourSampler:
         contour = torch.cat([contour[:, :1], jumps - size * (jumps / size).round()], dim=1).cumsum(1)
         known = 1 / (1 / self.known + 0.1)
         return (contour @ self.model.basis) * known / (self.model.precision + known)
-
-    def _column_fit(self) -> Tensor:
-        """Log-likelihood of each column alone for contours at 0, 1/2, 1, ... pixels, ``(n, N, 2N)``.
-
-        A column is Gaussian with mean k and covariance (1-m) C (1-m) + m C m + sigma^2, C that of one column of a
-        background; contours a pixel apart see the column shifted by a pixel.
-        """
-        model, size = self.model, self.model.size
-        rows = torch.arange(size, device=self.y.device)
-        shifted = self.y.mT[..., (rows[:, None] + rows) % size]  # (n, column, shift, row)
-        fits = []
-        for part in (0.0, 0.5):
-            mask, _ = model.mask(torch.full((1, size), part, dtype=torch.float64, device=self.y.device))
-            m = mask[0, :, 0]
-            noise = max(self.sigma, _DOUBT * model.contrast) ** 2
-            covariance = noise * torch.eye(size, dtype=m.dtype, device=m.device)
-            if model.spectrum is not None and model.white_gain is not None:
-                column = torch.fft.ifft(model.white_gain.square().mean(1) / size**2).real[(rows[:, None] - rows) % size]
-                covariance = covariance + column * (m[:, None] * m + (1 - m[:, None]) * (1 - m))
-            whiten = torch.linalg.inv(torch.linalg.cholesky(covariance))
-            residual = shifted - model.image(m, 0.0, 0.0)
-            fits.append(-0.5 * (residual @ whiten.T).square().sum(3))
-        return torch.stack(fits, dim=3).flatten(2)
 
     def _increment(self) -> float:
         """Standard deviation of the prior's steps from column to column, at least 0.7 pixels."""

@@ -18,6 +18,7 @@ from gahb_bench.core.posterior import InformedOracle, OracleOf, Posterior
 from gahb_bench.families.calpha_contours.law import CalphaContours
 from gahb_bench.families.calpha_contours.mcmc import ContourSampler, Draws
 from gahb_bench.families.calpha_contours.model import contour_model, given_contour
+from gahb_bench.families.calpha_contours.particles import by_particles, tempered
 from gahb_bench.transforms.straightening import Straightening
 from gahb_bench.transforms.wavelets import WaveletTransform
 
@@ -66,20 +67,23 @@ class Genie(InformedOracle, OracleOf[CalphaContours]):
 
 
 class ContourPosteriorMean(Denoiser, OracleOf[CalphaContours]):
-    """Posterior mean by simulation: the average over Markov chains that start from the data alone.
+    """Posterior mean by simulation, from the data alone.
 
-    Chains start from a coarse random-walk contour, are annealed in the noise level, and are averaged over the last two
-    thirds of their sweeps (see `ContourSampler`). Their random numbers are keyed by the bytes of y and by sigma, so
-    the same y always has the same estimate.
+    With constant backgrounds and a noise of at least 0.3 contrasts, by tempered particles (see `Particles`). Elsewhere
+    the average over the last two thirds of Markov chains (see `ContourSampler`), which start from tempered particles
+    or, with less noise, from a coarse random-walk contour that is annealed in the noise level. Random numbers are keyed
+    by the bytes of y and by sigma, so the same y always has the same estimate.
 
     Optimality
     ----------
-    Knows the law. Its MSE is at least the MMSE, and exceeds it by about 1/(2 sweeps chains / 3) of it times the
-    correlation time of a sweep: 3 % as it stands. Seconds an image with Gaussian backgrounds.
+    Knows the law. Its MSE is at least the MMSE. That of the particles exceeds it by less than 0.1 %; that of the chains
+    by about 1/(2 sweeps chains / 3) of it times the correlation time of a sweep: 3 % as it stands. Seconds an image
+    with Gaussian backgrounds.
 
     References
     ----------
-    R. M. Neal, "MCMC using Hamiltonian dynamics", Handbook of MCMC 2011, arXiv:1206.1901.
+    R. M. Neal, "MCMC using Hamiltonian dynamics", Handbook of MCMC 2011, arXiv:1206.1901; P. Del Moral, A. Doucet,
+    A. Jasra, "Sequential Monte Carlo samplers", J. R. Stat. Soc. B 2006, doi:10.1111/j.1467-9868.2006.00553.x.
     """
 
     name: ClassVar = "posterior-mean"
@@ -111,8 +115,12 @@ class ContourPosteriorMean(Denoiser, OracleOf[CalphaContours]):
         model = contour_model(family, y.device)
         for i, level in enumerate(sigma.tolist()):  # one image at a time: its neighbours cannot change its last bits
             centred = y[i].double() - 0.5
-            sampler = ContourSampler(model, centred, level, Draws(self._streams(centred, level), y.device))
-            mean[i], variance[i : i + 1] = sampler.average(self.sweeps, self.chains)
+            draws = Draws(self._streams(centred, level), y.device)
+            if by_particles(model, level):
+                mean[i], variance[i] = tempered(model, centred[0], level, draws.streams[0]).moments()
+            else:
+                sampler = ContourSampler(model, centred, level, draws)
+                mean[i], variance[i : i + 1] = sampler.average(self.sweeps, self.chains)
         return Posterior(0.5 + mean, variance)
 
     def _streams(self, image: Tensor, sigma: float) -> Iterator[np.random.Generator]:
