@@ -210,6 +210,27 @@ class VarianceParts:
     known: Callable[[float], float]
 
 
+@dataclass(frozen=True)
+class Simulation:
+    """How a reference that takes a simulation is made, one noise level after the other, and where it is kept.
+
+    family : spec of the law under which it is kept.
+    table : ``curves``, which serve between their noise levels if there are four or more; ``levels``, which serve at
+        their own.
+    rule : version of the rule that makes it.
+    images : how many a noise level takes unless told otherwise.
+    measure : from a noise level, how many images, and what is told of the images done, to rows of the store.
+    unit : what noise levels are divided by before they are measured and kept.
+    """
+
+    family: str
+    table: Literal["curves", "levels"]
+    rule: int
+    images: int
+    measure: Callable[[float, int, Callable[[int], object]], pd.DataFrame]
+    unit: float = 1.0
+
+
 class Optimum(Generic[F]):
     """What is known to be best for one law; a law names its own by the class attribute ``best``.
 
@@ -241,6 +262,11 @@ class Optimum(Generic[F]):
     @property
     def samples(self) -> VarianceParts | None:
         """The posterior variances of which a sampled reference is the mean, where there is one."""
+        return None
+
+    @property
+    def simulation(self) -> Simulation | None:
+        """How its reference is made with more images, or at all, where it takes a simulation."""
         return None
 
     def checks(self) -> list[Check]:

@@ -20,7 +20,7 @@ from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray, Images, Knows, PerImage
 from gahb_bench.core.memory import cached
-from gahb_bench.core.optimum import Check, Optimum, Reference, VarianceParts
+from gahb_bench.core.optimum import Check, Optimum, Reference, Simulation, VarianceParts
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean, posterior_mean
 from gahb_bench.families.calpha.law import Calpha
 
@@ -70,6 +70,10 @@ class TransformedOptimum(Optimum["Transformed"]):
             return inner.sampled(law.inverse(y), sigma.repeat_interleave(law.copies)).reshape(len(y), -1)
 
         return VarianceParts(sampled, inner.known)
+
+    @property
+    def simulation(self) -> Simulation | None:
+        return self.family.inner.optimum.simulation
 
     def checks(self) -> list[Check]:
         """The conjugated Wiener filter against dense matrices of tiny images (identity 6).

@@ -9,7 +9,7 @@ from gahb_bench.core.images import FloatArray
 from gahb_bench.tables import store
 
 _MISSED = 8.0  # at a level left out, a spline is off by this many times what it is between levels, at least
-_LEAST_LEVELS = 4  # that a cubic goes through
+LEAST_LEVELS = 4  # that a cubic goes through
 
 
 def stored_curve(family: str, *, rule: int) -> pd.DataFrame | None:
@@ -19,7 +19,7 @@ def stored_curve(family: str, *, rule: int) -> pd.DataFrame | None:
     never mixed in one spline.
     """
     tables = [store.by_level(rows) for rows in store.find("curves", family, rule=rule)]
-    return next((table for table in tables if len(table) >= _LEAST_LEVELS), None)
+    return next((table for table in tables if len(table) >= LEAST_LEVELS), None)
 
 
 def covers(levels: FloatArray, at: FloatArray) -> NDArray[np.bool_]:

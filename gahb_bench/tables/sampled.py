@@ -12,11 +12,13 @@ from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.memory import cached
+from gahb_bench.core.optimum import Simulation
 from gahb_bench.tables import store
 from gahb_bench.tables.interpolate import between_levels, covers, stored_curve
 
 RULE = 1  # of `measure`: raised when it changes what it computes
 SEED = 2_147_483_647  # images of split "val" that nothing else uses
+_SIMULATED = 1024  # images a level of what is made to be kept
 _STEP = 0.05  # of log sigma, for the slope
 
 
@@ -116,6 +118,11 @@ def measure(family: Family, sigma: float, images: int) -> pd.DataFrame:
     return store.make_rows(
         family.spec, sigma, quantities, images=images, seed=SEED, rule=RULE, provenance="mean posterior variance"
     )
+
+
+def sampled_simulation(family: Family) -> Simulation:
+    """The reference as posterior variances of more images than are used on demand."""
+    return Simulation(family.spec, "levels", RULE, _SIMULATED, lambda sigma, images, _: measure(family, sigma, images))
 
 
 def local_exponent(mse: Callable[[float], float], sigma: float) -> float:

@@ -9,11 +9,17 @@ import torch
 import gahb_bench as gb
 from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.core import rng
-from gahb_bench.families.calpha_contours.check import dense_genie, genie_checks
+from gahb_bench.families.calpha_contours.check import (
+    CyclicWalkContours,
+    cyclic_walk_variances,
+    dense_genie,
+    genie_checks,
+)
 from gahb_bench.families.calpha_contours.law import CalphaContours
 from gahb_bench.families.calpha_contours.mcmc import ContourSampler, Draws, State
 from gahb_bench.families.calpha_contours.model import NotConvergedError, contour_model, given_contour, solve_mixture
 from gahb_bench.families.calpha_contours.optimum import Straightened
+from gahb_bench.families.calpha_contours.particles import tempered
 from gahb_bench.transforms.straightening import Straightening
 from gahb_bench.transforms.wavelets import WaveletTransform
 
@@ -236,3 +242,44 @@ def test_ideal_weights_in_the_straightened_basis() -> None:
         error = (oracle.given(batch)(y, 0.1) - batch.images).square().mean((1, 2, 3))
         assert abs(float(error.mean() - ideal[name])) < 4 * float(error.std()) / math.sqrt(8), name
     assert float(ideal["wiener"]) < float(ideal["projector"]) < 2 * float(ideal["wiener"])
+
+
+@pytest.mark.parametrize(("seed", "indices"), [(54, (190, 228, 170)), (53, (238, 17))])
+def test_no_image_is_left_in_a_wrong_mode(seed: int, indices: tuple[int, ...]) -> None:
+    """Images on which every chain from a coarse contour fell into a false one, with fifteen times the least error."""
+    family = gb.family("calpha-contours:background=constant,size=32")
+    batch = family.sample(indices, seed=seed, split="test")
+    y = gb.add_noise(batch, 1.0)
+    posterior = gb.denoiser("posterior-mean", family).posterior(y, 1.0)
+    error = (posterior.mean - batch.images).square().mean((1, 2, 3))
+    assert (posterior.variance < 0.007).all(), "the truth has .0044 in the mean"
+    assert (error < 0.01).all(), error
+
+
+def test_two_runs_of_particles_agree_and_know_their_error() -> None:
+    """Independent runs of one image differ by a hundredth of its posterior variance at most, where modes compete."""
+    family = gb.family("calpha-contours:background=constant,size=32")
+    assert isinstance(family, CalphaContours)
+    model = contour_model(family, torch.device("cpu"))
+    batch = family.sample(range(3), split="test")
+    for sigma in (0.2, 1.0, 3.0):
+        for image in gb.add_noise(batch, sigma).double()[:, 0] - 0.5:
+            (one, its), (other, others) = (
+                tempered(model, image, sigma, np.random.default_rng(run)).moments() for run in range(2)
+            )
+            assert float((one - other).square().mean()) < 0.01 * float(its)
+            assert float(its) == pytest.approx(float(others), rel=0.05)
+
+
+@pytest.mark.slow
+def test_particles_find_the_posterior_variance_of_a_contour_that_can_be_computed() -> None:
+    """A closed random walk, whose posterior is a product of transfer matrices: nothing is shared but the likelihood."""
+    family = CyclicWalkContours.from_parameters({"size": 16, "background": "constant", "contrast": 1.0})
+    model = contour_model(family, torch.device("cpu"))
+    batch = family.sample(range(24), split="val")
+    for sigma in (0.4, 1.0, 2.5):
+        exact = cyclic_walk_variances(family, sigma, range(24))
+        noisy = gb.add_noise(batch, sigma).double()[:, 0] - 0.5
+        found = np.array([float(tempered(model, y, sigma, np.random.default_rng(0)).moments()[1]) for y in noisy])
+        assert found.mean() == pytest.approx(exact.mean(), rel=0.02)
+        assert np.abs(found / exact - 1).max() < 0.1

@@ -1,37 +1,89 @@
-"""Stored brackets of ``calpha-contours``: computing them, and what a table of one's own changes."""
+"""References by simulation: making and keeping them, and what a table of one's own changes."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+import gahb_bench as gb
+from gahb_bench.cli.app import app
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.files import HOME
-from gahb_bench.families.calpha_contours.compute import compute_curve, unit_contrast
+from gahb_bench.families.calpha_contours.compute import unit_contrast
 from gahb_bench.families.calpha_contours.law import CalphaContours
-from gahb_bench.tables import store
+from gahb_bench.tables import simulate, store
+
+SPEC = "calpha-contours:background=constant,contrast=0.3,size=16"
+LEVELS = [0.06, 0.12, 0.24, 0.48]
 
 
-def test_computing_resumes_and_is_deterministic(tmp_path: Path) -> None:
-    law = CalphaContours.from_parameters({"size": 16, "background": "constant", "contrast": 0.3})
-    subject = (unit_contrast(law).spec, "")
-    seen: list[tuple[float, int, float]] = []
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(HOME, str(tmp_path))
+    return tmp_path
 
-    def progress(*news: float) -> None:
-        seen.append(news)
 
-    path = tmp_path / "curves.parquet"
-    compute_curve(law, [0.2], 5, path, sweeps=9, progress=progress)
-    assert seen == [(0.2, 4, 0.8), (0.2, 5, 1.0)]
-    first = store.read(path)[subject]
+def test_a_simulation_that_was_stopped_goes_on_and_runs_use_it(own_home: Path) -> None:
+    law = gb.family(SPEC)
+    assert law.reference(LEVELS).kind == "approximate"
+    assert f'python -m gahb_bench reference --family "{law.spec}"' in law.reference(LEVELS).note
+    simulation = simulate.simulation_of(law)
+    seen: list[tuple[int, int]] = []
+    stopped = simulate.simulate(simulation, LEVELS, 5, lambda *told: seen.append(told))
+    assert next(stopped).sigma == 0.48
+    assert seen == [(4, 20), (5, 20), (5, 20)]
+    stopped.close()
+    subject = (unit_contrast(law).spec, "")  # pyright: ignore[reportArgumentType]
+    first = store.read(store.own("curves"))[subject]
     assert set(first["quantity"]) == {"lower", "upper", "upper_run", "genie", "gap", "acceptance", "least_acceptance"}
-    seen.clear()
-    compute_curve(law, [0.2, 0.4], 5, path, sweeps=9, progress=progress)
-    assert seen == [(0.4, 4, 0.8), (0.4, 5, 1.0)]
-    both = store.read(path)[subject]
-    assert both[both["sigma"] == 0.2].equals(first)
-    compute_curve(law, [0.2, 0.4], 5, tmp_path / "again.parquet", sweeps=9)
-    assert store.read(tmp_path / "again.parquet")[subject].equals(both)
+    assert simulate.missing(simulation, LEVELS, 5) == LEVELS[:3]
+    command = ["reference", "--family", SPEC, "--images", "5", "--sigmas", "0.06,0.12,0.24,0.48"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "stored already at 1 of 4 noise levels" in result.output
+    assert result.output.count("MMSE between") == 3
+    whole = store.read(store.own("curves"))[subject]
+    assert whole[np.isclose(whole["sigma"], 1.6)].reset_index(drop=True).equals(first.reset_index(drop=True))
+    known = law.reference([0.06, 0.2])
+    assert known.kind == "bracket"
+    assert np.isfinite(known.mse).all()
+    again = CliRunner().invoke(app, command)
+    assert "stored already at 4 of 4" in again.output
+    assert "MMSE" not in again.output
+
+
+def test_what_needs_no_simulation_or_has_too_few_levels_is_refused(own_home: Path) -> None:
+    for spec, reason in {
+        "calpha": r"calpha: nothing to simulate, its reference \(exact\)",
+        "gmm:variant=points": "nothing to simulate",
+        "calpha-contours:law=paper": "no optimum is known",
+    }.items():
+        with pytest.raises(UsageError, match=reason):
+            simulate.simulation_of(gb.family(spec))
+    with pytest.raises(UsageError, match="at least 4 noise levels, and there would be 2"):
+        simulate.missing(simulate.simulation_of(gb.family(SPEC)), [0.1, 0.2], 5)
+    result = CliRunner().invoke(app, ["reference", "--family", SPEC, "--images", "2"])
+    assert isinstance(result.exception, UsageError)
+    assert "images=2" in str(result.exception)
+    assert not list(own_home.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["gmm:size=16", "hierarchy:depth=3", "disks:size=16", "markov-contours:size=16", "coloured:of=(gmm:size=16)"],
+)
+def test_more_images_than_on_demand_are_kept_and_used(spec: str, own_home: Path) -> None:
+    law = gb.family(spec)
+    simulation = simulate.simulation_of(law)
+    before = law.reference([0.5])
+    (level,) = simulate.simulate(simulation, [0.5], 300)
+    after = law.reference([0.5])
+    assert after.mse[0] == pytest.approx(simulation.unit**2 * level.numbers["mse"], rel=1e-12)
+    assert after.mse[0] != before.mse[0]
+    assert abs(after.mse[0] - before.mse[0]) < 5 * np.hypot(after.standard_error[0], before.standard_error[0])
+    assert simulate.missing(simulation, [0.5], 300) == []
+    assert simulate.missing(simulation, [0.5], 301) == [0.5]
 
 
 def test_ones_own_table_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +113,3 @@ def test_names_of_one_law() -> None:
     law = make({})
     assert law.background_spectrum.sum() == pytest.approx((law.contrast / 4) ** 2 * 64**2)
     assert unit_contrast(law).background_spectrum.sum() == pytest.approx(64**2 / 16)
-
-
-def test_the_papers_law_has_no_table(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no bracket"):
-        compute_curve(CalphaContours.from_parameters({"law": "paper"}), [0.1], 4, tmp_path / "curves.parquet")

@@ -49,7 +49,7 @@ def planted_bracket(
     *,
     seed: int = 0,
     sweeps: int = SWEEPS,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> Bracket:
     """Bounds on the MMSE from chains started at the truth and chains started from the data.
 

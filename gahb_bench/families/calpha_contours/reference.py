@@ -128,9 +128,8 @@ def _approximate(family: CalphaContours, sigmas: FloatArray) -> Reference:
         exponent=nan,
         asymptotic_exponent=asymptotic_exponent(family),
         note=(
-            "Small-noise theory, not a bound: no bracket is stored for these parameters. Compute and keep one with "
-            f"'python datasets/tables/make_calpha_contours.py \"{unit_contrast(family).spec}\"'. "
-            + _exponents_in_words(family)
+            "Small-noise theory, not a bound: no bracket is stored for these parameters. Make and keep one with "
+            f"'python -m gahb_bench reference --family \"{family.spec}\"'. " + _exponents_in_words(family)
         ),
         curves={"law": law, **curves},
         rates=rates(family),

@@ -1,12 +1,13 @@
 """What is best for ``disks``: the posterior mean by certified quadrature, least squares, and the tangent plane."""
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from gahb_bench.channels import gaussian as noise
 from gahb_bench.core.images import FloatArray
-from gahb_bench.core.optimum import Check, Optimum, Reference
+from gahb_bench.core.optimum import Check, Optimum, Reference, Simulation
 from gahb_bench.families.disks import reference as disks_reference
 from gahb_bench.families.disks.check import DRAWS, importance_sampling
 from gahb_bench.families.disks.law import Disks
@@ -57,6 +58,16 @@ class DisksOptimum(Optimum[Disks]):
     def defaults(self) -> list[str]:
         """The oracles a run shows unless told otherwise."""
         return ["mmse", "projection", "tangent"]
+
+    @property
+    def simulation(self) -> Simulation:
+        """Certified posterior variances of as many images as the stored curves have."""
+        rule, images = disks_reference.RULE, disks_reference.TABLE_IMAGES
+
+        def measure(sigma: float, count: int, _: object) -> pd.DataFrame:
+            return disks_reference.compute(self.family, sigma, count)
+
+        return Simulation(self.family.spec, "levels", rule, images, measure)
 
     def checks(self) -> list[Check]:
         """Mean, variance and covariance against brute-force importance sampling from the prior, at N = 16.

@@ -10,13 +10,13 @@ from torch import Tensor
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import FloatArray, Images
-from gahb_bench.core.optimum import Check, Optimum, Reference, VarianceParts
+from gahb_bench.core.optimum import Check, Optimum, Reference, Simulation, VarianceParts
 from gahb_bench.families.gmm.bound import between_bound
 from gahb_bench.families.gmm.check import dense_posterior, tiny_mixtures
 from gahb_bench.families.gmm.law import Gmm
 from gahb_bench.families.gmm.oracles import Mmse
 from gahb_bench.families.gmm.points import point_risk
-from gahb_bench.tables.sampled import mean_posterior_variance
+from gahb_bench.tables.sampled import mean_posterior_variance, sampled_simulation
 
 _IMAGES = 256  # of the reference computed on demand
 _NEGLIGIBLE_SHARE = 1e-9  # a variance between components below this share of that within is not worth sampling
@@ -72,6 +72,13 @@ class GmmOptimum(Optimum[Gmm]):
             sampled=lambda y, sigma: oracle.split_variance(y, sigma)[2],
             known=lambda sigma: _within(self.family, sigma),
         )
+
+    @property
+    def simulation(self) -> Simulation | None:
+        """Posterior variances of more images than are used on demand."""
+        if self.family.variant == "points":
+            return None
+        return sampled_simulation(self.family)
 
     @cached_property
     def _mmse(self) -> Mmse:

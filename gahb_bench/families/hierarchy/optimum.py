@@ -8,12 +8,12 @@ import torch
 
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core.images import FloatArray, check_sigmas
-from gahb_bench.core.optimum import Check, Optimum, Reference, VarianceParts
+from gahb_bench.core.optimum import Check, Optimum, Reference, Simulation, VarianceParts
 from gahb_bench.families.hierarchy.check import enumerate_posterior, tiny_trees
 from gahb_bench.families.hierarchy.law import Hierarchy
 from gahb_bench.families.hierarchy.messages import downward, rules_of, upward
 from gahb_bench.families.hierarchy.oracles import Mmse
-from gahb_bench.tables.sampled import mean_posterior_variance
+from gahb_bench.tables.sampled import mean_posterior_variance, sampled_simulation
 
 _IMAGES = 32  # of the reference computed on demand
 _RARE = 100.0  # below this effective number of pixels the sampled mean is not to be trusted
@@ -66,6 +66,11 @@ class HierarchyOptimum(Optimum[Hierarchy]):
         """The posterior variance of each pixel, to be sampled."""
         oracle = self._mmse
         return VarianceParts(sampled=lambda y, sigma: oracle.pixels(y, sigma)[1], known=lambda _: 0.0)
+
+    @property
+    def simulation(self) -> Simulation:
+        """Posterior variances of more images than are used on demand."""
+        return sampled_simulation(self.family)
 
     @cached_property
     def _mmse(self) -> Mmse:

@@ -7,7 +7,7 @@ import torch
 from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.memory import cached
-from gahb_bench.core.optimum import Check, Optimum, Reference
+from gahb_bench.core.optimum import Check, Optimum, Reference, Simulation
 from gahb_bench.families.markov_contours.check import enumeration_checks
 from gahb_bench.families.markov_contours.law import MarkovContours
 from gahb_bench.families.markov_contours.oracles import Mmse
@@ -15,7 +15,7 @@ from gahb_bench.tables import store
 from gahb_bench.tables.sampled import at_levels, local_exponent
 
 RULE = 1  # of `compute`: raised when it changes what it computes
-_IMAGES = 32  # images whose posterior variances are averaged where nothing is stored
+_IMAGES, _TABLE_IMAGES = 32, 256  # images a level: where nothing is stored, and of what is made to be kept
 
 
 class MarkovContoursOptimum(Optimum[MarkovContours]):
@@ -58,6 +58,16 @@ class MarkovContoursOptimum(Optimum[MarkovContours]):
     def defaults(self) -> list[str]:
         """The oracles a run shows unless told otherwise."""
         return ["mmse"]
+
+    @property
+    def simulation(self) -> Simulation:
+        """Posterior variances of as many images as the stored curves have."""
+        law = unit_contrast(self.family)
+
+        def measure(sigma: float, images: int, _: object) -> pd.DataFrame:
+            return compute(law, sigma, images)
+
+        return Simulation(law.spec, "levels", RULE, _TABLE_IMAGES, measure, self.family.contrast)
 
     def checks(self) -> list[Check]:
         """Forward-backward against a sum over all paths of a tiny chain of the same kind."""
