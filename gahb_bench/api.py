@@ -212,8 +212,8 @@ def exponent(
     ----------
     table : pandas.DataFrame
         Per-image scores.
-    family, denoiser
-        As in the table: canonical specs, or the things themselves.
+    family : spec, or the law itself
+    denoiser : as in the table: canonical spec, or the thing itself
     low, high : float
         Range of noise levels, both ends included (to within rounding).
 
@@ -229,11 +229,12 @@ def exponent(
     >>> abs(fit.value - fit.reference) < 0.2
     True
     """
-    rows = table[(table["family"] == str(family)) & (table["denoiser"] == str(denoiser))]
+    law = make.family(family)
+    rows = table[(table["family"] == law.spec) & (table["denoiser"] == str(denoiser))]
     levels = np.sort(rows["sigma"].unique())
     if not len(levels):
-        raise UsageError(f"no exponent: the table holds no scores of {str(denoiser)!r} on {str(family)!r}.")
-    return exponents.fit(rows, make.family(family).reference(levels), low, high)
+        raise UsageError(f"no exponent: the table holds no scores of {str(denoiser)!r} on {law.spec!r}.")
+    return exponents.fit(rows, law.reference(levels), low, high)
 
 
 def _references(table: pd.DataFrame, families: Iterable[Family]) -> dict[str, Reference]:

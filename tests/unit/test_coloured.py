@@ -130,3 +130,15 @@ def test_treating_channels_alone_costs_nothing_where_the_law_is_gaussian():
     y = gb.add_noise(law.sample(range(4)), 0.1).double()
     alone = gb.denoiser("mmse", law.inner)(y.flatten(0, 1).unsqueeze(1), 0.1).reshape(y.shape)
     torch.testing.assert_close(gb.denoiser("mmse", law)(y, 0.1), alone, rtol=0, atol=1e-12)
+
+
+def test_a_callable_made_for_one_channel_says_how_to_bring_it():
+    grey = gb.score("coloured:of=(calpha:size=16)", [_grey_only], [0.1], images=2)
+    assert (grey["status"] == "failed").all()
+    assert grey["reason"].str.contains("callable:path=(module:name),channels=1", regex=False).all()
+
+
+def _grey_only(y, sigma):
+    if y.shape[1] != 1:
+        raise ValueError("one channel only")
+    return y

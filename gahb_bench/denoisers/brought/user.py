@@ -113,7 +113,15 @@ class UserDenoiser(Denoiser):
         return self
 
     def estimate(self, y: Images, sigma: Tensor) -> Tensor:
-        x_hat = self.call(y, sigma)
+        try:
+            x_hat = self.call(y, sigma)
+        except Exception as error:
+            if y.shape[1] == 1:
+                raise
+            raise DenoiserError(
+                f"{self.spec} failed on images of {y.shape[1]} channels: {reason_of(error)}. If it was made for one, "
+                "name it as callable:path=(module:name),channels=1; it is then applied to each channel alone."
+            ) from error
         if not isinstance(x_hat, Tensor):
             raise DenoiserError(f"{self.spec} returned {type(x_hat).__name__}, not a tensor of shape {tuple(y.shape)}.")
         if not x_hat.is_floating_point():
