@@ -41,7 +41,7 @@ INTERVALS = (
     "Intervals are 95 % over images: of a mean, and of a ratio of means, by Student's t after the transformation that "
     "removes its skewness (Hall 1992); of what is taken over all noise levels (mean regret, bits, exponent) by a "
     "jackknife over images. What is not known of the reference is added. By simulation "
-    "(reports/coverage.md) they hold in 92 to 97 % of runs where images are about equally hard; where rare images carry "
+    "(reports/coverage.md) they hold in 92 to 97 % of runs where images are about equally hard; where rare ones carry "
     "the loss, as between far modes, in as few as 57 % on 16 images, and 80 % on 64 or 128, at the worst noise level."
 )
 
