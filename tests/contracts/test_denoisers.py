@@ -16,6 +16,7 @@ from gahb_bench.core.posterior import InformedOracle, PosteriorMean, inform
 from gahb_bench.verification.identities import tweedie, z_score
 
 FAMILIES = [entry.name for entry in registry.entries("families")]
+SMALLER = {"calpha-contours": "calpha-contours:size=32"}  # laws whose oracles take seconds an image
 
 
 def _cases():
@@ -34,15 +35,15 @@ def specs(tmp_path_factory):
 
 def _make(family, spec):
     """The denoiser, told what it must know; families refuse oracles that do not apply to their parameters."""
-    law = gb.family(family)
+    law = gb.family(SMALLER.get(family, family))
     batch = law.sample(range(3), split="val")
     return law, batch, inform(_denoiser(spec, law), batch)
 
 
 def _denoiser(spec, law=None):
-    """The denoiser; where its optional package is not installed the error must say how to install it."""
+    """The denoiser, untuned; where its optional package is not installed the error must say how to install it."""
     try:
-        return gb.denoiser(spec, law)
+        return gb.denoiser(spec, law, tune=False)
     except MissingPackageError as error:
         message = str(error)
     assert "pip install" in message
@@ -66,7 +67,7 @@ def test_contract(family, name, specs):
     scale = max(x_hat.abs().max().item(), 1.0)
     each = torch.full((3,), 0.2, dtype=torch.float64)
     assert (denoiser(y, each) - x_hat).abs().max() < 1e-5 * scale, "sigma as a tensor"
-    singles = [inform(gb.denoiser(specs(name), law), batch.select([i])) for i in range(3)]
+    singles = [inform(gb.denoiser(specs(name), law, tune=False), batch.select([i])) for i in range(3)]
     one_by_one = torch.cat([single(y[i : i + 1], 0.2) for i, single in enumerate(singles)])
     assert (one_by_one - x_hat).abs().max() < 1e-4 * scale, "an estimate does not depend on its neighbours"
 
@@ -77,7 +78,7 @@ def test_contract(family, name, specs):
 @pytest.mark.parametrize(("family", "name"), list(_cases()))
 def test_spec_and_errors(family, name, specs):
     law, batch, denoiser = _make(family, specs(name))
-    assert gb.denoiser(denoiser.spec, law).spec == denoiser.spec
+    assert gb.denoiser(denoiser.spec, law, tune=False).spec == denoiser.spec
     y = gb.add_noise(batch, 0.2)
     for sigma in (0.0, -1.0, float("nan"), torch.ones(2)):
         with pytest.raises(UsageError, match="sigma"):
@@ -85,10 +86,10 @@ def test_spec_and_errors(family, name, specs):
     with pytest.raises(UsageError, match=r"\(n, c, h, w\)"):
         denoiser(y[0], 0.2)
     with pytest.raises(UsageError, match="nonsense"):
-        gb.denoiser(f"{name}:nonsense=1", law)
+        gb.denoiser(f"{name}:nonsense=1", law, tune=False)
     if isinstance(denoiser, InformedOracle):
         with pytest.raises(UsageError, match="given"):
-            gb.denoiser(name, law)(y, 0.2)
+            gb.denoiser(name, law, tune=False)(y, 0.2)
     if denoiser.knows == "law":
         with pytest.raises(GahbError, match="shape"):
             denoiser(y[..., 1:], 0.2)
@@ -124,7 +125,7 @@ def test_posterior_means_satisfy_their_identities(family):
 def test_default_runs_name_what_exists(family):
     law = gb.family(family)
     for spec in make.default_denoisers(law):
-        gb.denoiser(spec, law)
+        gb.denoiser(spec, law, tune=False)
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in registry.entries("denoisers")])
