@@ -157,11 +157,19 @@ def add(path: Path, rows: pd.DataFrame, replace: Sequence[str] = NUMBER) -> None
     """
     with lock(path.parent, wait=_WAIT, advice=_ADVICE), explain_errors(path.parent, _ADVICE):
         known = list(read(path).values())
-        new = pd.MultiIndex.from_frame(rows[list(replace)])
-        others = [each[~pd.MultiIndex.from_frame(each[list(replace)]).isin(new)] for each in known]
+        new = _names(rows, replace)
+        others = [each[~_names(each, replace).isin(new)] for each in known]
         table = pd.concat([*(each for each in others if len(each)), rows])
         table = table.sort_values(list(NUMBER), kind="stable", ignore_index=True)
         write_atomically(path, lambda file: table.to_parquet(file, index=False))
+
+
+def _names(rows: pd.DataFrame, columns: Sequence[str]) -> pd.MultiIndex:
+    """What names each row; noise levels that differ by rounding are the same."""
+    named = rows[list(columns)]
+    if "sigma" in columns:
+        named = named.assign(sigma=[f"{sigma:.9g}" for sigma in rows["sigma"]])
+    return pd.MultiIndex.from_frame(named)
 
 
 def keep(table: Table, rows: pd.DataFrame, replace: Sequence[str] = NUMBER) -> Path | None:
