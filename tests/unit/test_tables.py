@@ -235,7 +235,7 @@ def test_each_level_comes_from_where_it_is_known(own_home: Path) -> None:
 
 def test_a_level_that_differs_by_rounding_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "curves.parquet"
-    for sigma, mse in ((2 * 10**-0.25, 1.0), (10**0.25 * 2 / 10**0.5, 2.0)):
+    for sigma, mse in ((0.3, 1.0), (3 * 0.1, 2.0)):  # two different numbers
         store.add(path, store.make_rows("law", sigma, {"mse": mse}, images=8, seed=0, rule=1))
     (rows,) = store.read(path).values()
     assert rows["value"].tolist() == [2.0]
