@@ -56,6 +56,7 @@ def test_a_simulation_that_was_stopped_goes_on_and_runs_use_it(own_home: Path) -
     assert "MMSE" not in again.output
 
 
+@pytest.mark.slow
 def test_a_run_scores_against_the_bracket_that_was_made(own_home: Path) -> None:
     levels = ["--sigmas", "0.01,0.02,0.04,0.08"]
     made = CliRunner().invoke(app, ["reference", "--family", SPEC, "--images", "4", *levels])
@@ -74,7 +75,7 @@ def test_a_short_curve_of_ones_own_leaves_the_shipped_one_elsewhere(own_home: Pa
     asked = np.array([0.02, 0.5, 1.0, 5.0])
     before = law.reference(asked)
     for level in (0.4, 0.6, 0.8, 1.0):
-        values = {name: (level**1.5, 0.01 * level**1.5) for name in ("lower", "upper", "genie")}
+        values = dict.fromkeys(("lower", "upper", "genie"), (level**1.5, 0.01 * level**1.5))
         store.keep("curves", store.make_rows(law.spec, level, values, images=8, seed=0, rule=1))
     after = law.reference(asked)
     np.testing.assert_array_equal(after.mse[[0, 3]], before.mse[[0, 3]])
