@@ -1,5 +1,7 @@
 """Stored curves between their noise levels: one interpolation for all that is tabulated, with its error."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -12,14 +14,36 @@ _MISSED = 8.0  # at a level left out, a spline is off by this many times what it
 LEAST_LEVELS = 4  # that a cubic goes through
 
 
-def stored_curve(family: str, *, rule: int) -> pd.DataFrame | None:
-    """The stored curve of a law, as `gahb_bench.tables.store.by_level`; None where there are fewer than four levels.
+def stored_curves(family: str, *, rule: int) -> list[pd.DataFrame]:
+    """The stored curves of a law, as `gahb_bench.tables.store.by_level`: those with four levels or more.
 
-    The user's own curve takes the place of the shipped one: levels of both, which were measured on other images, are
-    never mixed in one spline.
+    The user's own comes first, and takes the place of the shipped one where it reaches: levels of both, which were
+    measured on other images, are never mixed in one spline.
     """
     tables = [store.by_level(rows) for rows in store.find("curves", family, rule=rule)]
-    return next((table for table in tables if len(table) >= LEAST_LEVELS), None)
+    return [table for table in tables if len(table) >= LEAST_LEVELS]
+
+
+def stored_curve(family: str, *, rule: int) -> pd.DataFrame | None:
+    """The first of the `stored_curves`, or None."""
+    return next(iter(stored_curves(family, rule=rule)), None)
+
+
+def along_curves(curves: Sequence[pd.DataFrame], quantity: str, at: FloatArray) -> FloatArray:
+    """A quantity at any noise levels, each from the first curve that covers it (see `between_levels`).
+
+    Returns
+    -------
+    array ``(3, levels)``
+        Values, standard errors and local exponents; NaN where no curve reaches.
+    """
+    found = np.full((3, len(at)), np.nan)
+    for curve in reversed(curves):
+        levels = curve.index.to_numpy()
+        inside = covers(levels, at)
+        values, errors = curve[quantity].to_numpy(), curve[f"{quantity}_se"].to_numpy()
+        found[:, inside] = between_levels(levels, values, errors, at[inside])
+    return found
 
 
 def covers(levels: FloatArray, at: FloatArray) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from gahb_bench.core.images import FloatArray
 from gahb_bench.core.levels import DEFAULT_SIGMAS
 from gahb_bench.core.optimum import Simulation
 from gahb_bench.tables import store
-from gahb_bench.tables.interpolate import LEAST_LEVELS, covers, stored_curve
+from gahb_bench.tables.interpolate import LEAST_LEVELS, covers, stored_curves
 
 FEWEST_IMAGES = 4  # that a standard error over images is taken of
 
@@ -61,9 +61,9 @@ def missing(simulation: Simulation, sigmas: Sequence[float], images: int) -> lis
     for rows in store.find(simulation.table, simulation.family, rule=simulation.rule):
         kept = rows.loc[rows["images"] >= images, "sigma"].to_numpy()
         there |= np.isclose(levels[:, None], kept, rtol=store.ON_A_LEVEL, atol=0).any(axis=1)
-    curve = stored_curve(simulation.family, rule=simulation.rule)
-    if curve is not None and curve["images"].min() >= images:
-        there |= covers(curve.index.to_numpy(), levels)
+    for curve in stored_curves(simulation.family, rule=simulation.rule):
+        if curve["images"].min() >= images:
+            there |= covers(curve.index.to_numpy(), levels)
     wanted = np.asarray(sigmas, dtype=np.float64)[~there]
     if simulation.table == "curves" and len(wanted):
         _check_enough(simulation, wanted / simulation.unit)

@@ -92,10 +92,18 @@ def by_level(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([values, errors, images], axis="columns").sort_index()
 
 
-def missing_levels(path: Path, family: str, levels: Sequence[float], *, rule: int) -> list[float]:
-    """Those of some noise levels that a file lacks for a law: what is left to compute."""
+def missing_levels(
+    path: Path, family: str, levels: Sequence[float], *, rule: int, provenance: str | None = None
+) -> list[float]:
+    """Those of some noise levels that a file lacks for a law: what is left to compute.
+
+    With ``provenance``, rows of another one do not count.
+    """
     rows = read(path).get((family, ""))
-    stored = np.array([]) if rows is None else rows.loc[rows["rule"] == rule, "sigma"].to_numpy()
+    if rows is None:
+        return list(levels)
+    current = rows[(rows["rule"] == rule) & (provenance is None or rows["provenance"] == provenance)]
+    stored = current["sigma"].to_numpy()
     return [level for level in levels if not np.isclose(level, stored, rtol=ON_A_LEVEL, atol=0).any()]
 
 

@@ -256,6 +256,18 @@ def test_no_image_is_left_in_a_wrong_mode(seed: int, indices: tuple[int, ...]) -
     assert (error < 0.01).all(), error
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 2.0])
+def test_risk_of_the_particles_is_their_posterior_variance(sigma: float) -> None:
+    """E|x - E[x | y]|^2 = E Var(x | y), where chains that are trapped have a larger risk than they say."""
+    family = gb.family("calpha-contours:background=constant,size=32")
+    batch = family.sample(range(40), split="test")
+    posterior = gb.denoiser("posterior-mean", family).posterior(gb.add_noise(batch, sigma), sigma)
+    excess = (posterior.mean - batch.images).square().mean((1, 2, 3)).double() - posterior.variance.double()
+    assert abs(float(excess.mean())) < 4 * float(excess.std()) / math.sqrt(40)
+    assert float(excess.std()) / math.sqrt(40) < 0.15 * float(posterior.variance.mean())
+
+
 def test_two_runs_of_particles_agree_and_know_their_error() -> None:
     """Independent runs of one image differ by a hundredth of its posterior variance at most, where modes compete."""
     family = gb.family("calpha-contours:background=constant,size=32")

@@ -1,8 +1,11 @@
 """References by simulation: making and keeping them, and what a table of one's own changes."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -10,7 +13,7 @@ import gahb_bench as gb
 from gahb_bench.cli.app import app
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.files import HOME
-from gahb_bench.families.calpha_contours.compute import unit_contrast
+from gahb_bench.families.calpha_contours.compute import compute, provenance, unit_contrast
 from gahb_bench.families.calpha_contours.law import CalphaContours
 from gahb_bench.tables import simulate, store
 
@@ -51,6 +54,58 @@ def test_a_simulation_that_was_stopped_goes_on_and_runs_use_it(own_home: Path) -
     again = CliRunner().invoke(app, command)
     assert "stored already at 4 of 4" in again.output
     assert "MMSE" not in again.output
+
+
+@pytest.mark.slow
+def test_a_run_scores_against_the_bracket_that_was_made(own_home: Path) -> None:
+    levels = ["--sigmas", "0.01,0.02,0.04,0.08"]
+    made = CliRunner().invoke(app, ["reference", "--family", SPEC, "--images", "4", *levels])
+    assert made.exit_code == 0, made.output
+    assert "about 0 s left" in made.output
+    run = ["run", "--family", SPEC, "--denoisers", "identity", "--images", "2", *levels, "--out", str(own_home / "run")]
+    result = CliRunner().invoke(app, run)
+    assert result.exit_code == 0, result.output
+    known = pd.read_parquet(own_home / "run" / "reference.parquet")
+    assert set(known["kind"]) == {"bracket"}
+    np.testing.assert_allclose(known["mse"], gb.family(SPEC).reference(known["sigma"].to_numpy()).mse)
+
+
+def test_a_short_curve_of_ones_own_leaves_the_shipped_one_elsewhere(own_home: Path) -> None:
+    law = gb.family("calpha-contours:background=constant,contrast=1")
+    asked = np.array([0.02, 0.5, 1.0, 5.0])
+    before = law.reference(asked)
+    for level in (0.4, 0.6, 0.8, 1.0):
+        values = dict.fromkeys(("lower", "upper", "genie"), (level**1.5, 0.01 * level**1.5))
+        store.keep("curves", store.make_rows(law.spec, level, values, images=8, seed=0, rule=1))
+    after = law.reference(asked)
+    np.testing.assert_array_equal(after.mse[[0, 3]], before.mse[[0, 3]])
+    np.testing.assert_allclose(after.mse[1:3], asked[1:3] ** 1.5)
+    simulation = simulate.simulation_of(law)
+    assert simulate.missing(simulation, list(asked), 64) == []
+    assert simulate.missing(simulation, list(asked), 1000) == list(asked)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--help"], 0, "Simulate the reference of a law"),
+        (["--family", "calpha"], 2, "calpha: nothing to simulate, its reference (exact)"),
+        (["--family", SPEC, "--sigmas", "0.1"], 2, "at least 4 noise levels"),
+    ],
+)
+def test_exit_codes(arguments: list[str], code: int, said: str, own_home: Path) -> None:
+    command = [sys.executable, "-m", "gahb_bench", "reference", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == code, result.stderr
+    assert said in result.stdout + result.stderr
+
+
+def test_rows_say_which_method_made_them() -> None:
+    """Tempered particles with much noise and annealed chains with little, so that older rows can be made again."""
+    law = CalphaContours.from_parameters({"background": "constant", "contrast": 1.0, "size": 16})
+    assert provenance(law, 0.3) == "planted bracket, 135 sweeps a chain, tempered particles"
+    assert provenance(law, 0.29) == "planted bracket, 135 sweeps a chain, annealed chains"
+    assert compute(law, 2.0, 4)["provenance"].unique().tolist() == [provenance(law, 2.0)]
 
 
 def test_what_needs_no_simulation_or_has_too_few_levels_is_refused(own_home: Path) -> None:

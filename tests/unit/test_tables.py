@@ -69,6 +69,7 @@ def test_rows_are_kept_sorted_and_read_back(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["table.parquet"]
     assert store.missing_levels(path, "a:b=1,c=2", [1.0 + 1e-12, 1.1], rule=1) == [1.1]
     assert store.missing_levels(path, "a:b=1,c=2", [1.0], rule=2) == [1.0]
+    assert store.missing_levels(path, "a:b=1,c=2", [1.0], rule=1, provenance="another method") == [1.0]
 
 
 def test_replacing_by_subject_forgets_the_other_levels(tmp_path: Path) -> None:

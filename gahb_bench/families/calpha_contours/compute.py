@@ -7,6 +7,7 @@ import pandas as pd
 
 from gahb_bench.families.calpha_contours.bracket import planted_bracket
 from gahb_bench.families.calpha_contours.law import CalphaContours
+from gahb_bench.families.calpha_contours.particles import LEAST_NOISE
 from gahb_bench.tables import store
 
 RULE = 1  # of `planted_bracket`: raised when it changes what it computes
@@ -44,5 +45,11 @@ def compute(
         values[name] = float(each.mean()), float(each.std(ddof=1) / np.sqrt(images))
     values["acceptance"] = float(bracket.acceptance.mean())
     values["least_acceptance"] = float(bracket.acceptance.min())
-    provenance = f"planted bracket, {sweeps} sweeps a chain, tempered particles"
-    return store.make_rows(family.spec, sigma, values, images=images, seed=seed, rule=RULE, provenance=provenance)
+    made_by = provenance(family, sigma)
+    return store.make_rows(family.spec, sigma, values, images=images, seed=seed, rule=RULE, provenance=made_by)
+
+
+def provenance(family: CalphaContours, sigma: float) -> str:
+    """How `compute` makes the bracket at a noise level, in words: rows that say otherwise are of another method."""
+    start = "tempered particles" if sigma >= LEAST_NOISE * family.contrast else "annealed chains"
+    return f"planted bracket, {SWEEPS[family.background]} sweeps a chain, {start}"

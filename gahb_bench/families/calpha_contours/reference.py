@@ -12,7 +12,7 @@ from gahb_bench.core.optimum import Reference
 from gahb_bench.families.calpha_contours.compute import RULE, unit_contrast
 from gahb_bench.families.calpha_contours.law import CalphaContours
 from gahb_bench.families.calpha_contours.model import contour_law, contour_model, given_contour
-from gahb_bench.tables.interpolate import between_levels, stored_curve
+from gahb_bench.tables.interpolate import along_curves, stored_curves
 
 _GENIE_IMAGES = 16  # images whose errors give the genie's risk where no table has it
 
@@ -30,19 +30,17 @@ def reference(family: CalphaContours, sigmas: FloatArray) -> Reference:
         return Reference.none(
             sigmas, "No optimum is known for the paper's construction: denoisers can only be compared with each other."
         )
-    table = stored_curve(unit_contrast(family).spec, rule=RULE)
-    if table is None:
+    stored = stored_curves(unit_contrast(family).spec, rule=RULE)
+    if not stored:
         return _approximate(family, sigmas)
-    levels = table.index.to_numpy()
+    images = min(int(table["images"].min()) for table in stored)
+    lowest, highest = min(table.index[0] for table in stored), max(table.index[-1] for table in stored)
     at, scale = sigmas / family.contrast, family.contrast**2
-
-    def stored(key: str) -> tuple[FloatArray, FloatArray, FloatArray]:
-        return between_levels(levels, table[key].to_numpy(), table[f"{key}_se"].to_numpy(), at)
-
-    (lower, lower_error, low_slope), (upper, upper_error, high_slope) = stored("lower"), stored("upper")
+    lower, lower_error, low_slope = along_curves(stored, "lower", at)
+    upper, upper_error, high_slope = along_curves(stored, "upper", at)
     curves = {"law": contour_law(family, sigmas)}
     if family.background == "gaussian":
-        curves["genie"] = scale * stored("genie")[0]
+        curves["genie"] = scale * along_curves(stored, "genie", at)[0]
         curves["law"] = curves["law"] + curves["genie"]
     return Reference(
         kind="bracket",
@@ -54,8 +52,8 @@ def reference(family: CalphaContours, sigmas: FloatArray) -> Reference:
         exponent=(low_slope + high_slope) / 2,
         asymptotic_exponent=asymptotic_exponent(family),
         note=(
-            f"Bracket of the MMSE by simulation on {int(table['images'].min())} or more images a level, for "
-            f"sigma/contrast from {levels[0]:.3g} to {levels[-1]:.3g}: the lower end is a bound because a chain "
+            f"Bracket of the MMSE by simulation on {images} or more images a level, for "
+            f"sigma/contrast from {lowest:.3g} to {highest:.3g}: the lower end is a bound because a chain "
             "started at the truth is stationary, the upper end is the risk of a denoiser that sees only y. Each end "
             "has the stated standard error, and where the two agree within it they are sorted. Between stored levels "
             "it is a cubic spline, and its distance from another interpolation is part of the error. The law (dashed) "
