@@ -2,6 +2,7 @@ import functools
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import torch
 
 import gahb_bench as gb
 from gahb_bench.core.errors import UsageError
+from gahb_bench.reporting.study import sentences
 from gahb_bench.reporting.text.summary import summary
 from gahb_bench.scoring import curve, score
 from gahb_bench.scoring.curve import below_optimum
@@ -448,3 +450,18 @@ def test_denoisers_named_by_module(tmp_path, monkeypatch):
     assert own[0] == own[1]
     with pytest.raises(UsageError, match=r"cannot load the denoiser 'mine_exit:d': SystemExit: \\x1b\[2Jbye\."):
         gb.denoiser("mine_exit:d")
+
+
+def test_what_the_page_says_of_its_intervals_is_what_was_counted():
+    """The percentages in words are those of reports/coverage.md."""
+    lines = (Path(__file__).parents[2] / "reports" / "coverage.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| `")]
+    assert len(rows) == 54
+    equal = [float(row[4]) for row in rows if "gmm" not in row[0]]
+    assert (round(min(equal)), round(max(equal))) == (92, 97)
+    heavy = [row for row in rows if "gmm" in row[0] and row[5]]
+    worst = {n: min(float(row[5]) for row in heavy if row[3] == n) for n in ("16", "64", "128")}
+    assert round(worst["16"]) == 57
+    assert round(min(worst["64"], worst["128"])) == 80
+    for words in ("92 to 97 %", "57 % on 16 images", "80 % on 64 or 128"):
+        assert words in sentences.INTERVALS
