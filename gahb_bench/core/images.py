@@ -12,6 +12,7 @@ from torch import Tensor
 from gahb_bench.core.errors import UsageError
 
 Images = Float[Tensor, "n c h w"]
+Directions = Float[Tensor, "n k c h w"]
 PerImage = Float[Tensor, "n"]
 FloatArray = NDArray[np.floating]
 

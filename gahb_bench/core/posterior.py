@@ -4,13 +4,14 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 
+import torch
 from pydantic import PrivateAttr
 from torch import Tensor
 
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.core.images import Batch, Images, Knows, PerImage, per_image_sigma
+from gahb_bench.core.images import Batch, Directions, Images, Knows, PerImage, per_image_sigma, per_pixel
 from gahb_bench.core.memory import cached
 
 F = TypeVar("F", bound=Family)
@@ -72,9 +73,53 @@ class PosteriorMean(Denoiser):
     def moments(self, y: Images, sigma: Tensor) -> Posterior:
         """Posterior mean and per-pixel variance; everything float64, checked."""
 
-    @abstractmethod
-    def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
-        """Posterior variance of ``<v, x>``, ``(n,)``: the right side of ``sigma^2 v'Jv = Var(<v, x> | y)``."""
+    def apply_covariance(self, y: Images, sigma: Tensor, v: Directions) -> Directions:
+        """``Cov(x|y) v`` for k directions an image, ``(n, k, c, h, w)``; everything float64, checked.
+
+        As it stands it differentiates the mean by forward-mode automatic differentiation, ``sigma^2 J v``; where a
+        closed form is known, or the mean is not `smooth`, an oracle states its own.
+        """
+        k = v.shape[1]
+        levels = sigma.repeat_interleave(k)
+        _, slope = torch.func.jvp(
+            lambda noisy: self.moments(noisy, levels).mean, (y.repeat_interleave(k, dim=0),), (v.flatten(0, 1),)
+        )
+        return (per_pixel(levels, slope) ** 2 * slope).reshape(v.shape)
+
+    def covariance(self, y: Images, sigma: float | Tensor, v: Images) -> Images:
+        """Posterior covariance times a direction, ``Cov(x|y) v``; the derivative of the estimate is ``Cov(x|y)/sigma^2``.
+
+        Parameters
+        ----------
+        y : Tensor, shape (n, c, h, w), floating point
+            Noisy images ``x + sigma z``.
+        sigma : float, or Tensor of shape (n,)
+            Standard deviation of the noise in image units, > 0.
+        v : Tensor, shape (n, c, h, w)
+            One direction an image.
+
+        Returns
+        -------
+        Tensor, shape (n, c, h, w), dtype of ``y``, units of ``sigma^2 v``
+
+        Raises
+        ------
+        UsageError
+            If ``v`` has not the shape of ``y``, or for images and noise levels of the wrong shape.
+
+        References
+        ----------
+        M. Raphan, E. P. Simoncelli, "Least squares estimation without priors or supervision", Neural Computation 2011,
+        doi:10.1162/NECO_a_00076 (derivatives of the posterior mean); C. Meng, Y. Song, W. Li, S. Ermon, NeurIPS 2021,
+        arXiv:2111.04726, theorem 1 (second order).
+        """
+        self.family.check_images(y)
+        if v.shape != y.shape:
+            raise UsageError(f"v has shape {tuple(v.shape)}: give one direction an image, {tuple(y.shape)}.")
+        levels = per_image_sigma(sigma, y)
+        if y.shape[0] == 0:
+            return y.clone()
+        return self.apply_covariance(y.double(), levels, v.double().unsqueeze(1)).squeeze(1).to(y.dtype)
 
     def inferred(self, y: Images, sigma: float | Tensor) -> Inferred | None:
         """What the posterior says of each image beside its mean, where that can be drawn."""

@@ -18,7 +18,7 @@ from gahb_bench.core.denoiser import Denoiser, Facts
 from gahb_bench.core.digest import join_digests
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.core.images import FloatArray, Images, Knows, PerImage
+from gahb_bench.core.images import Directions, FloatArray, Images, Knows
 from gahb_bench.core.memory import cached
 from gahb_bench.core.optimum import Check, Optimum, Reference, Simulation, VarianceParts
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean, posterior_mean
@@ -226,11 +226,15 @@ class Mmse(PosteriorMean, OracleOf[Transformed]):
         inner = self.inner.moments(law.inverse(y), sigma.repeat_interleave(law.copies))
         return Posterior(law.forward(inner.mean), inner.variance.reshape(-1, law.copies).mean(dim=1))
 
-    def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
-        law = self.law
-        direction = law.inverse(v) - law.inverse(torch.zeros_like(v))
-        each = self.inner.variance_along(law.inverse(y), sigma.repeat_interleave(law.copies), direction)
-        return each.reshape(-1, law.copies).sum(dim=1)
+    def apply_covariance(self, y: Images, sigma: Tensor, v: Directions) -> Directions:
+        law, (n, k) = self.law, v.shape[:2]
+        flat = v.flatten(0, 1)
+        inner = (law.inverse(flat) - law.inverse(torch.zeros_like(flat))).unflatten(0, (n, k, law.copies))
+        inner = inner.transpose(1, 2).flatten(0, 1)  # an inner image after the other: (n copies, k, c, h, w)
+        levels = sigma.repeat_interleave(law.copies)
+        product = self.inner.apply_covariance(law.inverse(y), levels, inner)
+        product = product.unflatten(0, (n, law.copies)).transpose(1, 2).flatten(0, 2)
+        return (law.forward(product) - law.forward(torch.zeros_like(product))).reshape(v.shape)
 
 
 class Inner(Denoiser, OracleOf[Transformed]):

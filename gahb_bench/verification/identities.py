@@ -130,7 +130,7 @@ def tweedie(oracle: PosteriorMean, batch: Batch, sigma: float) -> Check:
     step = 1e-3 * sigma
     slope = (oracle(y + step * v, sigma) - oracle(y - step * v, sigma)) / (2 * step)
     left = sigma**2 * (v * slope).sum(dim=(1, 2, 3))
-    right = oracle.variance_along(y, torch.full((len(y),), sigma, dtype=torch.float64), v)
+    right = (v * oracle.covariance(y, sigma, v)).sum(dim=(1, 2, 3))
     error = float(((left - right).abs() / right.clamp(min=1e-9 * sigma**2)).max())
     return Check(
         f"2  sigma^2 v'Jv = Var(<v,x>|y), sigma={sigma:g}",
@@ -143,7 +143,7 @@ def tweedie(oracle: PosteriorMean, batch: Batch, sigma: float) -> Check:
 
 def along(oracle: PosteriorMean, x: Images, y: Images, v: Images, mean: Images, sigma: float) -> Check:
     """Identity 2 without a derivative: ``E <v, x - x_hat>^2 = E Var(<v, x> | y)``."""
-    variance = oracle.variance_along(y, torch.full((len(y),), sigma, dtype=torch.float64), v).numpy()
+    variance = (v * oracle.covariance(y, sigma, v)).sum(dim=(1, 2, 3)).numpy()
     squared = (v * (x - mean)).sum(dim=(1, 2, 3)).square().numpy()
     return statistical(
         f"2  squared error along v = Var(<v,x>|y), sigma={sigma:g}",

@@ -62,8 +62,9 @@ def test_the_optimum_is_the_inner_one_in_each_opponent_channel(of, sigma):
     assert torch.equal(ours.mean, mmse(y, sigma))
     assert torch.equal(ours.variance, theirs.variance.reshape(3, 3).mean(dim=1))
     direction = law.inverse(0.5 + v) - 0.5
-    along = inner.variance_along(law.inverse(y), levels.repeat_interleave(3), direction).reshape(3, 3).sum(dim=1)
-    torch.testing.assert_close(mmse.variance_along(y, levels, v), along, rtol=1e-9, atol=0)
+    product = law.forward(inner.covariance(law.inverse(y), levels.repeat_interleave(3), direction)) - 0.5
+    centred = product - (law.forward(torch.zeros_like(law.inverse(y))) - 0.5)
+    torch.testing.assert_close(mmse.covariance(y, levels, v), centred, rtol=1e-9, atol=1e-12 * sigma**2)
 
 
 @pytest.mark.parametrize("of", ["calpha:size=16", "besov:size=16", "hierarchy:depth=3", "disks:size=16"])

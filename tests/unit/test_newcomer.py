@@ -73,9 +73,10 @@ class FlatMmse(PosteriorMean, OracleOf[Flat]):
         mean = 0.5 + gain[:, None, None, None] * (y - 0.5).mean(dim=(1, 2, 3), keepdim=True)
         return Posterior(mean.expand(y.shape), gain * sigma**2 / 64)
 
-    def variance_along(self, y, sigma, v):
+    def apply_covariance(self, y, sigma, v):
         power = self.law.std**2 * 64
-        return power / (power + sigma**2) * sigma**2 * v.sum(dim=(1, 2, 3)) ** 2 / 64
+        gain = power / (power + sigma**2) * sigma**2
+        return (gain[:, None, None, None, None] * v.mean(dim=(2, 3, 4), keepdim=True)).expand(v.shape)
 
 
 @pytest.fixture
@@ -223,7 +224,7 @@ def test_an_oracle_of_one_law_is_found_by_its_name_for_that_law_alone():
         name: ClassVar = "special"
 
         moments = FlatMmse.moments
-        variance_along = FlatMmse.variance_along
+        apply_covariance = FlatMmse.apply_covariance
 
     assert gb.denoiser("mmse", "flat").of is Flat
     for family in ("calpha", None):

@@ -75,8 +75,8 @@ def test_optimum_is_the_inner_optimum_image_by_image(of, sigma):
     ours, theirs = found.posterior(y, sigma), inner.posterior(family.inverse(y), sigma)
     assert torch.equal(family.inverse(ours.mean), theirs.mean)
     assert torch.equal(ours.variance, theirs.variance)
-    along = inner.variance_along(family.inverse(y), levels, family.inverse(v))
-    assert torch.equal(found.variance_along(y, levels, v), along)
+    product = inner.covariance(family.inverse(y), levels, family.inverse(v))
+    assert torch.equal(family.inverse(found.covariance(y, levels, v)), product)
     assert ours.mean.isfinite().all()
 
 
@@ -96,7 +96,7 @@ def test_identities(of):
         assert abs(z_score(squared - reference.mse[0], extra_error=float(reference.standard_error[0]))) < 3.5
         step = 1e-4 * sigma
         slope = (mmse(y + step * v, sigma) - mmse(y - step * v, sigma)) / (2 * step)
-        right = mmse.variance_along(y, torch.full((200,), sigma, dtype=torch.float64), v)
+        right = (v * mmse.covariance(y, sigma, v)).sum(dim=(1, 2, 3))
         torch.testing.assert_close(sigma**2 * (v * slope).sum(dim=(1, 2, 3)), right, rtol=1e-4, atol=1e-9 * sigma**2)
 
 

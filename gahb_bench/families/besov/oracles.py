@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gahb_bench.core.images import Images, PerImage, per_pixel
+from gahb_bench.core.images import Directions, Images, per_pixel
 from gahb_bench.core.posterior import InformedOracle, OracleOf, Posterior, PosteriorMean
 from gahb_bench.families.besov.law import Besov
 
@@ -34,9 +34,9 @@ class Mmse(PosteriorMean, OracleOf[Besov]):
         mean, variance = self._coefficients(y, sigma)
         return Posterior(law.mean + law.transform.inverse(mean), variance.mean(dim=(1, 2, 3)))
 
-    def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
-        _, variance = self._coefficients(y, sigma)
-        return (variance * self.law.transform.forward(v.double()).square()).sum(dim=(1, 2, 3))
+    def apply_covariance(self, y: Images, sigma: Tensor, v: Directions) -> Directions:
+        transform, (_, variance) = self.law.transform, self._coefficients(y, sigma)
+        return transform.inverse(variance[:, None] * transform.forward(v))
 
     def _coefficients(self, y: Images, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and variance of each coefficient."""

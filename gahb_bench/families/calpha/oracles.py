@@ -8,7 +8,7 @@ from torch import Tensor
 from gahb_bench.core.denoiser import D, Denoiser
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.core.images import Images, PerImage, per_pixel
+from gahb_bench.core.images import Directions, Images, per_pixel
 from gahb_bench.core.memory import cached
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
 from gahb_bench.families.calpha.law import Calpha
@@ -78,9 +78,10 @@ class Mmse(Wiener, PosteriorMean):
         gain = self.gain(sigma, y.device)
         return Posterior(self.filtered(y, gain), sigma**2 * gain.mean(dim=(1, 2, 3)))
 
-    def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
-        spectrum = torch.fft.fft2(v.double(), norm="ortho")
-        return sigma**2 * (self.gain(sigma, y.device) * spectrum.abs() ** 2).sum(dim=(1, 2, 3))
+    def apply_covariance(self, y: Images, sigma: Tensor, v: Directions) -> Directions:
+        size = self.law.size
+        gain = self.gain(sigma, y.device)[:, None, ..., : size // 2 + 1]
+        return sigma[:, None, None, None, None] ** 2 * torch.fft.irfft2(gain * torch.fft.rfft2(v), s=(size, size))
 
 
 def _refuse_uniform(law: Family) -> None:

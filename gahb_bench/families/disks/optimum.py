@@ -95,7 +95,7 @@ class DisksOptimum(Optimum[Disks]):
             variance = posterior.variance * y[0].numel()
             off = ((theirs.mean - posterior.mean) ** 2).sum((1, 2, 3)) / variance
             allowed = 6 * theirs.error / variance + ours.error
-            along = oracle.variance_along(y, torch.full((len(y),), sigma, dtype=torch.float64), v)
+            along = (v * oracle.covariance(y, sigma, v)).sum((1, 2, 3))
             for name, (value, tolerance) in {
                 "mean": (float(off.mean()), float(allowed.mean())),
                 "variance": _relative(variance, *theirs.variance),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gahb_bench.core.denoiser import Denoiser, Facts
 from gahb_bench.core.errors import UsageError
-from gahb_bench.core.images import Images, PerImage, per_image_sigma
+from gahb_bench.core.images import Directions, Images, PerImage, per_image_sigma
 from gahb_bench.core.posterior import Inferred, InformedOracle, OracleOf, Posterior, PosteriorMean
 from gahb_bench.families.disks.grid import grid
 from gahb_bench.families.disks.law import Disks
@@ -75,9 +75,10 @@ class Mmse(PosteriorMean, OracleOf[Disks]):
         mean = found.mean.masked_fill(failed[:, None], torch.nan).reshape(y.shape)
         return Posterior(mean, (found.variance / self._pixels).masked_fill(failed, torch.nan))
 
-    def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
-        found = self._solve(y, sigma, Request(along=v.double().flatten(1)))
-        return found.along.masked_fill(~(found.error <= TOLERANCE), torch.nan)
+    def apply_covariance(self, y: Images, sigma: Tensor, v: Directions) -> Directions:
+        found = self._solve(y, sigma, Request(along=v.flatten(2)))
+        failed = ~(found.error <= TOLERANCE)
+        return found.along.masked_fill(failed[:, None, None], torch.nan).reshape(v.shape)
 
     def certified(self, y: Images, sigma: float | Tensor) -> CertifiedPosterior:
         """The posterior with its error, float64; images whose certificate fails are marked, not hidden."""

@@ -39,7 +39,7 @@ class Rule(Protocol):
 class Request:
     """What is asked of the posterior beyond its mean and variance."""
 
-    along: Tensor | None = None  # (n, N^2): directions v, for the posterior variance of <v, x>
+    along: Tensor | None = None  # (n, k, N^2): directions v, for the posterior covariance times v
     variance_map: bool = False
 
     def at(self, index: Tensor) -> "Request":
@@ -56,7 +56,7 @@ class Moments:
     error: Tensor  # (n,): estimated relative excess |mean - E[x|y]|^2 / variance
     log_evidence: Tensor  # (n,): log E_prior exp(-(|y - x|^2 - |y|^2) / 2 sigma^2)
     geometry: Tensor  # (n, 3): posterior mean of (row, column, r)
-    along: Tensor  # (n,): variance of <v, x>, or NaN
+    along: Tensor  # (n, k or 0, N^2): covariance times v
     variance_map: Tensor  # (n, N^2 or 0): variance of each pixel
 
     @classmethod
@@ -71,7 +71,7 @@ class Moments:
             torch.full_like(nan, torch.inf),
             nan.clone(),
             y.new_full((n, 3), torch.nan),
-            nan.clone(),
+            y.new_full((n, 0 if request.along is None else request.along.shape[1], pixels), torch.nan),
             y.new_full((n, wide), torch.nan),
         )
 
@@ -140,6 +140,15 @@ def moments(model: Manifold, rule: Rule, likelihood: Likelihood, request: Reques
     def spread(value: Tensor) -> Tensor:
         return likelihood.bound.new_zeros(keep.shape).masked_scatter_(keep, weight * value)
 
+    def covariance(v: Tensor) -> Tensor:
+        """Cov(x|y) v, ``(n, N^2)``: g = <v, x> - <v, mean>, and E[x g] = E[b g] + E[(f - b) g m]."""
+        inner = rule.scan(v)[keep]
+        rest, middle = v.sum(1)[image] - inner, (v * mean).sum(1)[image]
+        fg = law.ff * inner + law.fb * rest - law.f * middle
+        bg = law.fb * inner + law.bb * rest - law.b * middle
+        left = total(law.f * inner + law.b * rest - middle).sum(0)  # E[g], 0 but for rounding
+        return total(bg).sum(0)[:, None] + rule.gather(spread(fg - bg)).sum(0) - left[:, None] * mean
+
     out = Moments.nothing(likelihood.bound.new_zeros(n, model.pixels), request)
     share = total(torch.ones_like(weight)).clamp(min=1e-30)
     means = total(law.b)[:, :, None] + rule.gather(spread(law.f - law.b))
@@ -154,11 +163,7 @@ def moments(model: Manifold, rule: Rule, likelihood: Likelihood, request: Reques
     points = rule.nodes.expand(n, -1, -1)[keep]
     out.geometry = torch.stack([total(points[:, axis]).sum(0) for axis in range(3)], dim=1)
     if request.along is not None:
-        v = request.along
-        inner = rule.scan(v)[keep]
-        rest = v.sum(1)[image] - inner
-        square = total(law.ff * inner**2 + 2 * law.fb * inner * rest + law.bb * rest**2).sum(0)
-        out.along = square - (v * mean).sum(1) ** 2
+        out.along = torch.stack([covariance(v) for v in request.along.unbind(1)], dim=1)
     if request.variance_map:
         cross = rule.gather(spread(2 * (law.fb - law.bb))).sum(0)
         square = rule.gather_squares(spread(law.ff - 2 * law.fb + law.bb))
@@ -186,7 +191,8 @@ def mixture(first: Moments, second: Moments, request: Request) -> Moments:
     if request.along is not None:
         v = request.along
         out.along = sum_of(
-            p * (part.along + (v * d).sum(1) ** 2) for p, part, d in zip(shares, parts, off, strict=True)
+            p[:, None, None] * (part.along + (v @ d[:, :, None]) * d[:, None, :])
+            for p, part, d in zip(shares, parts, off, strict=True)
         )
     if request.variance_map:
         out.variance_map = sum_of(

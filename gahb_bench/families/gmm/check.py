@@ -18,11 +18,11 @@ from gahb_bench.families.gmm.law import Gmm
 
 @dataclass(frozen=True)
 class Dense:
-    """Posterior mean, per-pixel variance, Var(<v, x> | y), responsibilities ``(n, K)``."""
+    """Posterior mean, per-pixel variance, Cov(x|y) v, responsibilities ``(n, K)``."""
 
     mean: Images
     variance: PerImage
-    variance_along: PerImage
+    covariance: Images
     responsibilities: Tensor
 
 
@@ -55,8 +55,8 @@ def dense_posterior(family: Gmm, y: Images, sigma: float, v: Images) -> Dense:
     away = each - mean[:, None]
     covariance = np.einsum("nk,kpq->npq", r, own) + np.einsum("nk,nkp,nkq->npq", r, away, away)
     variance = np.trace(covariance, axis1=1, axis2=2) / pixels
-    along = np.einsum("np,npq,nq->n", directions, covariance, directions)
-    tensors = [torch.from_numpy(np.asarray(a)) for a in (mean.reshape(-1, 1, height, width), variance, along, r)]
+    product = np.einsum("npq,nq->np", covariance, directions).reshape(-1, 1, height, width)
+    tensors = [torch.from_numpy(np.asarray(a)) for a in (mean.reshape(product.shape), variance, product, r)]
     return Dense(*tensors)
 
 

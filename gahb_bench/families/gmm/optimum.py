@@ -96,11 +96,10 @@ class GmmOptimum(Optimum[Gmm]):
                 y, v = scale_noise(batch.images.double(), z, sigma), z.flip(0)
                 exact = dense_posterior(tiny, y, sigma, v)
                 posterior = oracle.posterior(y, sigma)
-                along = oracle.variance_along(y, torch.full((4,), sigma, dtype=torch.float64), v)
                 pairs = {
                     "mean": (posterior.mean, exact.mean),
                     "variance": (posterior.variance, exact.variance),
-                    "variance along v": (along, exact.variance_along),
+                    "covariance times v": (oracle.covariance(y, sigma, v), exact.covariance),
                     "responsibilities": (oracle.responsibilities(y, sigma), exact.responsibilities),
                 }
                 for name, (found, expected) in pairs.items():

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gahb_bench.core.images import Images, PerImage, per_image_sigma
+from gahb_bench.core.images import Directions, Images, PerImage, per_image_sigma
 from gahb_bench.core.memory import cached
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
 from gahb_bench.families.gmm.law import Gmm
@@ -49,22 +49,19 @@ class Mmse(PosteriorMean, OracleOf[Gmm]):
         mean, own, between = self.split_variance(y, sigma)
         return Posterior(mean, own + between)
 
-    def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
-        law = self.law
-        bins, spectra = _bins(law, y.device), _spectra(law, y.device)
-        variance = torch.empty_like(sigma)
-        for cut, tile in self.tiles(y.double(), sigma):
-            along = torch.fft.rfft2(v[cut, 0].double(), norm="ortho")
-            s2 = sigma[cut, None, None, None] ** 2
-            within = s2 * spectra / (spectra + s2)
-            own = (within * (bins * _square(along)).unsqueeze(1)).sum(dim=(2, 3))
-            gain, means = spectra / (spectra + s2), _means(law, y.device)
-            each = means + gain * (tile.spectrum.unsqueeze(1) - means)
-            inner = (bins * (along.conj().unsqueeze(1) * each).real).sum(dim=(2, 3))
-            r = tile.responsibilities
-            spread = inner - (r * inner).sum(dim=1, keepdim=True)
-            variance[cut] = (r * (own + spread**2)).sum(dim=1)
-        return variance
+    def apply_covariance(self, y: Images, sigma: Tensor, v: Directions) -> Directions:
+        product, bins = torch.empty_like(v), _bins(self.law, y.device)
+        for cut, tile in self.tiles(y, sigma):
+            along, s2 = torch.fft.rfft2(v[cut, :, 0], norm="ortho"), sigma[cut, None, None, None] ** 2
+            estimates = list(self._estimates(tile, sigma[cut]))
+            mixed = sum((r[:, None, None] * m for r, _, m in estimates), torch.zeros_like(tile.spectrum))
+            total = torch.zeros_like(along)
+            for r, gain, m in estimates:
+                off = (m - mixed)[:, None]
+                inner = (bins * (off.conj() * along).real).sum(dim=(2, 3), keepdim=True)
+                total += r[:, None, None, None] * (s2 * gain[:, None] * along + inner * off)
+            product[cut, :, 0] = torch.fft.irfft2(total, s=y.shape[-2:], norm="ortho")
+        return product
 
     def responsibilities(self, y: Images, sigma: float | Tensor) -> Tensor:
         """Posterior probability of each component, ``(n, K)`` float64."""
@@ -83,21 +80,21 @@ class Mmse(PosteriorMean, OracleOf[Gmm]):
         for cut, tile in self.tiles(y, sigma):
             estimates = list(self._estimates(tile, sigma[cut]))
             mixed = sum((r[:, None, None] * m for r, _, m in estimates), torch.zeros_like(tile.spectrum))
-            for r, trace, m in estimates:
-                own[cut] += r * trace / pixels
+            for r, gain, m in estimates:
+                own[cut] += r * sigma[cut] ** 2 * (bins * gain).sum(dim=(1, 2)) / pixels
                 between[cut] += r * (bins * _square(m - mixed)).sum(dim=(1, 2)) / pixels
             mean[cut, 0] = torch.fft.irfft2(mixed, s=y.shape[-2:], norm="ortho")
         return mean, own, between
 
     def _estimates(self, tile: Tile, sigma: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """For each component that matters: r_k, tr(sigma^2 W_k) and the spectrum of m_k."""
+        """For each component that matters: r_k, the gain W_k and the spectrum of m_k."""
         law, device = self.law, sigma.device
-        bins, s2 = _bins(law, device), sigma[:, None, None] ** 2
+        s2 = sigma[:, None, None] ** 2
         for k, (spectrum, mean) in enumerate(zip(_spectra(law, device), _means(law, device), strict=True)):
             r = tile.responsibilities[:, k]
             if bool((r > _NEGLIGIBLE).any()):
                 gain = spectrum / (spectrum + s2)
-                yield r, (bins * s2 * gain).sum(dim=(1, 2)), mean + gain * (tile.spectrum - mean)
+                yield r, gain, mean + gain * (tile.spectrum - mean)
 
     def tiles(self, y: Images, sigma: Tensor) -> Iterator[tuple[slice, Tile]]:
         """Responsibilities, a few images at a time, so that memory is bounded."""

@@ -93,6 +93,7 @@ class HierarchyOptimum(Optimum[Hierarchy]):
                     "mean": (posterior.mean, exact.mean),
                     "variance": (posterior.variance, exact.variance),
                     "variance along v": (oracle.variance_along(y, levels, v), exact.variance_along),
+                    "v' covariance v": ((v * oracle.covariance(y, sigma, v)).sum((1, 2, 3)), exact.variance_along),
                     "class": (oracle.latent_posterior(y, sigma)["level0"][:, 0, 0], exact.root),
                 }
                 for name, (found, expected) in pairs.items():

@@ -49,6 +49,7 @@ class Mmse(PosteriorMean, OracleOf[Hierarchy]):
         return Posterior(mean, variance.mean(dim=(1, 2, 3)))
 
     def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
+        """Posterior variance of ``<v, x>``, ``(n,)``, without a derivative: moments of it go up the tree."""
         law, rules = self.law, self._rules(y.device)
         x = _intensities(law, y.device)
         parts = [

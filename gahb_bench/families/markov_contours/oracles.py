@@ -39,6 +39,7 @@ class Mmse(PosteriorMean, OracleOf[MarkovContours]):
         return Posterior(posterior.mean[:, None], posterior.variance)
 
     def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
+        """Posterior variance of ``<v, x>``, ``(n,)``, without a derivative: moments of it go along the columns."""
         profiles, y = self._profiles(y), y[:, 0].double()
         marginals = forward_backward(self.law.chain, profiles, y, sigma).marginals
         return functional_variance(self.law.chain, profiles, y, sigma, v[:, 0].double(), marginals)
