@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeVar, final
+from typing import Any, ClassVar, Literal, TypeVar, final
 
 import torch
 from pydantic import PrivateAttr
@@ -16,6 +16,8 @@ from gahb_bench.core.images import Images, Knows, per_image_sigma
 from gahb_bench.core.plugin import Plugin
 
 D = TypeVar("D", bound="Denoiser")
+
+Differentiation = Literal["exact", "autograd", "difference", "none"]
 
 UNTUNED = "untuned"  # with this word `Facts.tuning` begins where a parameter follows a rule
 
@@ -105,6 +107,15 @@ class Denoiser(Plugin):
     def needs_family(self) -> bool:
         """Whether the family must be known (everything but ``knows = nothing``)."""
         return self.knows != "nothing"
+
+    @property
+    def derivative(self) -> Differentiation:
+        """How its derivative in y is found: as a subclass states, and a test measures.
+
+        ``exact``: from a closed form, `PosteriorMean.covariance`; ``autograd``: by automatic differentiation, also
+        under `torch.func`; ``difference``: by differences of estimates, since it leaves torch; ``none``: it has none.
+        """
+        return "autograd"
 
     @property
     def own_facts(self) -> Facts:

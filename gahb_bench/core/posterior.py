@@ -8,7 +8,7 @@ import torch
 from pydantic import PrivateAttr
 from torch import Tensor
 
-from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.denoiser import Denoiser, Differentiation
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Batch, Directions, Images, Knows, PerImage, per_image_sigma, per_pixel
@@ -58,6 +58,11 @@ class PosteriorMean(Denoiser):
 
     knows: ClassVar[Knows] = "law"
     looks: ClassVar = {"": ("ink", "circle")}
+
+    @property
+    def derivative(self) -> Differentiation:
+        """It is ``Cov(x|y) / sigma^2``."""
+        return "exact"
 
     @property
     def accuracy(self) -> float:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.denoiser import Denoiser, Differentiation
 from gahb_bench.core.errors import MissingPackageError
 from gahb_bench.core.images import Images
 from gahb_bench.denoisers.per_image import Image, map_images
@@ -45,6 +45,11 @@ class Bm3d(Denoiser):
     def _installed(self) -> "Bm3d":
         _package()
         return self
+
+    @property
+    def derivative(self) -> Differentiation:
+        """Another program computes it."""
+        return "difference"
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         return map_images(self._denoise, y, sigma, torch.zeros_like(sigma))

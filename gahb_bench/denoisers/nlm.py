@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 from skimage.restoration import denoise_nl_means
 from torch import Tensor
 
+from gahb_bench.core.denoiser import Differentiation
 from gahb_bench.core.images import Images
 from gahb_bench.denoisers.per_image import Image, map_images
 from gahb_bench.denoisers.tunable import Tunable
@@ -46,6 +47,11 @@ class Nlm(Tunable):
         if patch % 2 == 0:
             raise ValueError("a patch has a pixel at its centre, so it is odd")
         return patch
+
+    @property
+    def derivative(self) -> Differentiation:
+        """scikit-image computes it."""
+        return "difference"
 
     def rule(self, sigma: Tensor) -> Tensor:
         return 0.8 + 0 * sigma

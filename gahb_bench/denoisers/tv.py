@@ -7,6 +7,7 @@ from pydantic import Field
 from skimage.restoration import denoise_tv_bregman, denoise_tv_chambolle
 from torch import Tensor
 
+from gahb_bench.core.denoiser import Differentiation
 from gahb_bench.core.images import Images
 from gahb_bench.denoisers.per_image import Image, map_images
 from gahb_bench.denoisers.tunable import Tunable
@@ -46,6 +47,11 @@ class Tv(Tunable):
     solver: Literal["chambolle", "bregman"] = Field("chambolle", description="iteration that is used")
     tolerance: float = Field(2e-4, gt=0, description="when the iteration stops")
     iterations: int = Field(200, ge=1, description="the iteration stops here at the latest")
+
+    @property
+    def derivative(self) -> Differentiation:
+        """scikit-image computes it."""
+        return "difference"
 
     def rule(self, sigma: Tensor) -> Tensor:
         return 3 + 5 * sigma**2

@@ -14,7 +14,7 @@ from torch import Tensor
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core import registry
 from gahb_bench.core import spec as specs
-from gahb_bench.core.denoiser import Denoiser, Facts
+from gahb_bench.core.denoiser import Denoiser, Differentiation, Facts
 from gahb_bench.core.digest import join_digests
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
@@ -274,6 +274,11 @@ class Inner(Denoiser, OracleOf[Transformed]):
     @property
     def own_facts(self) -> Facts:
         return self.inner.facts
+
+    @property
+    def derivative(self) -> Differentiation:
+        """As the inner oracle's, which can only be differentiated through the map."""
+        return "autograd" if self.inner.derivative == "exact" else self.inner.derivative
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         law = self.law

@@ -40,7 +40,7 @@ class TunedTable:
 
     def at(self, sigma: Tensor) -> Tensor:
         """Value at other noise levels: linear in log value over log sigma, constant outside the table."""
-        log_sigma = np.log(sigma.detach().cpu().numpy())
+        log_sigma = np.log([float(level) for level in sigma])  # one by one: under torch.func there is no array
         value = np.exp(np.interp(log_sigma, np.log(self.sigma), np.log(self.value)))
         return torch.from_numpy(np.asarray(value)).to(sigma.device)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gahb_bench.core.errors import DenoiserError, MissingPackageError, UsageError, printable
 from gahb_bench.core.files import content_digest
+from gahb_bench.core.denoiser import Differentiation
 from gahb_bench.core.images import Images
 from gahb_bench.denoisers.brought import files
 from gahb_bench.denoisers.brought.base import AdaptedNetwork, channels_of, check_fixed
@@ -64,6 +65,11 @@ class Onnx(AdaptedNetwork):
     def _shape(self) -> tuple[int | None, ...]:
         """The shape of y that the model states, None where it may vary."""
         return tuple(side if isinstance(side, int) else None for side in self._session.get_inputs()[0].shape)
+
+    @property
+    def derivative(self) -> Differentiation:
+        """Another program computes it."""
+        return "difference"
 
     def run(self, y: Images, *sigma: Tensor) -> Any:
         inputs = self._session.get_inputs()

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gahb_bench.core import rng
-from gahb_bench.core.denoiser import D, Denoiser
+from gahb_bench.core.denoiser import D, Denoiser, Differentiation
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Images, per_image_sigma, per_pixel
@@ -54,6 +54,11 @@ class Genie(InformedOracle, OracleOf[CalphaContours]):
         bound = super().bind(family)
         _refuse_paper(family)
         return bound
+
+    @property
+    def derivative(self) -> Differentiation:
+        """Affine in y; the iterations that solve for it are not differentiated."""
+        return "difference"
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         batch = self.batch_of(y)
@@ -99,6 +104,11 @@ class ContourPosteriorMean(Denoiser, OracleOf[CalphaContours]):
         bound = super().bind(family)
         _refuse_paper(family)
         return bound
+
+    @property
+    def derivative(self) -> Differentiation:
+        """None: its random numbers are other ones for every y."""
+        return "none"
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         return self._moments(y, sigma).mean

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahb_bench.core.denoiser import Denoiser, Facts
+from gahb_bench.core.denoiser import Denoiser, Differentiation, Facts
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import Directions, Images, PerImage, per_image_sigma
 from gahb_bench.core.posterior import Inferred, InformedOracle, OracleOf, Posterior, PosteriorMean
@@ -140,6 +140,11 @@ class Projection(Denoiser, OracleOf[Disks]):
     knows: ClassVar = "law"
 
     candidates: int = Field(4, ge=1, description="nodes of the lattice that are refined, at most")
+
+    @property
+    def derivative(self) -> Differentiation:
+        """A search that is not differentiated."""
+        return "difference"
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         model = manifold(self.law, y.device)

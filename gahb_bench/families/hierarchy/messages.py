@@ -121,9 +121,9 @@ def _gather(below: Tensor, rule: Rules) -> tuple[Tensor, Tensor]:
         return predicted.log().sum(dim=-2), predicted
     weights = _tuple_sums(below, rule)
     largest = weights.amax(dim=-1, keepdim=True)
-    weights = weights.sub_(largest).clamp_(min=_LEAST_LOG).exp_()
+    weights = (weights - largest).clamp(min=_LEAST_LOG).exp_()
     total = weights.sum(dim=-1, keepdim=True)
-    return (largest + total.log()).squeeze(-1), weights.div_(total)
+    return (largest + total.log()).squeeze(-1), weights / total
 
 
 def _likelihood(below: Tensor) -> Tensor:

@@ -1,0 +1,147 @@
+"""What is measured of a Jacobian and its spectrum. J is ``(n, d, d)``, S its symmetric part, each number ``(n,)``.
+
+Eigenvalues are ``(n, k)`` in falling order and vectors ``(n, k, d)``, a row each, as `gahb_bench.geometry.eigenpairs`
+gives them; images are flattened, d = c h w. Clean images are taken about 1/2, the mean intensity of every law.
+"""
+
+import torch
+from torch import Tensor
+
+from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.images import Images, PerImage
+
+MEAN = 0.5
+_LEAST_GAP = 1e-6  # relative: eigenvalues that differ by less are one
+_NEAR = 0.1  # how far, relative, the dimension of an eigenspace is moved to a gap
+
+
+def symmetric(jacobian: Tensor) -> Tensor:
+    """``S = (J + J') / 2``: the part of J that can be the derivative of a gradient."""
+    return (jacobian + jacobian.mT) / 2
+
+
+def trace(jacobian: Tensor) -> PerImage:
+    """``tr J``: the effective number of dimensions that are kept; tends to the dimension of a manifold as sigma -> 0."""
+    return torch.diagonal(jacobian, dim1=-2, dim2=-1).sum(dim=-1)
+
+
+def sum_squares(values: Tensor) -> PerImage:
+    """Sum of the squared eigenvalues of S, from all of them."""
+    return values.square().sum(dim=-1)
+
+
+def negative(values: Tensor) -> PerImage:
+    """Sum of the squared negative eigenvalues of S: 0 for every posterior mean, which never answers the wrong way."""
+    return values.clamp(max=0).square().sum(dim=-1)
+
+
+def asymmetry(jacobian: Tensor) -> PerImage:
+    """``|J - J'| / |J|`` in the Frobenius norm: 0 where D is the gradient of a function, as every posterior mean is."""
+    return (jacobian - jacobian.mT).flatten(-2).norm(dim=-1) / jacobian.flatten(-2).norm(dim=-1)
+
+
+def affinity(denoiser: Denoiser, y: Images, sigma: float | Tensor, jacobian: Tensor) -> PerImage:
+    """``|D(y) - J y| / |D(y)|``: 0 where D is homogeneous of degree 1 in y, as bias-free networks are."""
+    estimate = denoiser(y, sigma).detach().flatten(1)
+    offset = estimate - (jacobian @ y.flatten(1)[:, :, None])[:, :, 0].to(estimate.dtype)
+    return offset.norm(dim=1) / estimate.norm(dim=1)
+
+
+def dimension(values: Tensor) -> PerImage:
+    """Number of eigenvalues above 1/2: directions along which more is kept than removed."""
+    return (values > 0.5).sum(dim=-1)
+
+
+def eigenspace_dimension(values: Tensor) -> int:
+    """The k of the leading eigenspace of one spectrum ``(d,)``: the number above 1/2, moved to a gap.
+
+    Eigenvalues that are equal (Fourier shells of a stationary law) cannot be told apart, so k is the place of the
+    largest relative gap within a tenth of that number, or two; where none of them is a gap, that of the nearest one.
+    0 where no eigenvalue is above 1/2.
+
+    >>> eigenspace_dimension(torch.tensor([0.9, 0.9, 0.6, 0.6, 0.6, 0.2]))
+    5
+    """
+    count = int((values > 0.5).sum())
+    if count == 0 or count == len(values):
+        return count
+    size = values[:-1].abs() + values[1:].abs()
+    gaps = (values[:-1] - values[1:]) / size.clamp(min=torch.finfo(values.dtype).tiny)  # gap i follows eigenvalue i
+    places = torch.arange(1, len(values))
+    near = (places - count).abs() <= max(2, int(_NEAR * count))
+    gaps = torch.where(values[:-1] > 0, gaps, torch.zeros_like(gaps))
+    if bool((gaps[near] > _LEAST_GAP).any()):
+        return int(places[near][gaps[near].argmax()])
+    open_at = places[gaps > _LEAST_GAP]
+    return int(open_at[(open_at - count).abs().argmin()]) if len(open_at) else count
+
+
+def overlap(first: Tensor, second: Tensor) -> Tensor:
+    """``|U'V|_F^2 / k`` between the spaces of orthonormal rows ``(..., k, d)`` and ``(..., m, d)``: 1 if U is in V."""
+    return (first @ second.mT).square().sum(dim=(-2, -1)) / first.shape[-2]
+
+
+def principal_angles(first: Tensor, second: Tensor) -> Tensor:
+    """Principal angles between two spaces of orthonormal rows, radians, in rising order, ``(..., min(k, m))``.
+
+    References
+    ----------
+    A. Bjorck, G. H. Golub, "Numerical methods for computing angles between linear subspaces", Math. Comp. 1973.
+    """
+    return torch.linalg.svdvals(first @ second.mT).clamp(max=1).acos()
+
+
+def wasted(kept: Tensor, true: Tensor) -> float:
+    """Dimensions that are kept outside the true space: the rows ``(m, d)`` less what of them lies in ``(k, d)``."""
+    return len(kept) - float((kept @ true.mT).square().sum()) if len(kept) and len(true) else float(len(kept))
+
+
+def coefficients(vectors: Tensor, x: Images) -> Tensor:
+    """Those of ``x - 1/2`` in a basis ``(n or 1, k, d)``, a vector a row: ``(n, k)``."""
+    return (vectors @ (x.flatten(1).to(vectors.dtype) - MEAN)[:, :, None])[..., 0]
+
+
+def adaptivity(coefficients: Tensor, x: Images) -> Tensor:
+    """Share of the energy of ``x - 1/2`` in the first j vectors of a basis, ``(n, k)``, j = 1 .. k.
+
+    >>> x = torch.tensor([0.5, 1.5, 0.5, 0.5]).reshape(1, 1, 2, 2)
+    >>> adaptivity(coefficients(torch.eye(4)[None], x), x).tolist()
+    [[0.0, 1.0, 1.0, 1.0]]
+    """
+    energy = (x.flatten(1).to(coefficients.dtype) - MEAN).square().sum(dim=-1, keepdim=True)
+    return coefficients.square().cumsum(dim=-1) / energy
+
+
+def basis_risk(coefficients: Tensor, sigma: float) -> PerImage:
+    """Ideal risk of a basis, per pixel: ``sum_k x_k^2 sigma^2 / (x_k^2 + sigma^2) / d`` with x_k that of ``x - 1/2``.
+
+    The least risk of any linear denoiser that is diagonal in this basis and knows x (S. Mallat, "A Wavelet Tour of
+    Signal Processing", 3rd ed. 2009, section 11.2.2). The basis must be whole: d coefficients.
+    """
+    squares = coefficients.square()
+    return (squares * sigma**2 / (squares + sigma**2)).mean(dim=-1)
+
+
+def sure(estimate: Images, y: Images, sigma: float, trace: Tensor) -> PerImage:
+    """Stein's unbiased estimate of the MSE, per pixel: ``|D - y|^2/d + 2 sigma^2 tr J/d - sigma^2``.
+
+    References
+    ----------
+    C. Stein, "Estimation of the mean of a multivariate normal distribution", Ann. Statist. 1981,
+    doi:10.1214/aos/1176345632, theorem 1.
+    """
+    d = y[0].numel()
+    return (estimate - y).double().square().flatten(1).mean(dim=1) + sigma**2 * (2 * trace.double() / d - 1)
+
+
+def jacobian_error(jacobian: Tensor, exact: Tensor, sigma: float) -> tuple[PerImage, PerImage]:
+    """``sigma^2 |J - J*|_F^2 / d`` in two parts: of the symmetric part, and of the antisymmetric one, in units of MSE.
+
+    To first order it is what a denoiser loses to the optimum by answering wrongly to the noise: the mean of
+    ``|(J - J*) sigma z|^2`` a pixel. The antisymmetric part is the part of the score's error that is no gradient.
+    """
+    off = (jacobian - exact).double()
+    d = off.shape[-1]
+    parts = (symmetric(off), (off - off.mT) / 2)
+    first, second = (sigma**2 * part.square().sum(dim=(-2, -1)) / d for part in parts)
+    return first, second
