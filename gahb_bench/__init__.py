@@ -7,7 +7,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gahb_bench import testing
+    from gahb_bench import geometry, testing
     from gahb_bench.api import compare, curves, exponent, score, summary
     from gahb_bench.channels.gaussian import add_noise
     from gahb_bench.core import errors
@@ -42,6 +42,7 @@ __all__ = [
     "errors",
     "exponent",
     "family",
+    "geometry",
     "network",
     "score",
     "summary",
@@ -52,8 +53,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    if name == "testing":
-        return import_module(f"{__name__}.testing")
+    if name in ("geometry", "testing"):
+        return import_module(f"{__name__}.{name}")
     if name == "errors":
         return import_module(f"{__name__}.core.errors")
     if name == "__version__":

@@ -98,6 +98,12 @@ def default_denoisers(law: Family) -> list[str | Denoiser]:
     return [*law.optimum.defaults(), *networks, *(made for entry in shown for made in _made_by_default(entry, law))]
 
 
+def differentiable_defaults(law: Family) -> list[str | Denoiser]:
+    """The family's oracles that have a derivative, and the shipped networks that were trained on it."""
+    oracles = [spec for spec in law.optimum.defaults() if denoiser(spec, law, tune=False).derivative != "none"]
+    return [*oracles, *(specs.format_spec("network", {"weights": name}) for name in shipped_for(law.spec))]
+
+
 def _made_by_default(entry: registry.Entry, law: Family) -> list[Denoiser]:
     """What a plugin shows unless told otherwise, made for a law but not tuned."""
     try:

@@ -86,13 +86,13 @@ class PosteriorMean(Denoiser):
         """
         k = v.shape[1]
         levels = sigma.repeat_interleave(k)
-        _, slope = torch.func.jvp(
+        slope = torch.func.jvp(
             lambda noisy: self.moments(noisy, levels).mean, (y.repeat_interleave(k, dim=0),), (v.flatten(0, 1),)
-        )
+        )[1]
         return (per_pixel(levels, slope) ** 2 * slope).reshape(v.shape)
 
     def covariance(self, y: Images, sigma: float | Tensor, v: Images) -> Images:
-        """Posterior covariance times a direction, ``Cov(x|y) v``; the derivative of the estimate is ``Cov(x|y)/sigma^2``.
+        """``Cov(x|y) v``, the posterior covariance times a direction: sigma^2 times the derivative of the estimate.
 
         Parameters
         ----------

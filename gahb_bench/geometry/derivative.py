@@ -37,7 +37,7 @@ class Linearised:
     def __init__(
         self, denoiser: Denoiser, y: Images, sigma: float | Tensor, derivative: Differentiation | None = None
     ) -> None:
-        self.how = denoiser.derivative if derivative is None else derivative
+        self.how: Differentiation = denoiser.derivative if derivative is None else derivative
         if self.how == "none":
             raise UsageError(
                 f"{denoiser.spec} has no derivative: its estimate is simulated with random numbers that change with y."
@@ -92,7 +92,7 @@ class Linearised:
         v = v[0]
         levels, many = sigma.expand(len(v)), y.expand(len(v), -1, -1, -1).contiguous()
         try:
-            _, slope = torch.func.jvp(lambda noisy: self.denoiser(noisy, levels), (many,), (v,))
+            slope = torch.func.jvp(lambda noisy: self.denoiser(noisy, levels), (many,), (v,))[1]
         except (NotImplementedError, RuntimeError):  # an operator without forward mode: backward twice
             noisy = many.requires_grad_()
             weights = torch.zeros_like(many, requires_grad=True)

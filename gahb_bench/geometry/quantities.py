@@ -21,7 +21,7 @@ def symmetric(jacobian: Tensor) -> Tensor:
 
 
 def trace(jacobian: Tensor) -> PerImage:
-    """``tr J``: the effective number of dimensions that are kept; tends to the dimension of a manifold as sigma -> 0."""
+    """``tr J``: how many dimensions are kept, in effect; that of a manifold as sigma -> 0."""
     return torch.diagonal(jacobian, dim1=-2, dim2=-1).sum(dim=-1)
 
 

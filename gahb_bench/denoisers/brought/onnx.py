@@ -9,9 +9,9 @@ import torch
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 
+from gahb_bench.core.denoiser import Differentiation
 from gahb_bench.core.errors import DenoiserError, MissingPackageError, UsageError, printable
 from gahb_bench.core.files import content_digest
-from gahb_bench.core.denoiser import Differentiation
 from gahb_bench.core.images import Images
 from gahb_bench.denoisers.brought import files
 from gahb_bench.denoisers.brought.base import AdaptedNetwork, channels_of, check_fixed

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from gahb_bench.channels import gaussian as noise

@@ -1,0 +1,66 @@
+"""``geometry``: the basis in which a denoiser shrinks, beside the true one."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gahb_bench.cli.app import app
+from gahb_bench.cli.options import Denoisers, FamilyOption, Seed, Sigmas, command_line, warn_of_problems
+from gahb_bench.cli.progress import Progress
+
+_SIGMAS = (0.03, 0.1, 0.3, 1.0)
+
+
+@app.command()
+def geometry(
+    family: FamilyOption = None,
+    denoisers: Denoisers = None,
+    sigmas: Sigmas = None,
+    images: Annotated[int, typer.Option("--images", help="How many images.")] = 4,
+    top: Annotated[int, typer.Option("--top", help="How many eigenvectors are shown.")] = 16,
+    seed: Seed = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; default reports/runs/geometry-NAME-KEY.")] = None,
+) -> None:
+    """Measure Jacobians: spectra, eigenvectors, overlap with the true eigenspace; write tables, figures and a page.
+
+    Noise levels are 0.03, 0.1, 0.3 and 1 unless given, denoisers the law's oracles and shipped networks. Whole
+    Jacobians of images of up to 4,096 values, the leading eigenpairs of larger ones. What is finished is kept: the same
+    command goes on from it. In the folder geometry of a run's folder, it is linked from that run's page.
+    """
+    from gahb_bench import make
+    from gahb_bench.core.levels import parse_sigmas
+    from gahb_bench.reporting.geometry.report import write_report
+    from gahb_bench.running.geometry import measure_all
+    from gahb_bench.running.plan import make_plan, split_specs
+
+    levels = parse_sigmas(sigmas) if sigmas is not None else _SIGMAS
+    laws = [make.family(spec) for spec in split_specs(family) or []]
+    chosen = split_specs(denoisers)
+    with Progress("tuning parameters") as tuning:
+        plan = make_plan(
+            laws,
+            chosen if chosen is not None else [spec for law in laws for spec in make.differentiable_defaults(law)],
+            levels,
+            images,
+            seed or 0,
+            progress=tuning,
+        )
+    warn_of_problems()
+    name = "-".join(part.family.name for part in plan.families)[:40]
+    folder = (out or Path("reports/runs") / f"geometry-{name}-{plan.key[:8]}").absolute()
+    try:
+        with Progress("Jacobians") as progress:
+            made = measure_all(plan, folder, top=top, command=command_line(), progress=progress)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: what is finished is kept; the same command goes on from it.", err=True)
+        raise typer.Exit(1) from None
+    write_report(folder)
+    for failure in made.failures:
+        where = f"{failure.denoiser} on {failure.family} at sigma={failure.sigma:.4g}, image {failure.image}"
+        typer.echo(f"failed: {where}: {failure.reason}", err=True)
+    if made.resumed:
+        typer.echo(f"{made.resumed} finished cells were found and used.")
+    typer.echo(f"open {folder / 'report.html'}   (also geometry.csv, spectra.parquet, bases.parquet, *.png)")
+    if made.failures:
+        raise typer.Exit(1)

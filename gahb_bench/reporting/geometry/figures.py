@@ -1,0 +1,234 @@
+"""The figures of a folder of geometry: spectra, eigenvectors, sensitivity fields, adaptivity, overlap."""
+
+import io
+from collections.abc import Callable
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from gahb_bench.reporting.figure.figures import PARAMETERS, escaped
+from gahb_bench.reporting.geometry.content import Family, interval
+from gahb_bench.reporting.study.style import GREY
+from gahb_bench.running.geometry import Geometry
+
+_DPI = 130
+_SHOWN = 8  # eigenvectors a row
+_FIELDS = ("steepest pixel", "median pixel", "flattest pixel")
+_BASES = {
+    "fourier": ((1, 2), "Fourier"),
+    "dct": ((1, 4), "DCT"),
+    "wavelet": ((5, 2), "wavelet"),
+    "straightened fourier": ((7, 2), "straightened Fourier"),
+    "straightened wavelet": ((9, 2, 2, 2), "straightened wavelet"),
+}
+_BASE_COLOURS = {
+    "fourier": "#888888",
+    "dct": "#b0b0b0",
+    "wavelet": "#666666",
+    "straightened fourier": "#c98500",
+    "straightened wavelet": "#7e5400",
+}
+_CYCLIC = "RdBu_r"
+
+
+def spectra(family: Family) -> bytes:
+    """Eigenvalues of S against their number, a panel a noise level; mean over images."""
+
+    def draw(axes: Axes, sigma: float) -> None:
+        for name in family.denoisers:
+            rows = family.spectra[(family.spectra["denoiser"] == name) & (family.spectra["sigma"] == sigma)]
+            mean = rows.groupby("index")["eigenvalue"].mean()
+            _line(axes, family, name, mean.index.to_numpy() + 1.0, mean.to_numpy())
+        axes.axhline(0.5, color=GREY.light, linewidth=0.8, linestyle=(0, (2, 3)))
+        axes.axhline(0, color=GREY.light, linewidth=0.8)
+        axes.set(xscale="log", xlabel="number of the eigenvalue")
+
+    return _panels(family, draw, "eigenvalue of (J + J′)/2")
+
+
+def adaptivity(family: Family) -> bytes:
+    """Energy of x - 1/2 that is not captured by the first vectors of each basis, with 95 % intervals over images."""
+
+    def draw(axes: Axes, sigma: float) -> None:
+        rows = family.bases[family.bases["sigma"] == sigma]
+        names = [*family.denoisers, *(name for name in _BASES if name in set(rows["basis"]))]
+        least = 1.0
+        for name in names:
+            table = rows[rows["basis"] == name].pivot_table(index="vectors", columns="image", values="captured")
+            left = 1 - table.to_numpy()
+            mean = left.mean(axis=1)
+            seen = mean > 1e-7
+            x = table.index.to_numpy(dtype=float)[seen]
+            ends = np.array([interval(row)[1:] for row in left[seen]]).reshape(-1, 2)
+            if name in _BASES:
+                dash, label = _BASES[name]
+                axes.plot(x, mean[seen], color=_BASE_COLOURS[name], linestyle=(0, dash), linewidth=1.3, label=label)
+                colour = _BASE_COLOURS[name]
+            else:
+                colour = _line(axes, family, name, x, mean[seen])
+                least = min(least, float(mean[seen].min(initial=1.0)))
+            if np.isfinite(ends).all() and len(ends):
+                axes.fill_between(x, ends[:, 0].clip(1e-9), ends[:, 1], color=colour, alpha=0.13, linewidth=0)
+        axes.set(xscale="log", yscale="log", xlabel="vectors k", ylim=(max(least / 3, 1e-6), 1.3))
+
+    return _panels(family, draw, "energy of x − 1/2 outside the first k")
+
+
+def overlap(family: Family) -> bytes:
+    """Overlap with the true eigenspace, and dimensions, against the noise level."""
+    with matplotlib.rc_context(PARAMETERS):
+        columns = [("dimension", "dimensions kept (eigenvalues > 1/2)", "log"), ("trace", "tr J", "symlog")]
+        if family.optimum is not None:
+            columns = [
+                ("overlap", "overlap with the true eigenspace", "linear"),
+                ("wasted", "dimensions kept outside it", "linear"),
+                *columns,
+            ]
+        figure = Figure(figsize=(3.4 * len(columns), 3.3), layout="constrained", dpi=_DPI)
+        FigureCanvasAgg(figure)
+        for axes, (column, label, scale) in zip(
+            figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True
+        ):
+            for name in family.denoisers:
+                found = np.array([family.mean(name, sigma, column) for sigma in family.sigmas])
+                colour = _line(axes, family, name, np.array(family.sigmas), found[:, 0], marker=True)
+                if np.isfinite(found[:, 1:]).any():
+                    axes.fill_between(family.sigmas, found[:, 1], found[:, 2], color=colour, alpha=0.15, linewidth=0)
+            axes.set(xscale="log", xlabel="noise σ (image units)", title=label)
+            if scale != "linear":
+                axes.set_yscale(scale)
+            if column == "overlap":
+                axes.set_ylim(0, 1.03)
+            axes.title.set_fontsize(9.5)
+        _legend(figure)
+        return _png(figure)
+
+
+def eigenvectors(family: Family, made: Geometry, sigma: float) -> bytes | None:
+    """Leading eigenvectors at the first image, a row a denoiser: the truth on top, one colour scale a row."""
+    rows = _pictures(family, made, sigma, "vectors")
+    if not rows:
+        return None
+    with matplotlib.rc_context(PARAMETERS):
+        count = min(_SHOWN, min(len(vectors) for _, vectors in rows))
+        figure = Figure(figsize=(1.25 * (count + 2) + 0.7, 1.5 * len(rows) + 0.5), layout="constrained", dpi=_DPI)
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(len(rows), count + 2, squeeze=False)
+        for line, (name, vectors) in zip(grid, rows, strict=True):
+            place = f"{family.spec}/{name}/{sigma!r}"
+            _image(line[0], made.pictures[f"{place}/noisy"], "noisy" if line is grid[0] else "")
+            _image(line[1], made.pictures[f"{place}/estimate"], "estimate" if line is grid[0] else "")
+            line[0].set_ylabel(escaped(_short(name)), fontsize=8)
+            limit = float(np.abs(vectors[:count]).max())
+            for axes, vector, value in zip(
+                line[2:], vectors[:count], made.pictures[f"{place}/values"][:count], strict=True
+            ):
+                axes.imshow(_plane(vector), cmap=_CYCLIC, vmin=-limit, vmax=limit, interpolation="nearest")
+                axes.set(xticks=[], yticks=[])
+                axes.grid(False)
+                axes.set_title(f"λ = {value:.3f}", fontsize=8)
+        figure.suptitle(f"{escaped(family.spec)}, σ = {family.labels[sigma]}, image 0", fontsize=9.5)
+        return _png(figure)
+
+
+def fields(family: Family, made: Geometry, sigma: float) -> bytes | None:
+    """Rows of J at three pixels of the first image: what each estimate looks at; one colour scale a row."""
+    rows = [(name, found) for name, found in _pictures(family, made, sigma, "fields") if len(found)]
+    if not rows:
+        return None
+    with matplotlib.rc_context(PARAMETERS):
+        count = min(len(found) for _, found in rows)
+        figure = Figure(figsize=(1.6 * (count + 1) + 0.7, 1.7 * len(rows) + 0.5), layout="constrained", dpi=_DPI)
+        FigureCanvasAgg(figure)
+        for line, (name, found) in zip(figure.subplots(len(rows), count + 1, squeeze=False), rows, strict=True):
+            clean = made.pictures[f"{family.spec}/{name}/{sigma!r}/clean"]
+            _image(line[0], clean, "clean" if line[0].get_subplotspec().is_first_row() else "")
+            line[0].set_ylabel(escaped(_short(name)), fontsize=8)
+            limit = float(np.abs(found).max()) or 1.0
+            for axes, field, title in zip(line[1:], found, _FIELDS, strict=False):
+                axes.imshow(_plane(field), cmap=_CYCLIC, vmin=-limit, vmax=limit, interpolation="nearest")
+                axes.set(xticks=[], yticks=[])
+                axes.grid(False)
+                if axes.get_subplotspec().is_first_row():
+                    axes.set_title(title, fontsize=8)
+            line[-1].annotate(f"±{limit:.2g}", (1.04, 0.5), xycoords="axes fraction", fontsize=7.5, va="center")
+        figure.suptitle(f"{escaped(family.spec)}, σ = {family.labels[sigma]}, image 0", fontsize=9.5)
+        return _png(figure)
+
+
+def _panels(family: Family, draw: Callable[[Axes, float], None], label: str) -> bytes:
+    """A panel a noise level, at most four a row, with one legend below."""
+    with matplotlib.rc_context(PARAMETERS):
+        columns = min(4, len(family.sigmas))
+        lines = -(-len(family.sigmas) // columns)
+        figure = Figure(figsize=(3.3 * columns + 0.3, 3.1 * lines + 0.5), layout="constrained", dpi=_DPI)
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
+        for axes, sigma in zip(grid, family.sigmas, strict=False):
+            draw(axes, sigma)
+            axes.set_title(f"σ = {family.labels[sigma]}", fontsize=9.5)
+        for axes in grid[len(family.sigmas) :]:
+            axes.set_visible(False)
+        for axes in grid[::columns]:
+            axes.set_ylabel(label)
+        _legend(figure)
+        return _png(figure)
+
+
+def _line(axes: Axes, family: Family, name: str, x: np.ndarray, y: np.ndarray, marker: bool = False) -> str:
+    look = family.looks[name]
+    axes.plot(
+        x,
+        y,
+        color=look.colour.light,
+        linestyle=(0, tuple(part / 1.5 for part in look.dash)) if look.dash else "-",
+        linewidth=2.2 if name == family.optimum else 1.5,
+        marker="o" if marker else None,
+        markersize=3.5,
+        label=escaped(_short(name)),
+    )
+    return look.colour.light
+
+
+def _legend(figure: Figure) -> None:
+    found: dict[str, object] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=5, fontsize=8.5)  # pyright: ignore[reportArgumentType]
+
+
+def _pictures(family: Family, made: Geometry, sigma: float, what: str) -> list[tuple[str, np.ndarray]]:
+    places = [(name, f"{family.spec}/{name}/{sigma!r}/{what}") for name in family.denoisers]
+    return [(name, made.pictures[place]) for name, place in places if place in made.pictures]
+
+
+def _image(axes: Axes, image: np.ndarray, title: str) -> None:
+    shown = image.clip(0, 1)
+    axes.imshow(
+        shown.transpose(1, 2, 0) if len(shown) == 3 else shown[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+    )
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    if title:
+        axes.set_title(title, fontsize=8)
+
+
+def _plane(image: np.ndarray) -> np.ndarray:
+    """One plane to draw: the channels of a vector side by side, below each other."""
+    return image[0] if len(image) == 1 else np.concatenate(list(image), axis=0)
+
+
+def _short(name: str) -> str:
+    """A name as it is shown: of shipped weights, theirs."""
+    text = name.removeprefix("network:weights=")
+    return text if len(text) <= 34 else f"{text[:32]}…"
+
+
+def _png(figure: Figure) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    return content.getvalue()
