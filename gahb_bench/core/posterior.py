@@ -161,6 +161,12 @@ class InformedOracle(Denoiser):
         informed._batch = batch
         return informed
 
+    def of_images(self: Informed, positions: list[int]) -> Informed:
+        """The oracle that knows some of its images, which may be repeated."""
+        if self._batch is None:
+            raise UsageError(f"{self.name} knows the {self.knows}: call .given(batch) before denoising.")
+        return self.given(self._batch.select(positions))
+
     def batch_of(self, y: Images) -> Batch:
         """The batch this oracle was given, checked against the images it is asked to denoise."""
         if self._batch is None:

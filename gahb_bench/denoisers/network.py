@@ -4,6 +4,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from pydantic import Field, PrivateAttr
 from torch import Tensor, nn
 
@@ -86,7 +87,8 @@ def _file(weights: str) -> Path:
 @lru_cache(maxsize=4)
 def _loaded(path: Path, digest: str, device: str) -> tuple[nn.Module, dict[str, Any]]:
     """The module on a device, and its recipe, from a file of this content and no other."""
-    module, recipe = load(path)
+    with torch._C._DisableFuncTorch():  # it may first be called inside a transform of torch.func, and is not part of it
+        module, recipe = load(path)
     if file_digest(path) != digest:
         raise DenoiserError(f"the weights {path} were changed while they were in use: run the same command again.")
     return module.to(device), recipe

@@ -50,8 +50,8 @@ class Tv(Tunable):
 
     @property
     def derivative(self) -> Differentiation:
-        """scikit-image computes it."""
-        return "difference"
+        """By differences for ``solver=bregman``; Chambolle's iteration stops sooner or later as y moves: it jumps."""
+        return "difference" if self.solver == "bregman" else "none"
 
     def rule(self, sigma: Tensor) -> Tensor:
         return 3 + 5 * sigma**2

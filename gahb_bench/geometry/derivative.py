@@ -10,9 +10,9 @@ from gahb_bench.core import rng
 from gahb_bench.core.denoiser import Denoiser, Differentiation
 from gahb_bench.core.errors import DenoiserError, UsageError
 from gahb_bench.core.images import Directions, Images, per_image_sigma, per_pixel
-from gahb_bench.core.posterior import PosteriorMean
+from gahb_bench.core.posterior import InformedOracle, PosteriorMean
 
-STEP = 1e-2  # of a difference, in units of sigma along a direction of length 1 a pixel
+STEP = 1e-2  # of a difference, in units of sigma at a pixel, on average
 _VALUES_AT_ONCE = 2**17  # bounds the memory of a network's features
 
 
@@ -26,7 +26,9 @@ class Linearised:
         Networks compute in float32; whatever computes in float64 should be given float64.
     sigma : float, or Tensor of shape (n,)
     derivative : how; that of the denoiser by default. ``exact`` is ``Cov(x|y) v / sigma^2``, ``autograd`` forward or
-        backward differentiation, ``difference`` a central difference over a hundredth of sigma a pixel.
+        backward differentiation, ``difference`` a central difference. Jumps of D, at thresholds, are seen by none but
+        the last.
+    step : of differences, in units of sigma at a pixel, on average
 
     Raises
     ------
@@ -35,16 +37,22 @@ class Linearised:
     """
 
     def __init__(
-        self, denoiser: Denoiser, y: Images, sigma: float | Tensor, derivative: Differentiation | None = None
+        self,
+        denoiser: Denoiser,
+        y: Images,
+        sigma: float | Tensor,
+        derivative: Differentiation | None = None,
+        step: float = STEP,
     ) -> None:
         self.how: Differentiation = denoiser.derivative if derivative is None else derivative
         if self.how == "none":
             raise UsageError(
-                f"{denoiser.spec} has no derivative: its estimate is simulated with random numbers that change with y."
+                f"{denoiser.spec} has no derivative: its estimate jumps as y moves (an iteration that stops, or random "
+                "numbers that change with y). Leave it out; tv:solver=bregman has one."
             )
         if self.how == "exact" and not isinstance(denoiser, PosteriorMean):
             raise UsageError(f"{denoiser.spec} is no exact posterior mean: its derivative is not a covariance.")
-        self.denoiser, self.y, self.sigma = denoiser, y, per_image_sigma(sigma, y)
+        self.denoiser, self.y, self.sigma, self.step = denoiser, y, per_image_sigma(sigma, y), step
 
     def right(self, v: Directions) -> Directions:
         """``J v`` for k directions an image, ``(n, k, c, h, w)``."""
@@ -65,61 +73,72 @@ class Linearised:
             )
         return self._by_parts({"exact": self._exact, "autograd": self._backward}, u)
 
+    def image(self, i: int) -> "Linearised":
+        """The same at one image alone."""
+        return Linearised(self._of(i, 1), self.y[i : i + 1], self.sigma[i : i + 1], self.how, self.step)
+
+    def _of(self, i: int, copies: int) -> Denoiser:
+        """The denoiser, for copies of an image if it knows more than y."""
+        informed = isinstance(self.denoiser, InformedOracle)
+        return self.denoiser.of_images([i] * copies) if informed else self.denoiser
+
     def _by_parts(
-        self, routes: dict[Differentiation, Callable[[Images, Tensor, Directions], Directions]], v: Directions
+        self, routes: dict[Differentiation, Callable[[int, Directions], Directions]], v: Directions
     ) -> Directions:
         """One image after the other, a few directions at a time."""
-        at_once = max(1, _VALUES_AT_ONCE // self.y[0].numel())
+        at_once = max(1, _VALUES_AT_ONCE // self.y[0].numel()) if len(self.y) else 1
         rows = [
-            torch.cat([routes[self.how](y[None], sigma[None], part[None]) for part in directions.split(at_once)], dim=1)
-            for y, sigma, directions in zip(self.y, self.sigma, v, strict=True)
+            torch.cat([routes[self.how](i, part[None]) for part in directions.split(at_once)], dim=1)
+            for i, directions in enumerate(v)
         ]
         return torch.cat(rows) if rows else v.clone()
 
-    def _exact(self, y: Images, sigma: Tensor, v: Directions) -> Directions:
-        oracle = cast(PosteriorMean, self.denoiser)
+    def _exact(self, i: int, v: Directions) -> Directions:
+        oracle, y, sigma = cast(PosteriorMean, self.denoiser), self.y[i : i + 1], self.sigma[i : i + 1]
         oracle.family.check_images(y)
         return (oracle.apply_covariance(y.double(), sigma, v.double()) / sigma**2).to(v.dtype)
 
-    def _difference(self, y: Images, sigma: Tensor, v: Directions) -> Directions:
-        v = v[0]
+    def _difference(self, i: int, v: Directions) -> Directions:
+        y, v = self.y[i : i + 1], v[0]
+        denoiser, levels = self._of(i, len(v)), self.sigma[i].expand(len(v))
         length = v.flatten(1).norm(dim=1).clamp(min=torch.finfo(v.dtype).tiny)
-        step = per_pixel(STEP * float(sigma[0]) * y[0].numel() ** 0.5 / length, v)
-        levels = sigma.expand(len(v))
-        return ((self.denoiser(y + step * v, levels) - self.denoiser(y - step * v, levels)) / (2 * step))[None]
+        step = per_pixel(self.step * float(self.sigma[i]) * y.numel() ** 0.5 / length, v)
+        return ((denoiser(y + step * v, levels) - denoiser(y - step * v, levels)) / (2 * step))[None]
 
-    def _forward(self, y: Images, sigma: Tensor, v: Directions) -> Directions:
+    def _forward(self, i: int, v: Directions) -> Directions:
         v = v[0]
-        levels, many = sigma.expand(len(v)), y.expand(len(v), -1, -1, -1).contiguous()
-        try:
-            slope = torch.func.jvp(lambda noisy: self.denoiser(noisy, levels), (many,), (v,))[1]
-        except (NotImplementedError, RuntimeError):  # an operator without forward mode: backward twice
-            noisy = many.requires_grad_()
-            weights = torch.zeros_like(many, requires_grad=True)
-            (pulled,) = torch.autograd.grad(self._graph(noisy, levels), noisy, weights, create_graph=True)
-            (slope,) = torch.autograd.grad(pulled, weights, v)
-        return slope.detach()[None]
+        denoiser, levels = self._of(i, len(v)), self.sigma[i].expand(len(v))
+        many = self.y[i].expand(len(v), -1, -1, -1).contiguous()
+        if not denoiser.own_facts.brought:
+            return torch.func.jvp(lambda noisy: denoiser(noisy, levels), (many,), (v,))[1].detach()[None]
+        noisy = many.requires_grad_()  # foreign code may lack forward mode, or crash in it: backward twice
+        weights = torch.zeros_like(many, requires_grad=True)
+        (pulled,) = torch.autograd.grad(_graph(denoiser, noisy, levels), noisy, weights, create_graph=True)
+        if not pulled.requires_grad:  # it does not depend on the weights: the derivative is 0
+            return torch.zeros_like(v)[None]
+        return torch.autograd.grad(pulled, weights, v)[0][None]
 
-    def _backward(self, y: Images, sigma: Tensor, u: Directions) -> Directions:
-        noisy = y.detach().clone().requires_grad_()
-        estimate = self._graph(noisy, sigma)
+    def _backward(self, i: int, u: Directions) -> Directions:
+        noisy = self.y[i : i + 1].detach().clone().requires_grad_()
+        estimate = _graph(self._of(i, 1), noisy, self.sigma[i : i + 1])
         try:
             (pulled,) = torch.autograd.grad(estimate, noisy, u.movedim(0, 1), is_grads_batched=True, retain_graph=True)
         except (NotImplementedError, RuntimeError):  # an operator that cannot be batched: one direction after the other
-            pulled = torch.cat([torch.autograd.grad(estimate, noisy, one[None], retain_graph=True)[0] for one in u[0]])
-            return pulled[None]
+            each = [torch.autograd.grad(estimate, noisy, one[None], retain_graph=True)[0] for one in u[0]]
+            return torch.cat(each)[None]
         return pulled.movedim(1, 0)
 
-    def _graph(self, noisy: Images, sigma: Tensor) -> Images:
-        """The estimate, with what leads back from it to the noisy image."""
-        with torch.enable_grad():
-            estimate = self.denoiser(noisy, sigma)
-        if not estimate.requires_grad:
-            raise DenoiserError(
-                f"{self.denoiser.spec} returns an estimate without a gradient (it leaves torch, or detaches): ask for "
-                'derivative="difference".'
-            )
-        return estimate
+
+def _graph(denoiser: Denoiser, noisy: Images, sigma: Tensor) -> Images:
+    """The estimate, with what leads back from it to the noisy image."""
+    with torch.enable_grad():
+        estimate = denoiser(noisy, sigma)
+    if not estimate.requires_grad:
+        raise DenoiserError(
+            f"{denoiser.spec} returns an estimate without a gradient (it leaves torch, or detaches): ask for "
+            'derivative="difference".'
+        )
+    return estimate
 
 
 def jacobian(denoiser: Denoiser, y: Images, sigma: float | Tensor, derivative: Differentiation | None = None) -> Tensor:
@@ -139,27 +158,27 @@ def jacobian(denoiser: Denoiser, y: Images, sigma: float | Tensor, derivative: D
     (torch.Size([2, 64, 64]), True)
     """
     at = Linearised(denoiser, y, sigma, derivative)
-    d, made = y[0].numel() if len(y) else 0, []
-    for i in range(len(y)):
-        one = Linearised(denoiser, y[i : i + 1], at.sigma[i : i + 1], at.how)
-        units = torch.eye(d, dtype=y.dtype, device=y.device).reshape(1, d, *y.shape[1:])
-        if at.how == "difference":
-            made.append(one.right(units)[0].reshape(d, d).T)
-        else:
-            made.append(one.left(units)[0].reshape(d, d))
-    return torch.stack(made) if made else y.new_zeros(0, d, d)
+    n, d = len(y), int(y.shape[1:].numel())
+    units = torch.eye(d, dtype=y.dtype, device=y.device).reshape(1, d, *y.shape[1:]).expand(n, -1, -1, -1, -1)
+    if at.how == "difference":
+        return at.right(units).reshape(n, d, d).mT
+    return at.left(units).reshape(n, d, d)
 
 
 def derivative_error(
-    denoiser: Denoiser, y: Images, sigma: float | Tensor, derivative: Differentiation | None = None
+    denoiser: Denoiser,
+    y: Images,
+    sigma: float | Tensor,
+    derivative: Differentiation | None = None,
+    step: float = STEP,
 ) -> float:
     """How far ``J v`` is from a central difference of estimates along a random v: the relative error, over all images.
 
-    Where a denoiser has kinks between the two estimates, and in float32, it is not 0; a part of the estimate that
-    automatic differentiation does not see shows as an error near 1.
+    Where a denoiser has kinks or jumps between the two estimates, and in float32, it is not 0; a part of the estimate
+    that automatic differentiation does not see shows as an error near 1.
     """
     at = Linearised(denoiser, y, sigma, derivative)
     v = torch.from_numpy(rng.generator("derivative").standard_normal(tuple(y.shape))).to(y)[:, None]
     found = at.right(v)
-    expected = Linearised(denoiser, y, sigma, "difference").right(v)
+    expected = Linearised(denoiser, y, sigma, "difference", step).right(v)
     return float((found - expected).norm() / expected.norm().clamp(min=torch.finfo(y.dtype).tiny))

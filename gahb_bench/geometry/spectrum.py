@@ -76,7 +76,7 @@ def spectrum(
     at = Linearised(denoiser, y, sigma, derivative)
     values, vectors = [], []
     for i in range(len(y)):
-        one = Linearised(denoiser, y[i : i + 1], at.sigma[i : i + 1], at.how)
+        one = at.image(i)
 
         def product(v: np.ndarray, one: Linearised = one) -> np.ndarray:
             direction = torch.from_numpy(v.astype(np.float64)).to(one.y).reshape(1, 1, *one.y.shape[1:])

@@ -323,7 +323,7 @@ def _check(plan: Plan, top: int) -> None:
         for method in law.methods:
             how = method.denoiser.derivative
             if how == "none":
-                raise UsageError(f"{method.spec} has no derivative, so no geometry: leave it out of --denoisers.")
+                geometry.Linearised(method.denoiser, torch.zeros(1, *law.family.shape), 1.0)  # it says why
             if how == "difference" and values > FULL:
                 raise UsageError(
                     f"{method.spec} is differentiated by differences, which takes a whole Jacobian: images of at most "

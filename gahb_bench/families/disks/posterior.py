@@ -56,7 +56,7 @@ class _Tile:
         self.coarse: Grid = grid(family, y.device, 0)
         self.likelihood = Likelihood.of(self.model, self.coarse, y, sigma)
         self.found = Moments.nothing(y, request)
-        self.on_grid = Moments.nothing(y, Request(variance_map=request.variance_map))
+        self.on_grid = Moments.nothing(y, request)
 
     def solve(self) -> Moments:
         spread = _occupied(self.likelihood.bound)

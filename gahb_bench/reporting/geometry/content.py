@@ -11,6 +11,7 @@ from gahb_bench.reporting.study.words import sigma_labels
 from gahb_bench.running.geometry import Geometry
 from gahb_bench.scoring.intervals import mean_interval
 
+FEWEST = 8  # images for an interval
 # Columns of the page's table: name, heading, what it is, digits.
 QUANTITIES = (
     ("trace", "tr J", "how many dimensions are kept, in effect", 1),
@@ -106,10 +107,12 @@ def families(made: Geometry) -> list[Family]:
 
 
 def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean of the finite values and its 95 % interval, NaN ends for fewer than three."""
+    """Mean of the finite values and its 95 % interval, NaN ends for fewer than eight."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return math.nan, math.nan, math.nan
+    if len(finite) < FEWEST:
+        return float(finite.mean()), math.nan, math.nan
     low, high = mean_interval(finite[None])
     return float(finite.mean()), float(low[0]), float(high[0])
 
@@ -121,6 +124,7 @@ def _tables(made: Geometry) -> dict[str, pd.DataFrame]:
 def _cell(mean: float, low: float, high: float, digits: int) -> str:
     if not math.isfinite(mean):
         return "–"
+    mean = round(mean, digits) + 0.0  # no minus before a zero
     if not math.isfinite(low) or round(low, digits) == round(high, digits):
         return f"{mean:.{digits}f}"
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -18,11 +18,11 @@ _DPI = 130
 _SHOWN = 8  # eigenvectors a row
 _FIELDS = ("steepest pixel", "median pixel", "flattest pixel")
 _BASES = {
-    "fourier": ((1, 2), "Fourier"),
-    "dct": ((1, 4), "DCT"),
-    "wavelet": ((5, 2), "wavelet"),
-    "straightened fourier": ((7, 2), "straightened Fourier"),
-    "straightened wavelet": ((9, 2, 2, 2), "straightened wavelet"),
+    "fourier": ((1, 2), "Fourier basis"),
+    "dct": ((1, 4), "DCT basis"),
+    "wavelet": ((5, 2), "wavelet basis"),
+    "straightened fourier": ((7, 2), "straightened Fourier basis"),
+    "straightened wavelet": ((9, 2, 2, 2), "straightened wavelet basis"),
 }
 _BASE_COLOURS = {
     "fourier": "#888888",
@@ -31,7 +31,9 @@ _BASE_COLOURS = {
     "straightened fourier": "#c98500",
     "straightened wavelet": "#7e5400",
 }
-_CYCLIC = "RdBu_r"
+_SIGNED = "RdBu_r"
+_NOTHING = 1e-9  # share of the energy below which all of it is captured
+_SPECTRUM = (-0.5, 1.5)  # eigenvalues beyond are not shown
 
 
 def spectra(family: Family) -> bytes:
@@ -44,34 +46,35 @@ def spectra(family: Family) -> bytes:
             _line(axes, family, name, mean.index.to_numpy() + 1.0, mean.to_numpy())
         axes.axhline(0.5, color=GREY.light, linewidth=0.8, linestyle=(0, (2, 3)))
         axes.axhline(0, color=GREY.light, linewidth=0.8)
+        low, high = axes.get_ylim()
         axes.set(xscale="log", xlabel="number of the eigenvalue")
+        axes.set_ylim(max(low, _SPECTRUM[0]), min(high, _SPECTRUM[1]))
 
     return _panels(family, draw, "eigenvalue of (J + J′)/2")
 
 
 def adaptivity(family: Family) -> bytes:
-    """Energy of x - 1/2 that is not captured by the first vectors of each basis, with 95 % intervals over images."""
+    """Energy of x - 1/2 outside the first vectors of each basis: geometric means over images, with 95 % intervals."""
 
     def draw(axes: Axes, sigma: float) -> None:
         rows = family.bases[family.bases["sigma"] == sigma]
-        names = [*family.denoisers, *(name for name in _BASES if name in set(rows["basis"]))]
         least = 1.0
-        for name in names:
-            table = rows[rows["basis"] == name].pivot_table(index="vectors", columns="image", values="captured")
-            left = 1 - table.to_numpy()
-            mean = left.mean(axis=1)
-            seen = mean > 1e-7
-            x = table.index.to_numpy(dtype=float)[seen]
-            ends = np.array([interval(row)[1:] for row in left[seen]]).reshape(-1, 2)
-            if name in _BASES:
-                dash, label = _BASES[name]
-                axes.plot(x, mean[seen], color=_BASE_COLOURS[name], linestyle=(0, dash), linewidth=1.3, label=label)
-                colour = _BASE_COLOURS[name]
+        for denoiser, basis in [*((name, name) for name in family.denoisers), *(("", name) for name in _BASES)]:
+            own = rows[(rows["denoiser"] == denoiser) & (rows["basis"] == basis)]
+            if own.empty:
+                continue
+            left = 1 - own.pivot_table(index="vectors", columns="image", values="captured")
+            left = left[(left > _NOTHING).all(axis=1)]
+            x, logs = left.index.to_numpy(dtype=float), np.log(left.to_numpy())
+            middle, low, high = np.exp([interval(row) for row in logs]).reshape(-1, 3).T
+            if denoiser:
+                colour = _line(axes, family, denoiser, x, middle)
+                least = min(least, float(middle.min(initial=1.0)))
             else:
-                colour = _line(axes, family, name, x, mean[seen])
-                least = min(least, float(mean[seen].min(initial=1.0)))
-            if np.isfinite(ends).all() and len(ends):
-                axes.fill_between(x, ends[:, 0].clip(1e-9), ends[:, 1], color=colour, alpha=0.13, linewidth=0)
+                colour, (dash, label) = _BASE_COLOURS[basis], _BASES[basis]
+                axes.plot(x, middle, color=colour, linestyle=(0, dash), linewidth=1.3, label=label)
+            if np.isfinite(low).any():
+                axes.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
         axes.set(xscale="log", yscale="log", xlabel="vectors k", ylim=(max(least / 3, 1e-6), 1.3))
 
     return _panels(family, draw, "energy of x − 1/2 outside the first k")
@@ -126,7 +129,7 @@ def eigenvectors(family: Family, made: Geometry, sigma: float) -> bytes | None:
             for axes, vector, value in zip(
                 line[2:], vectors[:count], made.pictures[f"{place}/values"][:count], strict=True
             ):
-                axes.imshow(_plane(vector), cmap=_CYCLIC, vmin=-limit, vmax=limit, interpolation="nearest")
+                axes.imshow(_plane(vector), cmap=_SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
                 axes.set(xticks=[], yticks=[])
                 axes.grid(False)
                 axes.set_title(f"λ = {value:.3f}", fontsize=8)
@@ -149,7 +152,7 @@ def fields(family: Family, made: Geometry, sigma: float) -> bytes | None:
             line[0].set_ylabel(escaped(_short(name)), fontsize=8)
             limit = float(np.abs(found).max()) or 1.0
             for axes, field, title in zip(line[1:], found, _FIELDS, strict=False):
-                axes.imshow(_plane(field), cmap=_CYCLIC, vmin=-limit, vmax=limit, interpolation="nearest")
+                axes.imshow(_plane(field), cmap=_SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
                 axes.set(xticks=[], yticks=[])
                 axes.grid(False)
                 if axes.get_subplotspec().is_first_row():
