@@ -18,7 +18,7 @@ from gahb_bench.tables import store
 
 # the default noise levels 10^-2.5 ... 10^0.5 over the default contrast 1/2, and the ends 0.03 and 4
 LEVELS: list[float] = sorted([*(2 * 10 ** (-2.5 + i / 4) for i in range(13)), 0.03, 4.0])
-IMAGES = {(32, "constant"): 128, (32, "gaussian"): 128, (80, "constant"): 32, (80, "gaussian"): 32}  # a level; else 64
+IMAGES = {(32, "constant"): 128, (32, "gaussian"): 128, (80, "constant"): 16, (80, "gaussian"): 32}  # a level; else 64
 PLAN = [
     unit_contrast(CalphaContours.from_parameters({"alpha": alpha, "size": size, "background": background}))
     for size in (64, 32, 80)

@@ -4,7 +4,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from pydantic import Field, PrivateAttr
 from torch import Tensor, nn
 
@@ -38,11 +37,13 @@ class TrainedNetwork(Denoiser):
 
     _path: Path = PrivateAttr()
     _digest: str = PrivateAttr()
+    _kept: tuple[nn.Module, dict[str, Any]] = PrivateAttr()
 
     def model_post_init(self, context: object) -> None:
         del context
         self._path = _file(self.weights)
         self._digest = file_digest(self._path)
+        self._kept = _loaded(self._path, self._digest, "cpu")  # now: a transform of torch.func must not load it
 
     @property
     def needs_family(self) -> bool:
@@ -51,7 +52,7 @@ class TrainedNetwork(Denoiser):
     @property
     def recipe(self) -> dict[str, object]:
         """How the weights came about: network, family, steps, settings, hardware, regret on validation images."""
-        return _loaded(self._path, self._digest, "cpu")[1]
+        return self._kept[1]
 
     @property
     def own_facts(self) -> Facts:
@@ -65,7 +66,7 @@ class TrainedNetwork(Denoiser):
         )
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
-        module, recipe = _loaded(self._path, self._digest, str(y.device))
+        module, recipe = self._kept if y.device.type == "cpu" else _loaded(self._path, self._digest, str(y.device))
         channels, height, width = y.shape[1:]
         registry.make("networks", recipe["network"]).check_shape((channels, height, width))
         run = partial(in_parts, module)
@@ -87,8 +88,7 @@ def _file(weights: str) -> Path:
 @lru_cache(maxsize=4)
 def _loaded(path: Path, digest: str, device: str) -> tuple[nn.Module, dict[str, Any]]:
     """The module on a device, and its recipe, from a file of this content and no other."""
-    with torch._C._DisableFuncTorch():  # it may first be called inside a transform of torch.func, and is not part of it
-        module, recipe = load(path)
+    module, recipe = load(path)
     if file_digest(path) != digest:
         raise DenoiserError(f"the weights {path} were changed while they were in use: run the same command again.")
     return module.to(device), recipe

@@ -1,7 +1,8 @@
 """What is measured of a Jacobian and its spectrum. J is ``(n, d, d)``, S its symmetric part, each number ``(n,)``.
 
-Eigenvalues are ``(n, k)`` in falling order and vectors ``(n, k, d)``, a row each, as `gahb_bench.geometry.eigenpairs`
-gives them; images are flattened, d = c h w. Clean images are taken about 1/2, the mean intensity of every law.
+Eigenvalues are ``(n, k)`` in falling order (``(k,)`` of one image) and vectors ``(n, k, d)``, a row each, as
+`gahb_bench.geometry.eigenpairs` gives them; images are flattened, d = c h w. Clean images are taken about 1/2, the mean intensity of
+every law.
 """
 
 import torch
@@ -25,12 +26,12 @@ def trace(jacobian: Tensor) -> PerImage:
     return torch.diagonal(jacobian, dim1=-2, dim2=-1).sum(dim=-1)
 
 
-def sum_squares(values: Tensor) -> PerImage:
+def sum_squares(values: Tensor) -> Tensor:
     """Sum of the squared eigenvalues of S, from all of them."""
     return values.square().sum(dim=-1)
 
 
-def negative(values: Tensor) -> PerImage:
+def negative(values: Tensor) -> Tensor:
     """Sum of the squared negative eigenvalues of S: 0 for every posterior mean, which never answers the wrong way."""
     return values.clamp(max=0).square().sum(dim=-1)
 
@@ -47,7 +48,7 @@ def affinity(denoiser: Denoiser, y: Images, sigma: float | Tensor, jacobian: Ten
     return offset.norm(dim=1) / estimate.norm(dim=1)
 
 
-def dimension(values: Tensor) -> PerImage:
+def dimension(values: Tensor) -> Tensor:
     """Number of eigenvalues above 1/2: directions along which more is kept than removed."""
     return (values > 0.5).sum(dim=-1)
 

@@ -60,9 +60,7 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     _refuse_misfit(_build_empty(recipe), tensors, str(path))
     module = _build(recipe)
     fit_tensors(module, tensors, str(path))
-    for parameter in module.parameters():
-        parameter.requires_grad = False  # not requires_grad_, which torch.func does not allow while it transforms
-    return module.eval(), recipe
+    return module.eval().requires_grad_(False), recipe
 
 
 def count_parameters(path: Path) -> int:
