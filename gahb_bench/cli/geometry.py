@@ -30,6 +30,7 @@ def geometry(
     """
     from gahb_bench import make
     from gahb_bench.core.levels import parse_sigmas
+    from gahb_bench.reporting import report
     from gahb_bench.reporting.geometry.report import write_report
     from gahb_bench.running.geometry import measure_all
     from gahb_bench.running.plan import make_plan, split_specs
@@ -56,6 +57,8 @@ def geometry(
         typer.echo("interrupted: what is finished is kept; the same command goes on from it.", err=True)
         raise typer.Exit(1) from None
     write_report(folder)
+    if folder.name == report.GEOMETRY and (folder.parent / "scores.parquet").is_file():
+        report.write_report(folder.parent)  # it links to the page
     for failure in made.failures:
         where = f"{failure.denoiser} on {failure.family} at sigma={failure.sigma:.4g}, image {failure.image}"
         typer.echo(f"failed: {where}: {failure.reason}", err=True)

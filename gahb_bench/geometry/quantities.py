@@ -1,8 +1,8 @@
 """What is measured of a Jacobian and its spectrum. J is ``(n, d, d)``, S its symmetric part, each number ``(n,)``.
 
 Eigenvalues are ``(n, k)`` in falling order (``(k,)`` of one image) and vectors ``(n, k, d)``, a row each, as
-`gahb_bench.geometry.eigenpairs` gives them; images are flattened, d = c h w. Clean images are taken about 1/2, the mean intensity of
-every law.
+`gahb_bench.geometry.eigenpairs` gives them; images are flattened, d = c h w. Clean images are taken about 1/2, the
+mean intensity of every law.
 """
 
 import torch

@@ -12,6 +12,8 @@ from gahb_bench.reporting.study.content import Content, content
 from gahb_bench.reporting.text import markdown
 from gahb_bench.running.folder import read
 
+GEOMETRY = "geometry"  # the folder, in that of a run, whose page is linked
+
 
 def write_report(folder: Path) -> None:
     """Write ``report.html``, ``report.md`` and ``curves.png`` into a run's folder.
@@ -34,9 +36,13 @@ def write_report(folder: Path) -> None:
 
 
 def write(worked_out: Content, folder: Path) -> None:
-    """Write the three files of a report into a folder, made if need be."""
+    """Write the three files of a report into a folder, made if need be.
+
+    Where the folder holds one of geometry (`gahb_bench.running.geometry`), the page links to that one's page.
+    """
+    beside = f"{GEOMETRY}/report.html" if (folder / GEOMETRY / "report.html").is_file() else ""
     made = {
-        "report.html": html.render(worked_out, galleries(worked_out)).encode(),
+        "report.html": html.render(worked_out, galleries(worked_out), beside).encode(),
         "report.md": markdown.render(worked_out).encode(),
         "curves.png": figures.png(worked_out),
     }

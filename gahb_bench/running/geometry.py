@@ -137,7 +137,9 @@ def measure_all(
                         resumed += part is not None
                         try:
                             found.append(task.measure(method) if part is None else part)
-                        except (DenoiserError, UsageError) as error:
+                        except StoreError:
+                            raise
+                        except Exception as error:  # a denoiser is foreign code: one that fails fails alone
                             failures.append(Failure(law.spec, method.spec, sigma, image, reason_of(error)))
                         done += 1
                         progress(done, total)

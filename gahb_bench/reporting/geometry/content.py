@@ -8,9 +8,16 @@ import pandas as pd
 
 from gahb_bench.reporting.study.style import Style, styles
 from gahb_bench.reporting.study.words import sigma_labels
+from gahb_bench.running.folder import PlanRecord
 from gahb_bench.running.geometry import Geometry
 from gahb_bench.scoring.intervals import mean_interval
 
+# What a mean cannot be beyond, nor therefore its interval.
+BOUNDS = {
+    **dict.fromkeys(("dimension", "true_dimension", "asymmetry", "negative", "affinity", "excess"), (0.0, math.inf)),
+    **dict.fromkeys(("basis_risk", "error_symmetric", "error_antisymmetric", "wasted"), (0.0, math.inf)),
+    "overlap": (0.0, 1.0),
+}
 FEWEST = 8  # images for an interval
 # Columns of the page's table: name, heading, what it is, digits.
 QUANTITIES = (
@@ -52,7 +59,9 @@ class Family:
     def mean(self, denoiser: str, sigma: float, column: str) -> tuple[float, float, float]:
         """Mean over images of a column and its 95 % interval; NaN where it is not known."""
         rows = self.rows[(self.rows["denoiser"] == denoiser) & (self.rows["sigma"] == sigma)]
-        return interval(rows[column].to_numpy(dtype=np.float64))
+        least, most = BOUNDS.get(column, (-math.inf, math.inf))
+        mean, low, high = interval(rows[column].to_numpy(dtype=np.float64))
+        return mean, max(low, least) if math.isfinite(low) else low, min(high, most) if math.isfinite(high) else high
 
     def table(self, sigma: float) -> list[tuple[str, list[str]]]:
         """The cells of the page's table at a noise level, a row a denoiser."""
@@ -79,19 +88,19 @@ class Family:
 def families(made: Geometry) -> list[Family]:
     """The families of a folder, in order."""
     found = []
-    for number, record in enumerate(made.manifest["plan"]["families"]):
-        rows = made.rows[made.rows["family"] == record["spec"]]
+    for number, record in enumerate(PlanRecord.model_validate(made.manifest["plan"]).families):
+        rows = made.rows[made.rows["family"] == record.spec]
         if rows.empty:
             continue
-        names = [each["spec"] for each in record["denoisers"] if each["spec"] in set(rows["denoiser"])]
+        names = [each.spec for each in record.denoisers if each.spec in set(rows["denoiser"])]
         exact = [name for name in names if (rows[rows["denoiser"] == name]["derivative"] == "exact").all()]
         names = [*exact, *(name for name in names if name not in exact)]
-        looks = styles({each["spec"]: each.get("look") for each in record["denoisers"]})
-        of = {name: table[table["family"] == record["spec"]] for name, table in _tables(made).items()}
+        looks = styles({each.spec: each.look for each in record.denoisers})
+        of = {name: table[table["family"] == record.spec] for name, table in _tables(made).items()}
         images = int(rows["image"].nunique())
         found.append(
             Family(
-                record["spec"],
+                record.spec,
                 f"family-{number}",
                 sorted(rows["sigma"].unique().tolist()),
                 names,

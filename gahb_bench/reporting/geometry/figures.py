@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, NullLocator
 
 from gahb_bench.reporting.figure.figures import PARAMETERS, escaped
 from gahb_bench.reporting.geometry.content import Family, interval
@@ -83,14 +84,14 @@ def adaptivity(family: Family) -> bytes:
 def overlap(family: Family) -> bytes:
     """Overlap with the true eigenspace, and dimensions, against the noise level."""
     with matplotlib.rc_context(PARAMETERS):
-        columns = [("dimension", "dimensions kept (eigenvalues > 1/2)", "log"), ("trace", "tr J", "symlog")]
+        columns = [("dimension", "dimensions kept (eigenvalues > 1/2)", "linear"), ("trace", "tr J", "linear")]
         if family.optimum is not None:
             columns = [
                 ("overlap", "overlap with the true eigenspace", "linear"),
                 ("wasted", "dimensions kept outside it", "linear"),
                 *columns,
             ]
-        figure = Figure(figsize=(3.4 * len(columns), 3.3), layout="constrained", dpi=_DPI)
+        figure = Figure(figsize=(3.4 * max(len(columns), 3), 3.3), layout="constrained", dpi=_DPI)
         FigureCanvasAgg(figure)
         for axes, (column, label, scale) in zip(
             figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True
@@ -100,9 +101,10 @@ def overlap(family: Family) -> bytes:
                 colour = _line(axes, family, name, np.array(family.sigmas), found[:, 0], marker=True)
                 if np.isfinite(found[:, 1:]).any():
                     axes.fill_between(family.sigmas, found[:, 1], found[:, 2], color=colour, alpha=0.15, linewidth=0)
-            axes.set(xscale="log", xlabel="noise σ (image units)", title=label)
-            if scale != "linear":
-                axes.set_yscale(scale)
+            axes.set(xscale="log", yscale=scale, xlabel="noise σ (image units)", title=label)
+            axes.set_xticks(family.sigmas, [family.labels[sigma] for sigma in family.sigmas])
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_minor_formatter(NullFormatter())
             if column == "overlap":
                 axes.set_ylim(0, 1.03)
             axes.title.set_fontsize(9.5)

@@ -39,8 +39,8 @@ _MARKER_PATHS = {
 }
 
 
-def render(content: Content, galleries: dict[str, Gallery]) -> str:
-    """The whole page as text."""
+def render(content: Content, galleries: dict[str, Gallery], geometry: str = "") -> str:
+    """The whole page as text; ``geometry`` is the address of a page of Jacobians, if there is one."""
     data = _script_json(page_data(content, galleries))
     plotly, packed = _plotly()
     code = "\n".join(template(name) for name in _SCRIPTS)
@@ -70,6 +70,7 @@ def render(content: Content, galleries: dict[str, Gallery]) -> str:
         policy=_policy(plotly, code),
         error_scale=ERROR_SCALE,
         facts=facts,
+        geometry=geometry,
         settings=settings(content),
     )
 

@@ -1,0 +1,206 @@
+"""The command ``geometry``: measured once, kept, drawn from its files alone."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import gahb_bench as gb
+from gahb_bench.cli import app
+from gahb_bench.core.errors import StoreError, UsageError
+from gahb_bench.reporting.geometry.content import families, interval
+from gahb_bench.reporting.geometry.report import write_report
+from gahb_bench.running import geometry
+from gahb_bench.running.plan import make_plan
+
+CONTRACT = (
+    "trace,sum_squares,asymmetry,negative,affinity,overlap,adaptivity_10,adaptivity_50,basis_risk,sure,mse,dimension"
+)
+SPEC = "calpha:size=8"
+
+
+def _command(folder, *more):
+    words = ["--family", SPEC, "--denoisers", "mmse,wavelet", "--sigmas", "0.1,0.3", "--images", "2"]
+    return CliRunner().invoke(app, ["geometry", *words, "--out", str(folder), *more])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("geometry") / "out"
+    done = _command(place)
+    assert done.exit_code == 0, done.output
+    return place
+
+
+def test_tables(folder):
+    rows = pd.read_csv(folder / "geometry.csv")
+    assert set(CONTRACT.split(",")) <= set(rows.columns)
+    assert list(rows.columns[:5]) == ["family", "denoiser", "knows", "sigma", "image"]
+    assert len(rows) == 8
+    exact = rows[rows["denoiser"] == "mmse"]
+    law = gb.family(SPEC)
+    for sigma in (0.1, 0.3):
+        gain = law.spectrum / (law.spectrum + sigma**2)
+        assert exact[exact["sigma"] == sigma]["trace"].to_numpy() == pytest.approx(gain.sum())
+    assert exact["overlap"].to_numpy() == pytest.approx(1)
+    assert exact["excess"].to_numpy() == pytest.approx(0)
+    assert (exact["asymmetry"] < 1e-9).all()
+    other = rows[rows["denoiser"] == "wavelet"]
+    assert (other["excess"] > 0).all()
+    assert (other["error_symmetric"] > 0).all()
+    spectra = pd.read_parquet(folder / "spectra.parquet")
+    assert len(spectra) == 8 * 64
+    kept = spectra[spectra["eigenvalue"] > 0.5].groupby(["denoiser", "sigma", "image"]).size()
+    for _, row in rows.iterrows():
+        assert kept[row["denoiser"], row["sigma"], row["image"]] == row["dimension"]
+    bases = pd.read_parquet(folder / "bases.parquet")
+    assert set(bases["basis"]) == {"mmse", "wavelet", "fourier", "dct"}
+    assert set(bases[bases["denoiser"] == ""]["basis"]) == {"fourier", "dct", "wavelet"}
+    last = bases[bases["vectors"] == 64]
+    assert last["captured"].to_numpy() == pytest.approx(1)
+
+
+def test_page_and_figures(folder):
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3 + 2 * 2
+    for word in ("overlap", "Adaptivity", "Sensitivity", "σ = 0.1", "wavelet", "http-equiv"):
+        assert word in page
+    assert "http://" not in page
+    assert "https://" not in page
+    for name in ("spectra", "overlap", "adaptivity", "eigenvectors-0.1", "fields-0.3"):
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    before = page
+    write_report(folder)
+    assert (folder / "report.html").read_text() == before
+
+
+def test_finished_cells_are_used_again_and_damaged_ones_made_anew(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    parts = sorted((copy / "parts").iterdir())
+    assert len(parts) == 8
+    parts[0].unlink()
+    parts[1].write_bytes(parts[1].read_bytes()[:-40])
+    parts[2].write_bytes(parts[3].read_bytes())  # a part in the place of another
+    done = _command(copy)
+    assert done.exit_code == 0
+    assert "5 finished cells" in done.output
+    pd.testing.assert_frame_equal(pd.read_csv(copy / "geometry.csv"), pd.read_csv(folder / "geometry.csv"))
+    more = _command(copy, "--seed", "1")
+    assert "finished cells" not in more.output
+    shown = _command(copy, "--top", "4")
+    assert "finished cells" not in shown.output  # other pictures
+
+
+def test_a_run_s_page_links_to_it(tmp_path):
+    place = tmp_path / "run"
+    words = ["run", "--family", SPEC, "--denoisers", "mmse,identity", "--sigmas", "0.1", "--images", "4"]
+    assert CliRunner().invoke(app, [*words, "--out", str(place)]).exit_code == 0
+    assert "geometry/report.html" not in (place / "report.html").read_text()
+    assert _command(place / "geometry").exit_code == 0
+    assert 'href="geometry/report.html"' in (place / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--denoisers", "tv"], "no derivative"),
+        (["--top", "0"], "top=0"),
+        (["--images", "0"], "images"),
+        (["--family", "calpha:size=1024"], "at most 65,536"),
+        (["--sigmas", "-1"], "sigma"),
+    ],
+)
+def test_wrong_usage(tmp_path, words, reason):
+    base = ["--family", SPEC, "--denoisers", "mmse", "--sigmas", "0.1", "--images", "1"]
+    for option in words[::2]:
+        at = base.index(option) if option in base else None
+        if at is not None:
+            del base[at : at + 2]
+    with pytest.raises(UsageError, match=reason):
+        CliRunner().invoke(app, ["geometry", *base, *words, "--out", str(tmp_path / "x")], catch_exceptions=False)
+    assert not (tmp_path / "x").exists()
+
+
+def test_posterior_mean_of_contours_is_left_out_of_the_defaults():
+    from gahb_bench import make
+
+    law = gb.family("calpha-contours:size=32")
+    chosen = make.differentiable_defaults(law)
+    assert "genie" in chosen
+    assert "posterior-mean" not in chosen
+    assert "network:weights=contours-32" in chosen
+
+
+def _half(y, sigma):
+    """A callable that leaves torch: its derivative is found by differences, and the table says so."""
+    return torch.from_numpy(0.5 + 0.5 * (y.detach().numpy() - 0.5))
+
+
+def _fails(y, sigma):
+    raise RuntimeError("out of order")
+
+
+def test_brought_denoisers(tmp_path):
+    plan = make_plan([SPEC], ["mmse", _half, _fails], [0.1], 1)
+    made = geometry.measure_all(plan, tmp_path / "out")
+    rows = made.rows.set_index("denoiser")
+    assert rows.loc["_half", "derivative"] == "difference"
+    assert rows.loc["_half", "trace"] == pytest.approx(32, rel=1e-3)
+    assert rows.loc["_half", "dimension"] in range(65)
+    assert [failure.denoiser for failure in made.failures] == ["_fails"]
+    assert "out of order" in made.failures[0].reason
+    write_report(tmp_path / "out")
+    assert "out of order" in (tmp_path / "out" / "report.html").read_text()
+    again = geometry.read(tmp_path / "out")
+    assert len(again.failures) == 1
+
+
+def test_large_images_have_their_leading_eigenvectors(tmp_path, monkeypatch):
+    monkeypatch.setattr(geometry, "FULL", 100)
+    plan = make_plan(["calpha:size=16"], ["mmse", "wavelet:rule=soft"], [0.3], 1)
+    made = geometry.measure_all(plan, tmp_path / "out", top=4)
+    rows = made.rows.set_index("denoiser")
+    assert rows["trace"].isna().all()
+    assert rows.loc["mmse", "overlap"] == pytest.approx(1, abs=1e-5)
+    assert 0 < rows.loc["wavelet:rule=soft", "overlap"] < 1
+    assert (made.spectra.groupby("denoiser").size() == 50).all()
+    write_report(tmp_path / "out")
+    with pytest.raises(UsageError, match="whole Jacobian"):
+        geometry.measure_all(make_plan(["calpha:size=16"], ["nlm"], [0.3], 1), tmp_path / "other")
+
+
+def test_a_law_without_a_known_optimum(tmp_path):
+    plan = make_plan(["calpha-contours:size=16"], ["genie", "wavelet"], [0.3], 1)
+    made = geometry.measure_all(plan, tmp_path / "out")
+    assert made.rows["overlap"].isna().all()
+    assert made.rows["straightened_harmonic"].between(0, 1).all()
+    assert made.rows.set_index("denoiser").loc["genie", "asymmetry"] < 1e-4
+    write_report(tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "not known, so nothing here is compared" in page
+    assert "straightened" in page
+
+
+def test_read_refuses_what_is_no_geometry(tmp_path):
+    with pytest.raises(StoreError, match="no geometry"):
+        geometry.read(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({}))
+    with pytest.raises(StoreError, match="no geometry"):
+        geometry.read(tmp_path)
+
+
+def test_intervals_need_eight_images():
+    assert np.isnan(interval(np.arange(7.0))[1])
+    mean, low, high = interval(np.append(np.arange(8.0), np.nan))
+    assert low < mean == 3.5 < high
+
+
+def test_families_put_the_truth_first(tmp_path):
+    made = geometry.measure_all(make_plan([SPEC], ["wavelet", "mmse"], [0.1], 1), tmp_path / "out")
+    assert families(made)[0].denoisers == ["mmse", "wavelet"]
+    assert families(made)[0].optimum == "mmse"
