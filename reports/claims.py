@@ -3,6 +3,7 @@
 python reports/claims.py
 """
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -51,6 +52,13 @@ itself does not reach the asymptotic rate.
 
 {words}
 
+## In which basis do they shrink?
+
+{bases}
+
+Means over {bases_images} images; from `reports/geometry/`, where [reports/geometry.md](geometry.md) has all of it, with
+pictures.
+
 ## What is smaller than in the paper
 
 - Images are 32 x 32, not 80 x 80.
@@ -60,7 +68,6 @@ itself does not reach the asymptotic rate.
   and the contours are those of `calpha-contours`, not the paper's own construction, whose optimum is unknown.
 - One training each, with one seed: the spread between trainings is not in the errors.
 - A mean regret below {near:g} dB is called near-optimal here.
-- The shrinkage bases themselves (the eigenvectors of the Jacobian) are not looked at here.
 """
 
 
@@ -93,6 +100,8 @@ def main() -> None:
         high=max(DEFAULT_SIGMAS),
         table="\n".join(rows),
         words="\n".join(words),
+        bases="\n".join(bases()),
+        bases_images=_geometry("disks")["image"].nunique(),
         parameters=first["parameters"] / 1e6,
         seen=f"{min(seen):,} to {max(seen):,}",
     )
@@ -113,6 +122,48 @@ def verdict(curve: pd.DataFrame, fit: Fit) -> str:
     away = fit.value - fit.reference
     same = abs(away) < SAME
     return f"{near}; its exponent is {f'within {SAME:g} of the optimum' if same else f'off by {away:+.2f}'}."
+
+
+def bases() -> list[str]:
+    """What the Jacobians say of the networks on contours and on disks, from the tables of reports/geometry.py."""
+    contours, disks = _geometry("contours"), _geometry("disks")
+    law = gb.family(contours["family"].iloc[0])
+    said = []
+    for sigma in _levels(contours):
+        network, genie = (_means(contours, name, sigma) for name in ("network:weights=contours-32", "genie"))
+        true = law.shape[1] * law.shape[2] * law.reference(sigma).mse[0] / sigma**2
+        said.append(
+            f"- Contours, σ = {sigma:g}: the network keeps {network['dimension']:.0f} dimensions, the genie, told "
+            f"the contour, {genie['dimension']:.0f}; tr J is {network['trace']:.0f}, that of the optimum {true:.0f} on "
+            f"average. Of the energy of its 16 leading eigenvectors {network['straightened_harmonic']:.0%} lies in 10 "
+            f"waves along the straightened contour, {network['harmonic']:.0%} in 10 plain waves (genie: "
+            f"{genie['straightened_harmonic']:.0%} and {genie['harmonic']:.0%}); asymmetry {network['asymmetry']:.2f}."
+        )
+    for sigma in _levels(disks):
+        network, truth = (_means(disks, name, sigma) for name in ("network:weights=disks-32", "mmse"))
+        mmse = gb.family(disks["family"].iloc[0]).reference(sigma).mse[0]
+        wrong = (network["error_symmetric"] + network["error_antisymmetric"]) / mmse
+        costs = [10 * math.log10(1 + part) for part in (wrong, network["excess"] / mmse)]
+        said.append(
+            f"- Disks, σ = {sigma:g}: the network keeps {network['dimension']:.1f} dimensions where the truth has "
+            f"{truth['dimension']:.1f}, {network['wasted']:.1f} of them outside the true space, of which it holds "
+            f"{network['captured']:.0%}. Its wrong answer to the noise, |J - J*|, costs {costs[0]:.1f} dB; in all it "
+            f"loses {costs[1]:.1f} dB on these images. Asymmetry {network['asymmetry']:.2f}: it is not close to the "
+            "gradient of anything."
+        )
+    return said
+
+
+def _geometry(name: str) -> pd.DataFrame:
+    return pd.read_csv(HERE / "geometry" / name / "geometry.csv")
+
+
+def _levels(rows: pd.DataFrame) -> list[float]:
+    return sorted(rows["sigma"].unique())
+
+
+def _means(rows: pd.DataFrame, denoiser: str, sigma: float) -> pd.Series:
+    return rows[(rows["denoiser"] == denoiser) & (rows["sigma"] == sigma)].mean(numeric_only=True)
 
 
 if __name__ == "__main__":

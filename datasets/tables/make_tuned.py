@@ -9,6 +9,7 @@ import sys
 import torch
 
 from gahb_bench import make
+from gahb_bench.core.errors import UsageError
 from gahb_bench.tables import store
 from gahb_bench.tuning import tune
 
@@ -62,7 +63,11 @@ def main(families: list[str]) -> None:
             law = make.family(family)
             if (law.spec, denoiser) not in store.read(path):
                 images = IMAGES.get(denoiser, 64) // (1 if family in SMALL else 4)
-                table = tune(make.tunable(denoiser, law), law, images=images, coarse=COARSE)
+                try:
+                    table = tune(make.tunable(denoiser, law), law, images=images, coarse=COARSE)
+                except UsageError as error:  # images too small for the method
+                    print(law.spec, denoiser, error, flush=True)
+                    continue
                 store.add(path, table.as_rows(), replace=store.SUBJECT)
                 print(law.spec, denoiser, table.value, flush=True)
 

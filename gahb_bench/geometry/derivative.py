@@ -79,8 +79,8 @@ class Linearised:
 
     def _of(self, i: int, copies: int) -> Denoiser:
         """The denoiser, for copies of an image if it knows more than y."""
-        informed = isinstance(self.denoiser, InformedOracle)
-        return self.denoiser.of_images([i] * copies) if informed else self.denoiser
+        denoiser = self.denoiser
+        return denoiser.of_images([i] * copies) if isinstance(denoiser, InformedOracle) else denoiser
 
     def _by_parts(
         self, routes: dict[Differentiation, Callable[[int, Directions], Directions]], v: Directions

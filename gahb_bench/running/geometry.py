@@ -1,15 +1,13 @@
 """Measures the geometry of denoisers beside that of the optimum, image by image, and keeps what is finished.
 
-A folder of geometry: ``geometry.csv`` (a row a family, denoiser, noise level and image), ``spectra.parquet`` (every
-eigenvalue), ``bases.parquet`` (energy captured, and ideal risk, by basis), ``pictures.npz`` (of the first image),
-``run.json`` and, in ``parts``, the finished cells. Nothing here draws.
+Finished cells are kept in the folder's ``parts``; what is read from it is `gahb_bench.running.geometry_folder`.
 """
 
 import hashlib
 import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from gahb_bench.core.images import Batch, Images
 from gahb_bench.core.posterior import inform
 from gahb_bench.geometry.quantities import MEAN
 from gahb_bench.geometry.spectrum import Spectrum
+from gahb_bench.running.geometry_folder import COLUMNS, Failure, Geometry, write
 from gahb_bench.running.plan import FamilyPlan, Method, Plan
 
 RULE = 1  # raised when what is measured changes
@@ -35,34 +34,6 @@ FULL = 4096  # values of an image up to which whole Jacobians are formed
 TOP = 16  # eigenvectors that are shown
 _SEEN_WELL = 0.2  # relative error of a brought denoiser's derivative beyond which it is found by differences
 _LARGEST_IMAGE = 2**16  # values
-COLUMNS = (
-    "family",
-    "denoiser",
-    "knows",
-    "sigma",
-    "image",
-    "trace",
-    "sum_squares",
-    "asymmetry",
-    "negative",
-    "affinity",
-    "overlap",
-    "adaptivity_10",
-    "adaptivity_50",
-    "basis_risk",
-    "sure",
-    "mse",
-    "dimension",
-    "true_dimension",
-    "captured",
-    "wasted",
-    "error_symmetric",
-    "error_antisymmetric",
-    "excess",
-    "harmonic",
-    "straightened_harmonic",
-    "derivative",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,30 +49,6 @@ class Truth:
     def space(self) -> Tensor:
         """The leading eigenspace, ``(k, d)``."""
         return self.spectrum.vectors[0, : self.k]
-
-
-@dataclass
-class Failure:
-    """A cell that could not be measured, and why."""
-
-    family: str
-    denoiser: str
-    sigma: float
-    image: int
-    reason: str
-
-
-@dataclass
-class Geometry:
-    """What a folder of geometry holds. Pictures are arrays by ``family/denoiser/sigma/what``."""
-
-    rows: pd.DataFrame
-    spectra: pd.DataFrame
-    bases: pd.DataFrame
-    pictures: dict[str, np.ndarray]
-    manifest: dict[str, Any]
-    failures: list[Failure] = field(default_factory=list)
-    resumed: int = 0
 
 
 def measure_all(
@@ -145,28 +92,8 @@ def measure_all(
                         progress(done, total)
         made = _joined(plan, found, failures, command)
         made.resumed = resumed
-        _write(made, folder)
+        write(made, folder)
     return made
-
-
-def read(folder: Path) -> Geometry:
-    """What a folder holds.
-
-    Raises
-    ------
-    StoreError
-        If it holds no geometry, or a file of it cannot be read.
-    """
-    try:
-        manifest = json.loads((folder / "run.json").read_text())
-        rows = pd.read_csv(folder / "geometry.csv")
-        spectra, bases = (pd.read_parquet(folder / name) for name in ("spectra.parquet", "bases.parquet"))
-        with np.load(folder / "pictures.npz", allow_pickle=False) as content:
-            pictures = {name: content[name] for name in content.files}
-        failures = [Failure(**failure) for failure in manifest["failures"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{folder} holds no geometry that can be read ({reason_of(error)}): make it again.") from None
-    return Geometry(rows, spectra, bases, pictures, manifest, failures)
 
 
 class _Task:
@@ -394,19 +321,3 @@ def _joined(plan: Plan, parts: list[dict[str, Any]], failures: list[Failure], co
 
 def _basis_rows(address: dict[str, Any], counts: np.ndarray, captured: np.ndarray, risk: float) -> pd.DataFrame:
     return pd.DataFrame({**address, "vectors": counts, "captured": captured, "risk": risk})
-
-
-def _write(made: Geometry, folder: Path) -> None:
-    pictures = io.BytesIO()
-    drawn: dict[str, Any] = made.pictures
-    np.savez_compressed(pictures, **drawn)
-    files: dict[str, bytes] = {
-        "geometry.csv": made.rows.to_csv(index=False).encode(),
-        "spectra.parquet": made.spectra.to_parquet(index=False),
-        "bases.parquet": made.bases.to_parquet(index=False),
-        "pictures.npz": pictures.getvalue(),
-        "run.json": json.dumps(made.manifest, indent=2).encode(),
-    }
-    for name, content in files.items():
-        with explain_errors(folder):
-            write_atomically(folder / name, lambda file, content=content: file.write(content))

@@ -14,7 +14,7 @@ from gahb_bench.cli import app
 from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.reporting.geometry.content import families, interval
 from gahb_bench.reporting.geometry.report import write_report
-from gahb_bench.running import geometry
+from gahb_bench.running import geometry, geometry_folder
 from gahb_bench.running.plan import make_plan
 
 CONTRACT = (
@@ -156,7 +156,7 @@ def test_brought_denoisers(tmp_path):
     assert "out of order" in made.failures[0].reason
     write_report(tmp_path / "out")
     assert "out of order" in (tmp_path / "out" / "report.html").read_text()
-    again = geometry.read(tmp_path / "out")
+    again = geometry_folder.read(tmp_path / "out")
     assert len(again.failures) == 1
 
 
@@ -188,10 +188,10 @@ def test_a_law_without_a_known_optimum(tmp_path):
 
 def test_read_refuses_what_is_no_geometry(tmp_path):
     with pytest.raises(StoreError, match="no geometry"):
-        geometry.read(tmp_path)
+        geometry_folder.read(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({}))
     with pytest.raises(StoreError, match="no geometry"):
-        geometry.read(tmp_path)
+        geometry_folder.read(tmp_path)
 
 
 def test_intervals_need_eight_images():

@@ -13,7 +13,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from gahb_bench.reporting.figure.figures import PARAMETERS, escaped
 from gahb_bench.reporting.geometry.content import Family, interval
 from gahb_bench.reporting.study.style import GREY
-from gahb_bench.running.geometry import Geometry
+from gahb_bench.running.geometry_folder import Geometry
 
 _DPI = 130
 _SHOWN = 8  # eigenvectors a row

@@ -9,7 +9,7 @@ from gahb_bench.core.files import explain_errors, write_atomically
 from gahb_bench.reporting.geometry import figures
 from gahb_bench.reporting.geometry.content import QUANTITIES, Family, families
 from gahb_bench.reporting.page.html import jinja_environment, template
-from gahb_bench.running.geometry import Geometry, read
+from gahb_bench.running.geometry_folder import Geometry, read
 
 
 def write_report(folder: Path) -> None:
