@@ -3,21 +3,12 @@
 import time
 
 import pytest
-import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import gahb_bench as gb
 from gahb_bench.core.posterior import inform
 from gahb_bench.families.calpha_contours.bracket import planted_bracket
 from gahb_bench.families.calpha_contours.law import CalphaContours
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.benchmark(timer=time.process_time)  # a busy machine is no slower a generator

@@ -1,18 +1,9 @@
 """Disks: generator and oracles, images a second on one thread."""
 
 import pytest
-import torch
 
 import gahb_bench as gb
 from gahb_bench.core.posterior import inform
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("size", [64, 80, 128])

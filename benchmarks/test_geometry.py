@@ -3,18 +3,9 @@
 import resource
 
 import pytest
-import torch
 
 import gahb_bench as gb
 from gahb_bench import geometry
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def _network(size):

@@ -1,7 +1,6 @@
 """Generators and oracles of besov, gmm, hierarchy and shuffled images, on one thread."""
 
 import pytest
-import torch
 
 import gahb_bench as gb
 
@@ -14,14 +13,6 @@ LAWS = [
     "shuffled:of=(calpha:size=64)",
 ]
 LEAST = {"hierarchy": 50, "hierarchy:rules=grammar": 50}  # images a second that the optimum must reach
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("spec", LAWS)

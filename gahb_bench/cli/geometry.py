@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gahb_bench.cli.app import app
-from gahb_bench.cli.options import Denoisers, FamilyOption, Seed, Sigmas, command_line, warn_of_problems
+from gahb_bench.cli.options import Denoisers, FamilyOption, Seed, command_line, warn_of_problems
 from gahb_bench.cli.progress import Progress
 
 _SIGMAS = (0.03, 0.1, 0.3, 1.0)
@@ -16,7 +16,9 @@ _SIGMAS = (0.03, 0.1, 0.3, 1.0)
 def geometry(
     family: FamilyOption = None,
     denoisers: Denoisers = None,
-    sigmas: Sigmas = None,
+    sigmas: Annotated[
+        str | None, typer.Option("--sigmas", help="Noise levels: 0.01,0.1 or low:high:count; default 0.03,0.1,0.3,1.")
+    ] = None,
     images: Annotated[int, typer.Option("--images", help="How many images.")] = 4,
     top: Annotated[int, typer.Option("--top", help="How many eigenvectors are shown.")] = 16,
     seed: Seed = None,
@@ -24,9 +26,9 @@ def geometry(
 ) -> None:
     """Measure Jacobians: spectra, eigenvectors, overlap with the true eigenspace; write tables, figures and a page.
 
-    Noise levels are 0.03, 0.1, 0.3 and 1 unless given, denoisers the law's oracles and shipped networks. Whole
-    Jacobians of images of up to 4,096 values, the leading eigenpairs of larger ones. What is finished is kept: the same
-    command goes on from it. In the folder geometry of a run's folder, it is linked from that run's page.
+    Denoisers are the law's oracles and shipped networks unless given. Whole Jacobians of images of up to 4,096 values,
+    the leading eigenpairs of larger ones. What is finished is kept: the same command goes on from it. In the folder
+    geometry of a run's folder, it is linked from that run's page.
     """
     from gahb_bench import make
     from gahb_bench.core.levels import parse_sigmas

@@ -16,6 +16,7 @@ from gahb_bench.reporting.study.style import GREY
 from gahb_bench.running.geometry_folder import Geometry
 
 _DPI = 130
+_LEGEND = 2.2  # width of an entry of a legend, inches
 _SHOWN = 8  # eigenvectors a row
 _FIELDS = ("steepest pixel", "median pixel", "flattest pixel")
 _BASES = {
@@ -203,7 +204,8 @@ def _legend(figure: Figure) -> None:
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=5, fontsize=8.5)  # pyright: ignore[reportArgumentType]
+    columns = max(1, int(figure.get_figwidth() / _LEGEND))
+    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=columns, fontsize=8.5)  # pyright: ignore[reportArgumentType]
 
 
 def _pictures(family: Family, made: Geometry, sigma: float, what: str) -> list[tuple[str, np.ndarray]]:
