@@ -86,6 +86,25 @@ def test_denoisers(name, tmp_path):
     assert error < ALLOWED.get(name, NETWORKS if trained or denoiser.facts.brought else SMOOTH)
 
 
+@pytest.mark.parametrize("name", [entry.name for entry in registry.entries("networks")])
+def test_networks_under_torch_func(name):
+    """Forward and backward mode are adjoint to each other, and agree with a difference, for every architecture."""
+    torch.manual_seed(0)
+    module = gb.network(name).build((1, 16, 16), 0.5, 0.25).double().eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, dtype=torch.float64))
+    y, sigma = torch.rand(2, 1, 16, 16, dtype=torch.float64), torch.tensor([0.1, 0.3], dtype=torch.float64)
+    module.requires_grad_(False)
+    u, v = _direction(y), _direction(y.flip(0)).flip(-1)
+    found, forward = torch.func.jvp(lambda noisy: module(noisy, sigma), (y,), (v,))
+    _, pull = torch.func.vjp(lambda noisy: module(noisy, sigma), y)
+    assert float((u * forward).sum()) == pytest.approx(float((pull(u)[0] * v).sum()), rel=1e-9)
+    near = (module(y + 1e-7 * v, sigma) - module(y - 1e-7 * v, sigma)) / 2e-7
+    assert float((forward - near).norm() / near.norm()) < 1e-4
+    assert found.shape == y.shape
+
+
 def test_bregman_has_a_derivative_and_chambolle_has_none():
     family = gb.family("calpha:size=16")
     assert gb.denoiser("tv", family, tune=False).derivative == "none"

@@ -214,13 +214,20 @@ def test_networks_full_and_matrix_free():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "spec", "sigma"),
-    [("calpha-32", "calpha:size=32", 0.1), ("disks-32", "disks:size=32", 0.03), ("besov-32", "besov:size=32", 0.3)],
+    [
+        ("calpha-32", "calpha:size=32", 0.1),
+        ("contours-32", "calpha-contours:size=32", 0.1),
+        ("disks-32", "disks:size=32", 0.03),
+        ("besov-32", "besov:size=32", 0.3),
+        ("hierarchy-32", "hierarchy:depth=5", 0.3),
+        ("shuffled-calpha-32", "shuffled:of=(calpha:size=32)", 0.1),
+    ],
 )
 def test_sure_agrees_with_the_error_of_networks(name, spec, sigma):
-    """64 images; the trace by 32 random signs an image, which is unbiased and adds its own spread."""
+    """64 images; the trace by 16 random signs an image, which is unbiased and adds its own spread."""
     family, batch, y = _noisy(spec, sigma, images=64)
     network = gb.denoiser(name, family=family)
-    signs = np.sign(rng.generator("test-sure").standard_normal((64, 32, *family.shape)))
+    signs = np.sign(rng.generator("test-sure").standard_normal((64, 16, *family.shape)))
     v = torch.from_numpy(signs).float()
     products = geometry.Linearised(network, y.float(), sigma).right(v)
     trace = (products * v).sum(dim=(2, 3, 4)).mean(dim=1)
