@@ -11,9 +11,10 @@ from gahb_bench.core import registry
 from gahb_bench.core.denoiser import Denoiser, Facts
 from gahb_bench.core.errors import DenoiserError, UsageError
 from gahb_bench.core.images import Images, Knows
+from gahb_bench.core.network import parameter_count
 from gahb_bench.denoisers.apply import by_channel, in_parts
-from gahb_bench.networks.recipe import read_recipe, shipped
-from gahb_bench.networks.weights import count_parameters, file_digest, load
+from gahb_bench.networks.recipe import shipped
+from gahb_bench.networks.weights import file_digest, load
 
 
 class TrainedNetwork(Denoiser):
@@ -57,10 +58,10 @@ class TrainedNetwork(Denoiser):
     @property
     def own_facts(self) -> Facts:
         """Hash of the file as it was when the denoiser was made; the network, its size, and what it was trained on."""
-        recipe = read_recipe(self._path)
+        module, recipe = self._kept
         return Facts(
             digest=self._digest,
-            fitted=count_parameters(self._path),
+            fitted=parameter_count(module),
             architecture=recipe["network"],
             trained_on=recipe["family"],
         )

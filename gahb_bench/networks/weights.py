@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from gahb_bench.core import registry
 from gahb_bench.core.errors import UsageError, printable
 from gahb_bench.core.files import content_digest, write_atomically
-from gahb_bench.core.network import parameter_count
 from gahb_bench.networks.recipe import KEY, read_recipe
 
 _REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -61,19 +60,6 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     module = _build(recipe)
     fit_tensors(module, tensors, str(path))
     return module.eval().requires_grad_(False), recipe
-
-
-def count_parameters(path: Path) -> int:
-    """The number of parameters of the network in a file of weights; its tensors are not read.
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be read, or its recipe cannot have made a network.
-    """
-    recipe = read_recipe(path)
-    _check(recipe, path)
-    return parameter_count(_build_empty(recipe))
 
 
 def _build(recipe: dict[str, Any]) -> nn.Module:
