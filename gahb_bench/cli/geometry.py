@@ -38,16 +38,15 @@ def geometry(
     from gahb_bench.running.plan import make_plan, split_specs
 
     levels = parse_sigmas(sigmas) if sigmas is not None else _SIGMAS
-    laws = [make.family(spec) for spec in split_specs(family) or []]
-    chosen = split_specs(denoisers)
     with Progress("tuning parameters") as tuning:
         plan = make_plan(
-            laws,
-            chosen if chosen is not None else [spec for law in laws for spec in make.differentiable_defaults(law)],
+            split_specs(family) or [],
+            split_specs(denoisers),
             levels,
             images,
             seed or 0,
             progress=tuning,
+            defaults=make.differentiable_defaults,
         )
     warn_of_problems()
     name = "-".join(part.family.name for part in plan.families)[:40]

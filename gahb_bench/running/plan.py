@@ -151,6 +151,7 @@ def make_plan(
     split: str = "test",
     tune: bool = True,
     progress: Callable[[int, int], object] = lambda *_: None,
+    defaults: Callable[[Family], list[str | Denoiser]] = make.default_denoisers,
 ) -> Plan:
     """Resolve and check a run.
 
@@ -163,6 +164,7 @@ def make_plan(
     images, seed, split : how many images, which seed and split
     tune : whether a parameter for which no table is stored is tuned now, on split ``val``, rather than left to a rule
     progress : told (done, total) of the noise levels of each such tuning
+    defaults : the denoisers that ``defaults`` stands for, of a family
 
     Raises
     ------
@@ -175,7 +177,7 @@ def make_plan(
     check_images(images)
     rng.check_seed(seed)
     rng.check_split(split)
-    planned = tuple(_plan_family(make.family(family), denoisers, tune, progress) for family in families)
+    planned = tuple(_plan_family(make.family(family), denoisers, tune, progress, defaults) for family in families)
     if len({family.spec for family in planned}) < len(planned):
         raise UsageError(f"a family is given twice among {', '.join(family.spec for family in planned)}: give it once.")
     return Plan(planned, tuple(float(s) for s in levels), int(images), int(seed), split)
@@ -191,10 +193,11 @@ def _plan_family(
     denoisers: Sequence[str | Denoiser | Callable[..., Any]] | None,
     tune: bool,
     progress: Callable[[int, int], object],
+    defaults: Callable[[Family], list[str | Denoiser]],
 ) -> FamilyPlan:
     chosen: list[str | Denoiser | Callable[..., Any]] = []
     for spec in denoisers or [DEFAULTS]:
-        chosen += make.default_denoisers(family) if isinstance(spec, str) and spec == DEFAULTS else [spec]
+        chosen += defaults(family) if isinstance(spec, str) and spec == DEFAULTS else [spec]
     made = [make.denoiser(spec, family, tune, progress) for spec in chosen]
     refuse_duplicates(denoiser.spec for denoiser in made)
     methods = tuple(Method(denoiser, denoiser.facts) for denoiser in made)

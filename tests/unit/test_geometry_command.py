@@ -126,6 +126,16 @@ def test_wrong_usage(tmp_path, words, reason):
     assert not (tmp_path / "x").exists()
 
 
+def test_several_families_each_with_its_own_defaults(tmp_path):
+    words = ["geometry", "--family", f"{SPEC},besov:size=8", "--sigmas", "0.3", "--images", "1"]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "x")])
+    assert done.exit_code == 0, done.output
+    rows = pd.read_csv(tmp_path / "x" / "geometry.csv")
+    assert set(rows["family"]) == {SPEC, "besov:size=8"}
+    assert {"mmse", "local-mmse"} <= set(rows["denoiser"])
+    assert (tmp_path / "x" / "spectra-1.png").exists()
+
+
 def test_posterior_mean_of_contours_is_left_out_of_the_defaults():
     from gahb_bench import make
 
