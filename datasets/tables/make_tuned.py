@@ -53,6 +53,7 @@ IMAGES = {
     "gaussian-blur": 512,
     "tv": 128,
 }  # of split val, at 32 x 32 pixels; 64 for the others, and a quarter at 64 x 64
+POINTS = {"nlm": 256}  # images of two pixels; 2048 for the others
 
 
 def main(families: list[str]) -> None:
@@ -63,6 +64,8 @@ def main(families: list[str]) -> None:
             law = make.family(family)
             if (law.spec, denoiser) not in store.read(path):
                 images = IMAGES.get(denoiser, 64) // (1 if family in SMALL else 4)
+                if law.shape[1] == 1:
+                    images = POINTS.get(denoiser, 2048)
                 try:
                     table = tune(make.tunable(denoiser, law), law, images=images, coarse=COARSE)
                 except UsageError as error:  # images too small for the method

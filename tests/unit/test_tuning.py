@@ -265,8 +265,9 @@ def test_shipped_tables_are_what_tuning_finds(table: TunedTable) -> None:
         return float((candidate(y, sigma).double() - batch.images.double()).square().mean())
 
     assert mse(denoiser) == pytest.approx(table.mse[middle], rel=1e-3)
+    least = table.mse[middle] * (1 - 1e-4 if table.at_edge[middle] else 1)  # beyond the edge it may be as good
     for factor in (0.4, 2.5):
-        assert mse(denoiser.model_copy(update={denoiser.tuned: factor * value})) > table.mse[middle]
+        assert mse(denoiser.model_copy(update={denoiser.tuned: factor * value})) > least
 
 
 def test_tuned_values_serve_the_test_split() -> None:
