@@ -144,7 +144,7 @@ def _graph(denoiser: Denoiser, noisy: Images, sigma: Tensor) -> Images:
 def jacobian(denoiser: Denoiser, y: Images, sigma: float | Tensor, derivative: Differentiation | None = None) -> Tensor:
     """The Jacobian ``J[i, j] = d D(y)_i / d y_j`` of each image, ``(n, d, d)`` with d = c h w.
 
-    Time is that of about d/2 backward passes; memory is bounded but for the result, 8 d^2 bytes an image in float64.
+    It takes d products with single pixels, a few at a time; the result has d^2 numbers an image.
 
     Parameters and errors are those of `Linearised`.
 

@@ -3,7 +3,6 @@
 Finished cells are kept in the folder's ``parts``; what is read from it is `gahb_bench.running.geometry_folder`.
 """
 
-import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core.denoiser import Denoiser, Differentiation
 from gahb_bench.core.environment import environment
 from gahb_bench.core.errors import DenoiserError, StoreError, UsageError, reason_of
-from gahb_bench.core.files import explain_errors, lock, write_atomically
+from gahb_bench.core.files import content_digest, explain_errors, lock, write_atomically
 from gahb_bench.core.images import Batch, Images
 from gahb_bench.core.posterior import inform
 from gahb_bench.geometry.quantities import MEAN
@@ -153,7 +152,7 @@ class _Task:
 
     def _place(self, method: Method) -> tuple[Path, str]:
         content = [RULE, self.plan.cell(self.law, method, self.sigma).key, self.image, self.top]
-        key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:20]
+        key = content_digest(json.dumps(content).encode())
         return self.parts / f"{key}.npz", key
 
     def _measured(self, method: Method) -> dict[str, Any]:

@@ -1,10 +1,9 @@
 """What every denoiser states of its derivative is measured."""
 
-import os
-
 import foreign_files
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 
 import gahb_bench as gb
 from gahb_bench.core import registry, rng
@@ -49,10 +48,9 @@ def _measure(denoiser, batch, sigma):
         with pytest.raises(UsageError, match="no derivative"):
             Linearised(denoiser, y, sigma)
         return 0.0
-    if denoiser.derivative == "difference":  # the step plays no part
+    if denoiser.derivative == "difference":  # beside that of a step ten times and more smaller
         v = _direction(y)[:, None]
-        whole, half = (Linearised(denoiser, y, sigma, "difference").right(scale * v) / scale for scale in (1.0, -1.0))
-        assert torch.allclose(whole, half, rtol=1e-3, atol=1e-9)
+        whole = Linearised(denoiser, y, sigma, "difference").right(v)
         near = (denoiser(y + 1e-3 * sigma * v[:, 0], sigma) - denoiser(y - 1e-3 * sigma * v[:, 0], sigma)) / (
             2e-3 * sigma
         )
@@ -179,9 +177,8 @@ def test_directions_of_the_wrong_shape_are_refused():
     family = gb.family("calpha:size=8")
     y = gb.add_noise(family.sample(range(2)), 0.1)
     oracle = gb.denoiser("mmse", family=family)
-    if os.environ.get("GAHB_CHECK_TYPES", "1") != "1":  # else the types of the annotations refuse it before
-        with pytest.raises(UsageError, match="one direction an image"):
-            oracle.covariance(y, 0.1, y[..., :4])
+    with pytest.raises((UsageError, TypeCheckError)):  # whichever looks first: types are checked while tests run
+        oracle.covariance(y, 0.1, y[..., :4])
     with pytest.raises(UsageError, match="sigma"):
         oracle.covariance(y, -1.0, y)
     assert oracle.covariance(y, torch.tensor([0.1, 0.2]), y).dtype == y.dtype
