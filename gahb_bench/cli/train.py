@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gahb_bench.cli.app import app
-from gahb_bench.cli.options import OneFamily
 from gahb_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from gahb_bench.training.loop import Progress
+    from gahb_bench.training.plan import PlanProgress
 
 
 @app.command()
 def train(
-    family: OneFamily,
+    context: typer.Context,
+    family: Annotated[str, typer.Option("--family", help="Family spec, for example calpha:alpha=3.")] = "",
+    plan: Annotated[
+        Path | None,
+        typer.Option("--plan", help="A TOML file of many trainings, in place of --family and what belongs to one."),
+    ] = None,
     network: Annotated[
         str, typer.Option("--network", help="Architecture, for example edm-unet:width=32 or unet:preset=paper.")
     ] = "edm-unet",
@@ -38,7 +43,9 @@ def train(
     precision: Annotated[str, typer.Option("--precision", help="float32 or bf16.")] = "float32",
     seed: Annotated[int, typer.Option("--seed", help="Which seed: weights, images, noise.")] = 0,
     validate_every: Annotated[int, typer.Option("--validate-every", help="Steps between two validations.")] = 500,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder; default trained/FAMILY-NETWORK.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder; default trained/FAMILY-NETWORK or trained/PLAN.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on from the folder's state, or begin again.")
     ] = True,
@@ -49,7 +56,16 @@ def train(
         bool, typer.Option("--tensorboard", help="Also write events for TensorBoard, which must be installed.")
     ] = False,
 ) -> None:
-    """Train a network on a law, with its distance to the optimum in dB as it learns; keep the best and last weights."""
+    """Train a network on a law, with its distance to the optimum in dB as it learns; keep the best and last weights.
+
+    With --plan, many networks on many laws: what is finished is kept, and the same command goes on.
+    """
+    if plan is not None:
+        options = {"device": device, "resume": resume, "compiled": compiled, "tensorboard": tensorboard}
+        _carry_out(plan, _refuse_beside_plan(context, out or Path("trained") / plan.stem), options)
+        return
+    if not family:
+        raise UsageError("name what to train on: --family SPEC, or --plan FILE for many trainings.")
     from gahb_bench.training import processes
     from gahb_bench.training.loop import fit
     from gahb_bench.training.settings import check_possible, make_settings
@@ -94,6 +110,37 @@ def train(
         )
 
 
+def _refuse_beside_plan(context: typer.Context, folder: Path) -> Path:
+    """Refuse what belongs to a single training, or to several processes."""
+    from gahb_bench.training import processes
+
+    allowed = {"plan", "out", "device", "resume", "compiled", "tensorboard"}
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    stated = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    wrong = [f"--{name.replace('_', '-')}" for name in stated if name not in allowed]
+    if wrong:
+        raise UsageError(f"{', '.join(wrong)} cannot be given beside --plan: the file says it.")
+    if processes.count() > 1:
+        raise UsageError("a plan is done by one process, without torchrun: its trainings are one after the other.")
+    return folder.absolute()
+
+
+def _carry_out(path: Path, folder: Path, options: dict[str, Any]) -> None:
+    from gahb_bench.training import plan as plans
+
+    trainings = plans.read(path)
+    try:
+        failed = plans.carry_out(trainings, folder, progress=_print_plan_progress, **options)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted: the same command goes on in {folder}.", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{len(trainings) - len(failed)} of {len(trainings)} trainings are finished: {os.path.relpath(folder)}")
+    for name, reason in failed.items():
+        typer.echo(f"{name} failed: {reason}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
 def _range(text: str | None) -> dict[str, float]:
     if text is None:
         return {}
@@ -104,14 +151,19 @@ def _range(text: str | None) -> dict[str, float]:
     return {"sigma_low": low, "sigma_high": high}
 
 
-def _print_progress(progress: "Progress") -> None:
+def _print_plan_progress(now: "PlanProgress") -> None:
+    hours = f"{now.seconds_left / 3600:.1f} h left for all"
+    _print_progress(now.progress, f"[{now.place}/{now.count}, {hours}] {now.training.name}   ")
+
+
+def _print_progress(progress: "Progress", before: str = "") -> None:
     """One line a validation, and between two of them a line that is written over, on a terminal."""
     from gahb_bench.training import processes
 
     if processes.rank() > 0:
         return
     minutes = f"{progress.seconds_left / 60:.1f} min left"
-    line = f"step {progress.step:>6}/{progress.steps}   loss {progress.loss:.4g}   {minutes}"
+    line = f"{before}step {progress.step:>6}/{progress.steps}   loss {progress.loss:.4g}   {minutes}"
     if progress.measured is not None:
         levels = "  ".join(f"{regret:.2f}" for regret in progress.measured.regret_db)
         known = progress.measured.mean_regret_db

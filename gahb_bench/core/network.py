@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from typing import Any, ClassVar, Literal, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from gahb_bench.core.errors import UsageError, unknown
@@ -51,16 +52,32 @@ class Network(Plugin):
 
     @property
     def divisor(self) -> int:
-        """What the sides of an image must be divisible by; 1 unless the architecture halves the image."""
+        """What the sides of an image must be divisible by; 1 unless it is halved, or cut into patches."""
         return 1
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
-        """Refuse images ``(c, h, w)`` whose sides repeated halving would not keep whole."""
+        """Refuse images ``(c, h, w)`` that cannot be halved, or cut into patches, as the architecture does."""
         if shape[1] % self.divisor or shape[2] % self.divisor:
             raise UsageError(
-                f"{self.spec} halves the image again and again: its sides must be divisible by {self.divisor}, but the "
-                f"images are {shape[1]} x {shape[2]}. Choose another size, or an architecture with fewer levels."
+                f"{self.spec} takes images whose sides are divisible by {self.divisor}, but these are {shape[1]} x "
+                f"{shape[2]}. Choose another size, or an architecture with fewer levels or smaller patches."
             )
+
+
+class _Float32(nn.Module):
+    """Computes in float32 where autocast is on: for a network's first and last layers, which carry the image itself."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as torch names it
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.float() if input.dtype in (torch.bfloat16, torch.float16) else input)
+
+
+class Float32Conv2d(_Float32, nn.Conv2d):
+    """A convolution that autocast leaves in float32."""
+
+
+class Float32Linear(_Float32, nn.Linear):
+    """A linear layer that autocast leaves in float32."""
 
 
 class Residual(nn.Module):

@@ -59,8 +59,8 @@ class BfCnnModule(nn.Module):
         self.receptive_field = 1 + sum(kernel - 1 for kernel in kernels)
         widths = [channels, *[width] * (len(kernels) - 1), channels]
         self.conv_layers = nn.ModuleList(
-            convolution(inputs, outputs, kernel, padding)
-            for inputs, outputs, kernel in zip(widths[:-1], widths[1:], kernels, strict=True)
+            convolution(widths[i], widths[i + 1], kernel, padding, outer=i in (0, len(kernels) - 1))
+            for i, kernel in enumerate(kernels)
         )
         self.BN_layers = nn.ModuleList(BiasFreeBatchNorm(width) for _ in kernels[2:])
         initialize(self)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from gahb_bench.core.network import Padding
+from gahb_bench.core.network import Float32Conv2d, Padding
 
 _MOMENTUM = 0.1
 _EPSILON = 1e-5
@@ -33,12 +33,15 @@ class BiasFreeBatchNorm(nn.Module):
         sd = torch.sqrt(x.var(dim=(0, 2, 3), keepdim=True, unbiased=False) + _EPSILON)
         with torch.no_grad():
             self.running_sd.mul_(1 - _MOMENTUM).add_(sd, alpha=_MOMENTUM)
+        if x.dtype != self.gammas.dtype:  # where autocast is on: leave it as it comes
+            return x * (self.gammas / sd).to(x.dtype)
         return x / sd * self.gammas
 
 
-def convolution(inputs: int, outputs: int, kernel: int, padding: Padding) -> nn.Conv2d:
-    """A convolution without bias that keeps the size (odd kernels)."""
-    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, padding_mode=padding, bias=False)
+def convolution(inputs: int, outputs: int, kernel: int, padding: Padding, *, outer: bool = False) -> nn.Conv2d:
+    """A convolution without bias that keeps the size (odd kernels); outer: the first or the last of a network."""
+    kind = Float32Conv2d if outer else nn.Conv2d
+    return kind(inputs, outputs, kernel, padding=kernel // 2, padding_mode=padding, bias=False)
 
 
 def initialize(module: nn.Module) -> None:

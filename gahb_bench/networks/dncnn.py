@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 from torch import nn
 
-from gahb_bench.core.network import Network, Padding, Residual
+from gahb_bench.core.network import Float32Conv2d, Network, Padding, Residual
 from gahb_bench.networks.bias_free import check_odd
 
 
@@ -38,7 +38,8 @@ class DnCnn(Network):
 
         def layer(inputs: int, outputs: int, bias: bool) -> nn.Conv2d:
             side = self.kernel // 2
-            return nn.Conv2d(inputs, outputs, self.kernel, padding=side, padding_mode=self.padding, bias=bias)
+            kind = Float32Conv2d if bias else nn.Conv2d
+            return kind(inputs, outputs, self.kernel, padding=side, padding_mode=self.padding, bias=bias)
 
         parts: list[nn.Module] = [layer(shape[0], self.width, True), nn.ReLU(inplace=True)]
         for _ in range(self.depth - 2):

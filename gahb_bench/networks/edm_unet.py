@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gahb_bench.core.images import per_pixel
-from gahb_bench.core.network import Network, Padding
+from gahb_bench.core.network import Float32Conv2d, Network, Padding
+from gahb_bench.networks.preconditioning import NoiseWaves, Preconditioned
 
 
 class EdmUnet(Network):
@@ -43,22 +43,7 @@ class EdmUnet(Network):
 
     def build(self, shape: tuple[int, int, int], mean: float, std: float) -> nn.Module:
         self.check_shape(shape)
-        return _Preconditioned(_Unet(shape[0], self.width, self.levels, self.blocks, self.padding), mean, std)
-
-
-class _Preconditioned(nn.Module):
-    """D from F; everything about scales is here."""
-
-    def __init__(self, network: nn.Module, mean: float, std: float) -> None:
-        super().__init__()
-        self.network, self.mean, self.std = network, mean, std
-
-    def forward(self, y: Tensor, sigma: Tensor) -> Tensor:
-        s = per_pixel(sigma, y)
-        total = torch.sqrt(s**2 + self.std**2)
-        centred = y - self.mean
-        inner = self.network(centred / total, torch.log(s.flatten()) / 4)
-        return self.mean + (self.std / total) ** 2 * centred + (s * self.std / total) * inner
+        return Preconditioned(_Unet(shape[0], self.width, self.levels, self.blocks, self.padding), mean, std)
 
 
 class _Unet(nn.Module):
@@ -68,8 +53,8 @@ class _Unet(nn.Module):
         super().__init__()
         widths = [width] + [2 * width] * (levels - 1)
         condition = 2 * width
-        self.embed = nn.Sequential(_Waves(condition), nn.Linear(condition, condition), nn.SiLU())
-        self.first = _conv(channels, width, padding)
+        self.embed = nn.Sequential(NoiseWaves(condition), nn.Linear(condition, condition), nn.SiLU())
+        self.first = _conv(channels, width, padding, outer=True)
         self.down = nn.ModuleList()
         self.up = nn.ModuleList()
         for level, wide in enumerate(widths):
@@ -81,7 +66,7 @@ class _Unet(nn.Module):
             double = nn.ConvTranspose2d(widths[level + 1], wide, 2, stride=2)
             joined = [_Block(2 * wide if block == 0 else wide, wide, condition, padding) for block in range(blocks)]
             self.up.append(nn.ModuleList([double, *joined]))
-        self.last = nn.Sequential(_norm(width), nn.SiLU(), _zero(_conv(width, channels, padding)))
+        self.last = nn.Sequential(_norm(width), nn.SiLU(), _zero(_conv(width, channels, padding, outer=True)))
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         condition = self.embed(noise)
@@ -116,20 +101,8 @@ class _Block(nn.Module):
         return self.skip(x) + self.second(nn.functional.silu(h))
 
 
-class _Waves(nn.Module):
-    """A number as cosines and sines of it, at frequencies from 1/4 to 16 in the natural logarithm of sigma."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.register_buffer("frequencies", torch.logspace(0, 6, size // 2, base=2.0), persistent=False)
-
-    def forward(self, noise: Tensor) -> Tensor:
-        angle = noise[:, None] * self.frequencies.to(noise.dtype)  # pyright: ignore[reportOperatorIssue, reportCallIssue]
-        return torch.cat([angle.cos(), angle.sin()], dim=1)
-
-
-def _conv(inside: int, outside: int, padding: Padding) -> nn.Conv2d:
-    return nn.Conv2d(inside, outside, 3, padding=1, padding_mode=padding)
+def _conv(inside: int, outside: int, padding: Padding, *, outer: bool = False) -> nn.Conv2d:
+    return (Float32Conv2d if outer else nn.Conv2d)(inside, outside, 3, padding=1, padding_mode=padding)
 
 
 def _norm(channels: int) -> nn.GroupNorm:

@@ -113,7 +113,8 @@ class UNetModule(nn.Module):
         def layers(inputs: int, outputs: int, count: int) -> list[nn.Module]:
             parts: list[nn.Module] = []
             for place in range(count):
-                parts.append(convolution(outputs if place else inputs, outputs, sizes.kernel, padding))
+                outer = inputs == sizes.channels and not place
+                parts.append(convolution(outputs if place else inputs, outputs, sizes.kernel, padding, outer=outer))
                 parts += [BiasFreeBatchNorm(outputs), nn.ReLU(inplace=True)]
             return parts
 
@@ -127,7 +128,7 @@ class UNetModule(nn.Module):
             self.upsample[str(block)] = nn.ConvTranspose2d(widths[block + 1], widths[block], 2, stride=2, bias=False)
             parts = layers(2 * widths[block], widths[block], sizes.decoder - (block == 0))
             if block == 0:
-                parts.append(convolution(widths[0], sizes.channels, sizes.kernel, padding))
+                parts.append(convolution(widths[0], sizes.channels, sizes.kernel, padding, outer=True))
             self.decoder[str(block)] = nn.Sequential(*parts)
         initialize(self)
 

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from gahb_bench.training.validation import Measured, Validation
 
 _WARM_UP = 0.02  # part of the steps in which the learning rate rises
 _CLIP = 1.0  # largest norm of the gradient
+_LOW = 2 / 3  # part of the steps taken in bfloat16 where the settings ask for it
 _DIVERGED = (
     "{what} is no longer a finite number at step {step}: lower --lr or use --precision float32. The state of the last "
     "save is kept."
@@ -119,15 +121,21 @@ class Trainer:
         self.average = AveragedModel(self.network, multi_avg_fn=self._averaging, use_buffers=True)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate, fused=True)
         self.batches = Batches(settings, self.moments[1], rank, count)
-        self.validation = Validation(settings, device) if rank == 0 else None
-        self.step, self.best, self.seconds = 0, math.inf, 0.0
+        self.validates = rank == 0
+        self.step, self.best, self.seconds, self.core_seconds = 0, math.inf, 0.0, 0.0
+
+    @cached_property
+    def validation(self) -> Validation:
+        """What measures the regret, made when it is first needed."""
+        return Validation(self.settings, self.device)
 
     def run(self, compiled: bool, save_seconds: float, progress: Callable[[Progress], object]) -> None:
         """All remaining steps."""
         forward: Any = DistributedDataParallel(self.network) if self.processes > 1 else self.network
         forward = torch.compile(forward) if compiled else forward
-        settings, first, before = self.settings, self.step, self.seconds
-        began = saved = time.perf_counter()
+        settings, first, before, core_before = self.settings, self.step, self.seconds, self.core_seconds
+        began, core_began = time.perf_counter(), time.process_time()
+        saved = began
         self.network.train()
         if first == 0:
             self.store.write_description(environment(self.device) | {"processes": self.processes})
@@ -140,9 +148,10 @@ class Trainer:
                 continue
             loss, count = self._mean_loss(total, count), 0
             total.zero_()
-            measured = self._validate() if validate and self.validation is not None else None
+            measured = self._validate() if validate and self.validates else None
             now = time.perf_counter()
             self.seconds = before + now - began
+            self.core_seconds = core_before + time.process_time() - core_began
             left = (now - began) / (self.step - first) * (settings.steps - self.step)
             self.store.log(self._log_entry(loss, measured))
             progress(Progress(self.step, settings.steps, loss, left, measured))
@@ -162,7 +171,8 @@ class Trainer:
             raise StoreError(f"{self.store.path} holds the state of another training: give --out another folder.")
         try:
             state.restore(self.network, self.average, self.optimizer, tensors)
-            self.step, self.best, self.seconds = int(facts["step"]), float(facts["best"]), float(facts["seconds"])
+            self.step, self.best = int(facts["step"]), float(facts["best"])
+            self.seconds, self.core_seconds = float(facts["seconds"]), float(facts["core_seconds"])
             if not 0 < self.step <= self.settings.steps:
                 raise ValueError(f"step {self.step} of {self.settings.steps}")
         except (UsageError, KeyError, TypeError, ValueError) as error:
@@ -171,17 +181,22 @@ class Trainer:
                 "--no-resume."
             ) from None
 
+    @property
+    def low_steps(self) -> int:
+        """How many steps, the first ones, are computed in bfloat16."""
+        return int(_LOW * self.settings.steps) if self.settings.precision == "bf16" else 0
+
     def rate(self, step: int) -> float:
-        """Learning rate of a step, counted from 1: a linear rise, then a cosine to zero."""
+        """Learning rate of a step, counted from 1: a linear rise, then a cosine that would be zero after the last."""
         rise = min(1.0, step / math.ceil(_WARM_UP * self.settings.steps))
-        return self.settings.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / self.settings.steps))
+        return self.settings.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * (step - 1) / self.settings.steps))
 
     def advance(self, forward: Any) -> Tensor:
         """One step of ``forward``, the network as it is called; its loss, left on the device."""
         batch = self.batches(self.step).to(self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(self.step + 1)
-        low = self.settings.precision == "bf16"
+        low = self.step < self.low_steps
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low):
             x_hat = forward(batch.y, batch.sigma)
         loss = ((x_hat.float() - batch.x).square().flatten(1).mean(dim=1) * batch.weight).mean()
@@ -216,7 +231,6 @@ class Trainer:
 
     def _validate(self) -> Measured:
         """Measure the averaged weights; keep them as the last, and as the best if they are."""
-        assert self.validation is not None
         network = self.average.module
         measured = self.validation(network)
         if not math.isfinite(measured.mean_mse_db):
@@ -242,6 +256,7 @@ class Trainer:
             "parameters": parameter_count(self.network),
             "step": self.step,
             "seconds": round(self.seconds, 1),
+            "core_seconds": round(self.core_seconds, 1),
             "settings": self.settings.model_dump(),
             "initial": self.before,
             "validation_regret_db": {f"{sigma:.6g}": _number(regret) for sigma, regret in regrets},
@@ -249,14 +264,16 @@ class Trainer:
         }
 
     def _log_entry(self, loss: float, measured: Measured | None) -> dict[str, Any]:
-        entry = {"step": self.step, "loss": loss, "rate": self.rate(self.step), "seconds": round(self.seconds, 2)}
+        entry: dict[str, Any] = {"step": self.step, "loss": loss, "rate": self.rate(self.step)}
+        entry |= {"seconds": round(self.seconds, 2), "core_seconds": round(self.core_seconds, 2)}
         if measured is not None:
             entry["mean_regret_db"] = _number(measured.mean_regret_db)
             entry["regret_db"] = [_number(regret) for regret in measured.regret_db]
         return entry
 
     def _save(self) -> None:
-        facts = {"step": self.step, "best": self.best, "seconds": self.seconds, "settings": self.settings.model_dump()}
+        facts = {"step": self.step, "best": self.best, "settings": self.settings.model_dump()}
+        facts |= {"seconds": self.seconds, "core_seconds": self.core_seconds}
         self.store.save_state(state.tensors(self.network, self.average, self.optimizer), facts)
 
 

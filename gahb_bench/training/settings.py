@@ -27,8 +27,11 @@ class Settings(BaseModel):
     images : size of a finite training set, the first images of split ``train``; None: a new image every time
     sigma_low, sigma_high : noise levels are drawn log-uniformly between them, one an image, stratified over the batch
     batch : images a step, over all processes
-    learning_rate : at its peak; a linear rise over the first 2 % of the steps, then a cosine down to zero
+    learning_rate : at its peak; a linear rise over the first 2 % of the steps, then a cosine that would be zero after
+        the last
     ema : decay a step of the running average of the weights, which is what is validated and kept
+    precision : ``bf16`` computes the first two thirds of the steps in bfloat16, but for the first and last layers, and
+        the rest in float32, which is what the kept average comes from
     validate_every, validation_images : the regret is measured on images of split ``val``
     """
 

@@ -105,7 +105,8 @@ def test_the_log_states_the_learning_rate_of_its_step(tmp_path):
     entries = [json.loads(line) for line in (tmp_path / "t" / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in entries][-2:] == [30, 40]
     for entry in entries[-2:]:
-        assert entry["rate"] == pytest.approx(0.05 * (1 + np.cos(np.pi * entry["step"] / 40)), abs=1e-12)
+        assert entry["rate"] == pytest.approx(0.05 * (1 + np.cos(np.pi * (entry["step"] - 1) / 40)), abs=1e-12)
+    assert entries[-1]["rate"] > 0  # no step for nothing
 
 
 @pytest.mark.parametrize("network", [SMALL, "linear"])
@@ -120,7 +121,10 @@ def test_stopped_and_resumed_is_bitwise_the_same(tmp_path, network):
         ours, theirs = (weights.read_tensors(path.with_name(f"{name}.safetensors")) for path in (whole, resumed))
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     logs = [
-        [{**json.loads(line), "seconds": 0} for line in (path.parent / "log.jsonl").read_text().splitlines()]
+        [
+            {**json.loads(line), "seconds": 0, "core_seconds": 0}
+            for line in (path.parent / "log.jsonl").read_text().splitlines()
+        ]
         for path in (whole, resumed)
     ]
     assert logs[0] == logs[1]
