@@ -20,12 +20,12 @@ from gahb_bench.scoring import score as scores
 from gahb_bench.scoring import summary as summaries
 from gahb_bench.scoring.exponent import Fit
 from gahb_bench.scoring.matching import check_scores
-from gahb_bench.scoring.plausible import find_implausible
+from gahb_bench.scoring.plausible import find_implausible, in_255ths
 
 
 def score(
     family: str | Family,
-    denoisers: Sequence[str | Denoiser | Callable[..., Any]],
+    denoisers: Sequence[str | Denoiser | Callable[..., Any]] | Mapping[str, str | Denoiser | Callable[..., Any]],
     sigmas: object,
     images: int = 128,
     seed: int = 0,
@@ -36,7 +36,7 @@ def score(
     Parameters
     ----------
     family : str or Family
-    denoisers : sequence of specs, Denoisers, or callables ``(y, sigma) -> x_hat``
+    denoisers : sequence of specs, Denoisers, or callables ``(y, sigma) -> x_hat``; or such by names of one's choice
     sigmas : float or sequence of floats
         Standard deviations of the noise in image units, > 0.
     images, seed, device
@@ -52,7 +52,7 @@ def score(
     Warns
     -----
     ScaleWarning
-        If a denoiser of the user's is far worse than no denoising.
+        If a denoiser of the user's seems to be made for other units, or the noise levels to be in 255ths.
 
     Raises
     ------
@@ -67,9 +67,11 @@ def score(
     True
     """
     law = make.family(family)
-    made = [make.denoiser(spec, law) for spec in denoisers]
+    made = make.denoisers(denoisers, law)
     table = scores.score(law, made, sigmas, images, seed, device)
-    for message in find_implausible(table, [denoiser.spec for denoiser in made if denoiser.facts.brought]):
+    brought = [denoiser for denoiser in made if denoiser.own_facts.brought]
+    levels = np.atleast_1d(np.asarray(sigmas, dtype=float)).tolist()
+    for message in [*in_255ths(levels), *find_implausible(table, law, brought, seed, device)]:
         warnings.warn(message, ScaleWarning, stacklevel=2)
     return table
 

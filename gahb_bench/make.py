@@ -1,6 +1,6 @@
 """Makes families, denoisers and networks from what a user has: text, things already made, callables, files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gahb_bench.core import registry
@@ -9,8 +9,8 @@ from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.errors import GahbError, UsageError, printable
 from gahb_bench.core.family import Family
 from gahb_bench.core.network import Network
+from gahb_bench.denoisers.brought import user
 from gahb_bench.denoisers.brought.files import refuse_bare_path
-from gahb_bench.denoisers.brought.user import UserDenoiser
 from gahb_bench.denoisers.tunable import Tunable
 from gahb_bench.networks.recipe import shipped, shipped_for
 from gahb_bench.tuning import tuned_when_bound
@@ -38,6 +38,7 @@ def denoiser(
     family: str | Family | None = None,
     tune: bool = True,
     progress: Callable[[int, int], object] = lambda *_: None,
+    **options: Any,
 ) -> Denoiser:
     """Any denoiser by spec, or a user's callable ``(y, sigma) -> x_hat`` as a denoiser.
 
@@ -49,29 +50,67 @@ def denoiser(
     images of split ``val`` (seconds), and the table is kept; without ``tune`` it follows a rule in sigma alone, and is
     called untuned. ``progress`` is told (done, total) of the noise levels.
 
+    ``options`` say how a callable is called and what it returns, as those of ``callable:`` do (`list denoisers`):
+    ``gb.denoiser(net, returns="noise", range="0:255")``. ``mine=SPEC`` names a denoiser ``mine``.
+
     Raises
     ------
     UsageError
         For an unknown name or parameter, or an oracle that does not exist for this family.
     """
     law = None if family is None else _family(family)
-    made = _unbound(spec, law)
+    made = _unbound(spec, law, options)
     bound = made if law is None else made.bind(law)
     if tune and law is not None and isinstance(bound, Tunable) and bound.needs_tuning:
         return bound.with_table(tuned_when_bound(bound, law, progress))
     return bound
 
 
-def _unbound(spec: str | Denoiser | Callable[..., Any], law: Family | None) -> Denoiser:
+def denoisers(several: Any, law: Family) -> list[Denoiser]:
+    """A list of denoisers for a family, or a dictionary of them by names of one's choice.
+
+    Raises
+    ------
+    UsageError
+        As `denoiser`; or if it is neither a list nor a dictionary.
+    """
+    if isinstance(several, Mapping):
+        for name in several:
+            if not isinstance(name, str) or not name:
+                raise UsageError(f"a denoiser's name is text, not {name!r}.")
+        return [_named(denoiser(spec, law), name) for name, spec in several.items()]
+    if isinstance(several, str | bytes) or not isinstance(several, Iterable):
+        raise UsageError(
+            f"denoisers come as a list, like ['mmse', net], or by names, {{'mine': net}}: not {several!r}."
+        )
+    return [denoiser(spec, law) for spec in several]
+
+
+def _named(made: Denoiser, name: str) -> Denoiser:
+    if made.spec == name:
+        return made
+    user.refuse_taken(name)
+    return made.named(name)
+
+
+def _unbound(
+    spec: str | Denoiser | Callable[..., Any], law: Family | None, options: dict[str, Any] | None = None
+) -> Denoiser:
     """The denoiser that is meant, not yet bound to the law."""
-    if isinstance(spec, Denoiser):
-        return spec
     if not isinstance(spec, str):
-        return UserDenoiser.wrap(spec)
+        return user.wrap(spec, **options or {})
+    if options:
+        raise UsageError(
+            f"the options of {spec!r} stand in its spec, name:key=value; beside it go those of a callable."
+        )
+    name, inner = specs.name_given(spec)
+    if name:
+        return _named(_unbound(inner, law), name)
     if ":" not in spec and (spec.endswith(WEIGHTS) or spec in shipped()):
         spec = specs.format_spec("network", {"weights": spec})
-    if UserDenoiser.is_path(spec):
-        return UserDenoiser.load(spec)
+    if user.is_path(spec):
+        seen = user.Seen()
+        return user.wrap(user.load(spec, seen), spec, seen)
     refuse_bare_path(spec)
     parsed = specs.parse(spec)
     return _denoiser_class(parsed.name, law).from_parameters(dict(parsed.parameters))

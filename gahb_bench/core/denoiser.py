@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gahb_bench.core import registry
 from gahb_bench.core.digest import join_digests
-from gahb_bench.core.errors import DenoiserError, UsageError
+from gahb_bench.core.errors import EstimateError, UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Images, Knows, per_image_sigma
 from gahb_bench.core.plugin import Plugin
@@ -33,6 +33,7 @@ class Facts:
     tuning : where the value of its tuned parameter comes from, in words; empty where it has none
     tuned : the values found by tuning: noise level, value, and whether that lies at an end of the range searched
     architecture, trained_on : of trained weights, the network and the family, as specs
+    unfollowed : what its results depend on that the digest does not hold; then none of them is used again
     """
 
     digest: str = ""
@@ -43,6 +44,7 @@ class Facts:
     tuned: tuple[tuple[float, float, bool], ...] = ()
     architecture: str = ""
     trained_on: str = ""
+    unfollowed: str = ""
 
 
 class Denoiser(Plugin):
@@ -59,6 +61,31 @@ class Denoiser(Plugin):
     by_default: ClassVar[tuple[str, ...]] = ()
     looks: ClassVar[dict[str, tuple[str, str]]] = {}
     _family: Family | None = PrivateAttr(default=None)
+    _name: str = PrivateAttr(default="")
+
+    @property
+    def spec(self) -> str:
+        """Canonical spec, or the name that the user gave it."""
+        return self._name or super().spec
+
+    def named(self: D, name: str) -> D:
+        """The same under a name of one's choice, by which tables and figures call it."""
+        same = self.model_copy()
+        same._name = name
+        return same
+
+    def written(self) -> str:
+        """How the user writes it."""
+        return super().spec
+
+    def units_to_try(self) -> "list[Denoiser]":
+        """The same for other units, where its own are the user's to say."""
+        return []
+
+    def followed(self: D, family: Family) -> D:
+        """The same, with all found out that its results on a family depend on; foreign code is called once for that."""
+        del family
+        return self
 
     @classmethod
     def found_among(cls) -> registry.Kind:
@@ -157,10 +184,15 @@ class Denoiser(Plugin):
 
 
 def check_estimate(x_hat: Any, y: Tensor, name: str) -> Tensor:
-    """Refuse an estimate that is not a floating-point tensor of the shape of ``y``."""
+    """Refuse an estimate that is not a floating-point tensor of the shape of ``y``.
+
+    Raises
+    ------
+    EstimateError
+    """
     if not isinstance(x_hat, Tensor) or x_hat.shape != y.shape:
         got = tuple(x_hat.shape) if isinstance(x_hat, Tensor) else type(x_hat).__name__
-        raise DenoiserError(f"{name} returned {got}, but an estimate has the shape of its input, {tuple(y.shape)}.")
+        raise EstimateError(f"{name} returned {got}, but an estimate has the shape of its input, {tuple(y.shape)}.")
     if not x_hat.is_floating_point():
-        raise DenoiserError(f"{name} returned {x_hat.dtype}, but an estimate is floating point, like its input.")
+        raise EstimateError(f"{name} returned {x_hat.dtype}, but an estimate is floating point, like its input.")
     return x_hat

@@ -1,10 +1,17 @@
 """A hash of everything that a Python callable or class depends on, as far as it can be followed."""
 
+import dis
 import functools
 import hashlib
+import importlib.util
 import inspect
 import re
+import sys
+import sysconfig
 import types
+from collections.abc import Iterator
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,49 +21,67 @@ from torch import Tensor
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _KNOWN = ("gahb_bench", "pydantic", "builtins", "abc", "typing")
-_DEPTH = 6  # how deep a callable's attributes are followed
+_DEPTH, _OBJECTS = 50, 50_000  # beyond this nothing is followed, and the hash says so
 
 
 class Content:
-    """Gathers what the results of a callable or a class depend on: source files, code, weights, attributes."""
+    """Gathers what the results of a callable or a class depend on.
+
+    That is source files of the modules that it comes from and that those import, code, the globals that the code names,
+    weights and other attributes, and the versions of installed packages. ``unfollowed`` says what is not in the hash.
+    """
 
     def __init__(self) -> None:
-        self.sourced = True
+        self.unfollowed = ""
+        self.modules: list[torch.nn.Module] = []  # those that were met on the way
         self._hash = hashlib.sha256()
         self._seen: dict[int, Any] = {}  # kept, so that no other object gets the same id
-        self._folders: set[Path] = set()
+        self._sources: dict[str, str] = {}  # by module: in whatever order they are met, the hash is the same
 
     def digest(self) -> str:
-        return self._hash.hexdigest()[:16]
+        sources = "".join(f"{name} {source}\n" for name, source in sorted(self._sources.items()))
+        return hashlib.sha256(self._hash.digest() + sources.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def text(self, text: str) -> None:
         data = text.encode("utf-8", "surrogatepass")
         self._hash.update(f"{len(data)}:".encode() + data)
 
+    def file(self, path: Path) -> None:
+        """A file by its content; one that is not there counts too, since it may come."""
+        self._sources.setdefault(str(path), _content(path))
+
+    def cannot_follow(self, what: str) -> None:
+        """Say what the hash does not hold; the first that is said is kept."""
+        self.unfollowed = self.unfollowed or what
+
     def add(self, value: Any, depth: int = 0) -> None:
-        """Follow a value: arrays by their bytes, containers and objects by what they hold, others by their repr."""
-        if isinstance(value, Tensor) and torch.nn.parameter.is_lazy(value):
-            self.text("not yet initialised")
-            return
+        """Follow a value: arrays by their bytes, containers and objects by what they hold, code by what it names."""
         if isinstance(value, Tensor):
-            value = value.detach().cpu()
-            self.text(f"{value.dtype} {tuple(value.shape)}")
-            flat = value.to_dense() if value.layout != torch.strided else value
-            value = flat.resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8).numpy()
+            self.text(f"{value.dtype} {'' if torch.nn.parameter.is_lazy(value) else tuple(value.shape)}")
+            value = _bytes(value)
         if isinstance(value, np.ndarray) and value.dtype != object:
             self.text(f"{value.dtype} {value.shape}")
             self._hash.update(np.ascontiguousarray(value).tobytes())
             return
-        if isinstance(value, type | types.ModuleType | str | bytes | int | float | complex | None):
+        if isinstance(value, str | bytes | int | float | complex | None):
             self._repr(value)
             return
-        if id(value) in self._seen or depth > _DEPTH:
+        if id(value) in self._seen:
+            return
+        if depth > _DEPTH or len(self._seen) > _OBJECTS:
+            self.cannot_follow("it holds too much to be followed")
             return
         self._seen[id(value)] = value
-        if isinstance(value, dict):
-            for key, held in value.items():
-                self._repr(key)
+        if isinstance(value, types.ModuleType):
+            self._source(value)
+        elif isinstance(value, type):
+            self._class(value, depth)
+        elif isinstance(value, dict):
+            for key, held in list(value.items()):
+                self.add(key, depth + 1)
                 self.add(held, depth + 1)
+        elif isinstance(value, np.ndarray):  # of objects
+            self.add(value.tolist(), depth + 1)
         elif isinstance(value, list | tuple):
             self.text(f"{type(value).__name__} {len(value)}")
             for held in value:
@@ -70,13 +95,15 @@ class Content:
             self.add((value.__func__, value.__self__), depth)
         elif isinstance(value, types.FunctionType):
             self._function(value, depth)
+        elif isinstance(value, types.CodeType):
+            self._code(value, {}, depth)
         else:
             self._object(value, depth)
 
     def add_class(self, cls: type) -> None:
-        """Follow a class: its source files, methods and attributes; not the classes it is made from."""
+        """Follow a class: its source, methods and attributes; not the classes it is made from."""
         self.text(cls.__qualname__)
-        self._files(cls, required=True)
+        self._origin(cls, required=True)
         for name, value in sorted(vars(cls).items()):
             code = _code_of(value)
             if code is not None or not (name.startswith("__") or name == "_abc_impl"):
@@ -84,52 +111,125 @@ class Content:
                 self.add(value if code is None else code, depth=2)
 
     def _function(self, function: types.FunctionType, depth: int) -> None:
-        self._files(function, required=depth <= 1)
-        self._code(function.__code__)
+        if _is_installed(function.__module__):
+            self._installed(function.__module__)
+            self.text(function.__qualname__)
+        else:
+            self._origin(function, required=True)
+            self._code(function.__code__, function.__globals__, depth)
         cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
         wrapped = getattr(function, "__wrapped__", None)
         self.add((function.__defaults__, function.__kwdefaults__, cells, wrapped), depth + 1)
 
+    def _class(self, cls: type, depth: int) -> None:
+        """A class that code names or an object is of, with those that it is made from."""
+        self.text(f"{cls.__module__}.{cls.__qualname__}")
+        for part in cls.__mro__:
+            if _is_installed(part.__module__):
+                self._installed(part.__module__)
+                continue
+            self._origin(part, required=True)
+            for name, value in list(vars(part).items()):
+                code = _code_of(value)
+                if code is not None:
+                    self._code(code.__code__, code.__globals__, depth)
+                elif not (name.startswith("__") or name == "_abc_impl"):
+                    self.text(name)
+                    self.add(value, depth + 1)
+
     def _object(self, value: Any, depth: int) -> None:
         kind = type(value)
-        self._files(value if inspect.isroutine(value) else kind, required=depth <= 1)
-        for method in vars(kind).values():
-            if isinstance(method, types.FunctionType):
-                self._code(method.__code__)
         self._repr(value)
-        held = dict(getattr(value, "__dict__", {}))
+        if inspect.isroutine(value):  # built in, or compiled
+            if not _is_installed(getattr(value, "__module__", None) or "builtins"):
+                self.cannot_follow(f"{value!r} has no source")
+            return
+        self.add(kind, depth + 1)
+        held: dict[str, Any] = dict(getattr(value, "__dict__", {}))
+        slots = (slot for part in kind.__mro__ for slot in getattr(part, "__slots__", ()) if isinstance(slot, str))
+        held |= {slot: getattr(value, slot) for slot in slots if slot != "__dict__" and hasattr(value, slot)}
         if isinstance(value, torch.nn.Module):
-            self.add(value.state_dict(), depth + 1)
-            for part in value.modules():
-                self._files(type(part), required=False)
+            self.modules.append(value)
+            compiled = value._modules.get("_orig_mod")
+            self.add(dict(value.state_dict()), depth + 1)
             self.text(str(getattr(value, "code", "")))
+            if isinstance(value, torch.jit.ScriptModule | torch.fx.GraphModule):
+                return
+            held = {"_orig_mod": compiled} if compiled is not None else held
             held.pop("training", None)  # the mode: it is set for the call
+        elif not held:
+            try:
+                held = {"state": value.__reduce_ex__(4)[1:3]}
+            except Exception:  # it cannot be copied: a lock, an open file, a program of another language
+                self.cannot_follow(f"{_ADDRESS.sub('', repr(value))[:80]} cannot be looked into")
         self.add(held, depth + 1)
 
-    def _files(self, target: Any, *, required: bool) -> None:
-        """The source file that defines a function or class, and every other one in its folder."""
+    def _origin(self, target: Any, *, required: bool) -> None:
+        """The source that defines a function or class."""
+        module = sys.modules.get(getattr(target, "__module__", None) or "")
+        if module is not None and _file_of(module) is not None:
+            self._source(module)
+            return
         try:
-            file = Path(inspect.getsourcefile(target) or "")
-            if not file.is_file():
-                self.text(inspect.getsource(target))
-            elif file.parent not in self._folders:
-                self._folders.add(file.parent)
-                for path in sorted(file.parent.glob("*.py")):
-                    self.text(path.name)
-                    self.text(path.read_text(encoding="utf-8", errors="surrogateescape"))
+            self.text(inspect.getsource(target))
         except (OSError, TypeError):
-            self.sourced = self.sourced and not required
+            if required:
+                self.cannot_follow(f"{getattr(target, '__qualname__', target)!s} has no source that Python can find")
 
-    def _code(self, code: types.CodeType) -> None:
-        """The code that will run, which is not the file's where that was changed after its import."""
+    def _source(self, module: types.ModuleType) -> None:
+        """A module's source, and that of the modules that it imports; of installed packages their version."""
+        name = module.__name__
+        if _is_installed(name):
+            self._installed(name)
+            return
+        path = _file_of(module)
+        if name in self._sources or path is None:
+            return
+        self._sources[name] = _content(path)
+        for held in list(vars(module).values()):
+            other = held if isinstance(held, types.ModuleType) else sys.modules.get(_module_of(held))
+            if other is not None and other is not module:
+                self._source(other)
+
+    def _installed(self, module: str) -> None:
+        top = module.partition(".")[0]
+        self._sources.setdefault(top, _version(top))
+
+    def _code(self, code: types.CodeType, names: dict[str, Any], depth: int) -> None:
+        """The code that will run, which may not be the file's any more, and what it names."""
         self.text(f"{code.co_name} {code.co_code.hex()} {code.co_names}")
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
-                self._code(constant)
+                self._code(constant, names, depth)
             elif isinstance(constant, frozenset):
                 self.text(f"set {sorted(map(repr, constant))}")
             else:
                 self._repr(constant)
+        for name in code.co_names:
+            if name in names:
+                self._named(names[name], code.co_names, depth)
+        for name in _imports(code):
+            self._imported(name, code.co_names, depth)
+
+    def _named(self, value: Any, names: tuple[str, ...], depth: int) -> None:
+        """A global; of a module, what the code takes from it."""
+        self.add(value, depth + 1)
+        if isinstance(value, types.ModuleType) and not _is_installed(value.__name__):
+            for name in names:
+                if name in vars(value) and vars(value)[name] is not value:
+                    self._named(vars(value)[name], names, depth + 1)
+
+    def _imported(self, name: str, names: tuple[str, ...], depth: int) -> None:
+        """A module that code imports when it runs, which may not have happened yet."""
+        if name in sys.modules:
+            self._named(sys.modules[name], names, depth)
+            return
+        try:
+            found = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            found = None
+        if found is not None and found.origin and not _is_installed(name):
+            self.file(Path(found.origin))
 
     def _repr(self, value: object) -> None:
         try:
@@ -138,9 +238,21 @@ class Content:
             self.text(type(value).__name__)
 
 
+def modules_of(call: Any) -> list[torch.nn.Module]:
+    """The modules that a callable is, holds or names."""
+    found = Content()
+    found.add(call)
+    return found.modules
+
+
 def is_foreign(cls: type) -> bool:
     """Whether a class is neither of this package nor of what every plugin is made from."""
     return cls.__module__.partition(".")[0] not in _KNOWN
+
+
+def is_users(path: Path) -> bool:
+    """Whether a file is neither of Python nor of an installed package."""
+    return not any(path.is_relative_to(place) for place in _places())
 
 
 def join_digests(*digests: str) -> str:
@@ -149,6 +261,75 @@ def join_digests(*digests: str) -> str:
     if len(stated) < 2:
         return "".join(stated)
     return hashlib.sha256("+".join(stated).encode()).hexdigest()[:16]
+
+
+def _content(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return "cannot be read"
+
+
+def _bytes(value: Tensor) -> np.ndarray:
+    """The numbers of a tensor; none where it has none yet."""
+    if torch.nn.parameter.is_lazy(value) or value.is_meta:
+        return np.empty(0)
+    value = value.detach().cpu()
+    flat = value.to_dense() if value.layout != torch.strided else value
+    return flat.resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8).numpy()
+
+
+def _module_of(value: Any) -> str:
+    """The module in which a function or class is defined; empty for other values."""
+    if not isinstance(value, type | types.FunctionType):
+        return ""
+    return value.__module__ or ""
+
+
+def _file_of(module: types.ModuleType) -> Path | None:
+    file = getattr(module, "__file__", None)
+    path = Path(file) if file else None
+    return path if path is not None and path.suffix == ".py" and path.is_file() else None
+
+
+@cache
+def _is_installed(module: str | None) -> bool:
+    """Whether a module is of Python itself or of an installed package, which its version tells enough of."""
+    top = (module or "").partition(".")[0]
+    if top == "gahb_bench" or top in sys.stdlib_module_names:
+        return top != "__main__"
+    found = sys.modules.get(top)
+    file = getattr(found, "__file__", None)
+    return bool(file) and not is_users(Path(str(file)).resolve())
+
+
+@cache
+def _places() -> tuple[Path, ...]:
+    """Where Python and installed packages are."""
+    named = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    libraries = [str(Path(place).parent) for place in named[:2] if place]  # with the archive that Python looks for
+    return tuple(Path(place).resolve() for place in {*named, *libraries, str(Path(__file__).parents[1])} if place)
+
+
+@cache
+def _version(top: str) -> str:
+    names = _distributions().get(top, [top])
+    try:
+        return metadata.version(names[0])
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+@cache
+def _distributions() -> Any:
+    return metadata.packages_distributions()
+
+
+def _imports(code: types.CodeType) -> Iterator[str]:
+    """The modules that code imports itself, by their full names."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "IMPORT_NAME":
+            yield str(instruction.argval)
 
 
 def _code_of(value: Any) -> types.FunctionType | None:

@@ -20,6 +20,10 @@ class DenoiserError(GahbError, RuntimeError):
     """A denoiser broke its contract: wrong shape, NaN, or an exception of its own."""
 
 
+class EstimateError(DenoiserError):
+    """What a denoiser returned is no estimate: another kind of thing, or of another shape."""
+
+
 class StoreError(GahbError, OSError):
     """A run folder cannot be used: unwritable, locked, or holding another plan's run."""
 

@@ -107,7 +107,7 @@ class Plugin(BaseModel):
         for name in sorted(_private(cls for cls in type(self).__mro__ if is_foreign(cls)) - ours):
             found.text(name)
             found.add(getattr(self, name, None), depth=2)
-        if not found.sourced:
+        if found.unfollowed:
             self._unrepeatable = self._unrepeatable or secrets.token_hex(8)
             found.text(self._unrepeatable)
         return found.digest()

@@ -20,7 +20,7 @@ from gahb_bench.running.parts import Parts
 from gahb_bench.running.pictures import Pictures, thumbnails
 from gahb_bench.running.plan import RESULTS_VERSION, Cell, FamilyPlan, Method, Plan
 from gahb_bench.scoring.curve import curves
-from gahb_bench.scoring.plausible import find_implausible
+from gahb_bench.scoring.plausible import find_implausible, in_255ths
 from gahb_bench.scoring.reference import run_reference
 from gahb_bench.scoring.score import COLUMNS, Evaluation, evaluate_all, unmade
 from gahb_bench.scoring.summary import summary
@@ -137,8 +137,10 @@ def run(
         if not (finished_before and store.has_thumbnails()):
             made = thumbnails(plan, parts, pictures, scores, table, references)
         failures = _failures(scores)
-        brought = {m.spec for family in plan.families for m in family.methods if m.facts.brought}
-        warnings = [*problems, *find_implausible(scores, brought)]
+        if before is not None and finished_before:
+            warnings = list(before.warnings)
+        else:
+            warnings = [*problems, *_warnings(plan, scores, device)]
         if not finished_before:
             store.write_manifest(manifest)
         store.write_tables(scores, table, summed, references, made)
@@ -263,6 +265,18 @@ def _references(plan: Plan) -> tuple[dict[str, Reference], list[str]]:
             found[family.spec] = Reference.none(np.array(plan.sigmas), f"The reference failed: {reason_of(problem)}.")
             problems.append(f"the reference of {family.spec} failed: {reason_of(problem)}")
     return found, problems
+
+
+def _warnings(plan: Plan, scores: pd.DataFrame, device: str) -> list[str]:
+    """What seems to be meant otherwise, and what is never used again."""
+    found = in_255ths(plan.sigmas)
+    for family in plan.families:
+        brought = [method.denoiser for method in family.methods if method.facts.brought]
+        found += find_implausible(scores, family.family, brought, plan.seed, device)
+    unfollowed = {m.spec: m.facts.unfollowed for family in plan.families for m in family.methods if m.facts.unfollowed}
+    return found + [
+        f"{spec}: {why}, so its results are computed anew in every run." for spec, why in unfollowed.items()
+    ]
 
 
 def _failures(scores: pd.DataFrame) -> list[Failure]:

@@ -198,7 +198,7 @@ def _plan_family(
     chosen: list[str | Denoiser | Callable[..., Any]] = []
     for spec in denoisers or [DEFAULTS]:
         chosen += defaults(family) if isinstance(spec, str) and spec == DEFAULTS else [spec]
-    made = [make.denoiser(spec, family, tune, progress) for spec in chosen]
+    made = [make.denoiser(spec, family, tune, progress).followed(family) for spec in chosen]
     refuse_duplicates(denoiser.spec for denoiser in made)
     methods = tuple(Method(denoiser, denoiser.facts) for denoiser in made)
     return FamilyPlan(family, methods, optimum_among(made, family), family.digest)

@@ -3,13 +3,14 @@
     python tests/golden/make_onnx.py
 
 shrink.onnx: 0.5 + (y - 0.5) / (1 + sigma), any number and size of images. fixed.onnx: y / 2, shape (2, 1, 8, 8) only.
+beside.onnx: y times 64 x 64 weights of 1/2, which stand in beside.bin.
 """
 
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 FOLDER = Path(__file__).parent
 
@@ -19,8 +20,8 @@ def write(name, nodes, inputs, shape, constants):
     output = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
     graph = helper.make_graph(nodes, "graph", inputs, [output], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.checker.check_model(model)
     (FOLDER / name).write_bytes(model.SerializeToString())
+    onnx.checker.check_model(str(FOLDER / name))
 
 
 def number(name, value, dtype=np.float32):
@@ -52,4 +53,15 @@ if __name__ == "__main__":
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 1, 8, 8])],
         [2, 1, 8, 8],
         [number("half", 0.5)],
+    )
+    weights = number("weights", np.full((64, 64), 0.5))
+    external_data_helper.set_external_data(weights, "beside.bin")
+    (FOLDER / "beside.bin").write_bytes(weights.raw_data)
+    weights.ClearField("raw_data")
+    write(
+        "beside.onnx",
+        [helper.make_node("Mul", ["y", "weights"], ["x"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1, 64, 64])],
+        ["n", 1, 64, 64],
+        [weights],
     )

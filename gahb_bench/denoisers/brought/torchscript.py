@@ -13,7 +13,7 @@ from gahb_bench.core.errors import UsageError, printable
 from gahb_bench.core.files import content_digest
 from gahb_bench.core.images import Images
 from gahb_bench.denoisers.brought import files, safety
-from gahb_bench.denoisers.brought.base import AdaptedNetwork
+from gahb_bench.denoisers.brought.conventions import AdaptedNetwork
 
 _KEPT = re.compile(r"(data|constants)/[\w.]+|version|byteorder|\.data/\w+")
 

@@ -4,143 +4,119 @@ import importlib
 import re
 import secrets
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from pydantic import PrivateAttr
 from torch import Tensor
 
 from gahb_bench.core import registry
-from gahb_bench.core.denoiser import D, Denoiser, Facts
-from gahb_bench.core.digest import Content
-from gahb_bench.core.errors import DenoiserError, UsageError, reason_of
+from gahb_bench.core.denoiser import Denoiser, Facts
+from gahb_bench.core.digest import Content, modules_of
+from gahb_bench.core.errors import UsageError, reason_of
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Images, Knows
+from gahb_bench.core.spec import format_spec
+from gahb_bench.denoisers.brought.conventions import AdaptedNetwork
+from gahb_bench.denoisers.brought.guard import undisturbed
+from gahb_bench.denoisers.brought.watch import Seen, watch
+
+P = TypeVar("P", bound="PythonDenoiser")
 
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
-class UserDenoiser(Denoiser):
-    """A user's callable ``(y, sigma) -> x_hat``; ``torch.nn.Module`` included.
+class PythonDenoiser(AdaptedNetwork):
+    """A denoiser that is Python code of the user's.
 
-    It is called with float images ``(n, c, h, w)`` and with sigma as a float when all images share it, otherwise as
-    a tensor ``(n,)``. A module is put in evaluation mode for the call.
+    It is called with float images ``(n, c, h, w)`` of its own, to do with as it likes. The modules that it is, holds or
+    names are in evaluation mode for the call, and what it changes of the process is put back.
     """
 
-    name: ClassVar[str] = "user"
-    listed: ClassVar = False  # it is made by `wrap`, not from a spec
-    _call: Callable[..., Any] = PrivateAttr()
-    _label: str = PrivateAttr()
+    graph: ClassVar = False
+
+    _call: Any = PrivateAttr()
+    _label: str = PrivateAttr(default="")
+    _modules: list[torch.nn.Module] | None = PrivateAttr(default=None)
+    _seen: Seen = PrivateAttr(default_factory=Seen)
+    _records: bool = PrivateAttr(default=False)  # it asks for gradients
     _unrepeatable: str = PrivateAttr(default_factory=lambda: secrets.token_hex(8))
-
-    @classmethod
-    def is_path(cls, text: str) -> bool:
-        """Whether the text has the form ``module:callable``."""
-        return _PATH.fullmatch(text) is not None
-
-    @classmethod
-    def load(cls, path: str) -> Denoiser:
-        """Import ``module:callable`` from the Python path or the current folder."""
-        module_name, _, attribute = path.partition(":")
-        if str(Path.cwd()) not in sys.path:
-            sys.path.insert(0, str(Path.cwd()))
-        try:
-            found = importlib.import_module(module_name)
-            for part in attribute.split("."):
-                found = getattr(found, part)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a module is foreign code: it may even try to end the program
-            raise UsageError(
-                f"cannot load the denoiser {path!r}: {reason_of(error)}. It names a callable "
-                "(y, sigma) -> x_hat as module:callable; a parameter of a denoiser is written name:key=value."
-            ) from error
-        return cls.wrap(found, label=path)
-
-    @classmethod
-    def wrap(cls, call: Any, label: str | None = None) -> Denoiser:
-        """A denoiser from a callable; a Denoiser is one already, and is given back as it is.
-
-        With a label, a Denoiser that the catalogue cannot make again from its spec is named by the label instead.
-
-        Raises
-        ------
-        UsageError
-            If it cannot be called, or has the name of a denoiser of the catalogue.
-        """
-        if isinstance(call, Denoiser):
-            known = type(call).__module__.startswith("gahb_bench.") and not isinstance(call, UserDenoiser)
-            if label is None or known:
-                return call
-            call = call._call if isinstance(call, UserDenoiser) else _without_family(call, label)
-        if isinstance(call, type) or not callable(call):
-            raise UsageError(
-                f"{label or call!r} is not a callable (y, sigma) -> x_hat; give a function or an instance."
-            )
-        kind = UserNetwork if isinstance(call, torch.nn.Module) else cls
-        made = kind()
-        made._call = call
-        name = label or str(getattr(call, "__name__", type(call).__name__))
-        _refuse_taken(name)
-        made._label = "".join(letter if letter.isprintable() else "?" for letter in name)
-        return made
-
-    @property
-    def spec(self) -> str:
-        return self._label
 
     @property
     def own_facts(self) -> Facts:
-        """Brought by the user; its digest is of weights, attributes, and the source files beside the callable's own.
+        """Brought by the user; the digest is of all that its results depend on, as far as it can be followed.
 
-        A callable whose source Python cannot find has a digest of its own each time it is wrapped, so that no stored
-        result is ever taken for its.
+        Where that is not far enough it has a digest of its own each time it is made, so that no stored result is ever
+        taken for its.
         """
         found = Content()
         found.add(self._call)
-        if not found.sourced:
+        for path in sorted(self._seen.files):
+            found.file(path)
+        unfollowed = self._seen.beyond or found.unfollowed
+        if unfollowed:
             found.text(self._unrepeatable)
-        return Facts(digest=found.digest(), fitted=self._fitted, brought=True)
+        return Facts(digest=found.digest(), fitted=self._fitted, brought=True, unfollowed=unfollowed)
+
+    def followed(self: P, family: Family) -> P:
+        """The same, once it has been called on an image without content: what it opens then is part of its digest."""
+        y, sigma = torch.full((1, *family.shape), 0.5), torch.full((1,), 0.1, dtype=torch.float64)
+        with watch(self._seen), torch.no_grad():
+            try:
+                self._estimate(y, sigma)
+            except BaseException as error:  # it will be told when it is scored
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+        return self
+
+    def run(self, y: Images, *sigma: Any) -> Any:
+        if self._modules is None:
+            self._modules = [self._call] if isinstance(self._call, torch.nn.Module) else modules_of(self._call)
+        with undisturbed(self._modules):
+            if torch.is_grad_enabled():
+                return self._call(y, *sigma)
+            return self._without_gradients(y, *sigma)
+
+    def _without_gradients(self, y: Images, *sigma: Any) -> Any:
+        """Called where none are recorded; one that differentiates something itself asks for them by its error."""
+        kept = y.clone()
+        if not self._records:
+            try:
+                return self._call(y, *sigma)
+            except RuntimeError as error:
+                if "does not require grad" not in str(error):
+                    raise
+        with torch.enable_grad():
+            answer = self._call(kept, *sigma)
+        self._records = True
+        return answer.detach() if isinstance(answer, Tensor) else answer
 
     @property
     def _fitted(self) -> int | None:
-        return None
-
-    def bind(self: D, family: Family) -> D:
-        del family
-        return self
-
-    def estimate(self, y: Images, sigma: Tensor) -> Tensor:
-        try:
-            x_hat = self.call(y, sigma)
-        except Exception as error:
-            if y.shape[1] == 1:
-                raise
-            raise DenoiserError(
-                f"{self.spec} failed on images of {y.shape[1]} channels: {reason_of(error)}. If it was made for one, "
-                "name it as callable:path=(module:name),channels=1; it is then applied to each channel alone."
-            ) from error
-        if not isinstance(x_hat, Tensor):
-            raise DenoiserError(f"{self.spec} returned {type(x_hat).__name__}, not a tensor of shape {tuple(y.shape)}.")
-        if not x_hat.is_floating_point():
-            raise DenoiserError(
-                f"{self.spec} returned {x_hat.dtype}, but an estimate is floating point, like its input."
-            )
-        return x_hat
-
-    def call(self, y: Images, *sigma: Tensor) -> Any:
-        """What the callable returns for images and noise levels ``(n,)``, or for images alone."""
-        levels = [float(s[0]) if len(s) and bool((s == s[0]).all()) else s.to(y.dtype) for s in sigma]
+        """The number of parameters of a module; None for other code, and while some have no shape yet."""
         if not isinstance(self._call, torch.nn.Module):
-            return self._call(y, *levels)
-        training = self._call.training
-        self._call.eval()
-        try:
-            return self._call(y, *levels)
-        finally:
-            self._call.train(training)
+            return None
+        parameters = list(self._call.parameters())
+        lazy = any(torch.nn.parameter.is_lazy(parameter) for parameter in parameters)
+        return None if lazy else sum(parameter.numel() for parameter in parameters)
+
+
+class UserDenoiser(PythonDenoiser):
+    """A user's callable ``(y, sigma) -> x_hat``, with options of how it is called."""
+
+    name: ClassVar[str] = "user"
+    knows: ClassVar[Knows] = "nothing"
+    listed: ClassVar = False  # it is made by `wrap`, not from a spec
+
+    @property
+    def spec(self) -> str:
+        return self._name or format_spec(self._label, self.changed)
+
+    def written(self) -> str:
+        if is_path(self._label):
+            return format_spec("callable", {"path": self._label, **self.changed})
+        return f"gb.denoiser({', '.join([self._label, *(f'{key}={value!r}' for key, value in self.changed.items())])})"
 
 
 class UserNetwork(UserDenoiser):
@@ -148,20 +124,70 @@ class UserNetwork(UserDenoiser):
 
     knows: ClassVar[Knows] = "training set"
 
-    @property
-    def needs_family(self) -> bool:
-        return False
 
-    @property
-    def _fitted(self) -> int | None:
-        """The number of parameters of the module; None while some have no shape yet."""
-        module: Any = self._call
-        parameters = list(module.parameters())
-        lazy = any(torch.nn.parameter.is_lazy(parameter) for parameter in parameters)
-        return None if lazy else sum(parameter.numel() for parameter in parameters)
+def is_path(text: str) -> bool:
+    """Whether the text has the form ``module:callable``."""
+    return _PATH.fullmatch(text) is not None
 
 
-def _refuse_taken(name: str) -> None:
+def load(path: str, seen: Seen) -> Any:
+    """What ``module:callable`` names on the Python path or in the current folder.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be imported, or is not there.
+    """
+    module_name, _, attribute = path.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        with watch(seen):
+            found = importlib.import_module(module_name)
+            for part in attribute.split("."):
+                found = getattr(found, part)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module is foreign code: it may even try to end the program
+        raise UsageError(
+            f"cannot load the denoiser {path!r}: {reason_of(error)}. It names a callable "
+            "(y, sigma) -> x_hat as module:callable; a parameter of a denoiser is written name:key=value."
+        ) from error
+    return found
+
+
+def wrap(call: Any, label: str = "", seen: Seen | None = None, **options: Any) -> Denoiser:
+    """A denoiser from a callable; a Denoiser is one already, and is given back as it is.
+
+    With a label, a Denoiser that the catalogue cannot make again from its spec is named by the label instead.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be called, has the name of a denoiser of the catalogue, or an option is not allowed.
+    """
+    if isinstance(call, Denoiser):
+        if options:
+            raise UsageError(f"{call.spec} is a Denoiser already: give its options where it is made.")
+        if not label or (type(call).__module__.startswith("gahb_bench.") and not isinstance(call, UserDenoiser)):
+            return call
+        if not isinstance(call, UserDenoiser) and call.needs_family:
+            raise UsageError(
+                f"{label} is a Denoiser that knows the {call.knows}, and a run cannot tell it the family: "
+                "give a callable (y, sigma) -> x_hat."
+            )
+        return call.named(label)
+    if isinstance(call, type) or not callable(call):
+        raise UsageError(f"{label or call!r} is not a callable (y, sigma) -> x_hat; give a function or an instance.")
+    made = (UserNetwork if isinstance(call, torch.nn.Module) else UserDenoiser).from_parameters(options)
+    made._call, made._seen = call, seen or Seen()
+    name = label or str(getattr(call, "__name__", type(call).__name__))
+    refuse_taken(name)
+    made._label = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return made
+
+
+def refuse_taken(name: str) -> None:
     """Refuse a name under which the catalogue has a denoiser: their rows could not be told apart."""
     first, colon, rest = name.partition(":")
     if colon and "=" not in rest:
@@ -171,12 +197,3 @@ def _refuse_taken(name: str) -> None:
             raise UsageError(
                 f"a denoiser of your own cannot be called {name!r}: the catalogue has one of that name; rename it."
             )
-
-
-def _without_family(denoiser: Denoiser, label: str) -> Denoiser:
-    if denoiser.needs_family:
-        raise UsageError(
-            f"{label} is a Denoiser that knows the {denoiser.knows}, and a run cannot tell it the family: "
-            "give a callable (y, sigma) -> x_hat."
-        )
-    return denoiser

@@ -1,0 +1,224 @@
+"""What people bring: how it is called, in which units, and what it returns."""
+
+import sys
+import types
+import warnings
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+import gahb_bench as gb
+from gahb_bench.core.errors import DenoiserError, ScaleWarning, UsageError
+
+FAMILY = "calpha:size=12"
+SIGMAS = [0.03, 0.3]
+RANGES = {"0:1": (0.0, 1.0), "0:255": (0.0, 255.0), "-1:1": (-1.0, 1.0)}
+
+
+class Sample(types.SimpleNamespace):
+    """What diffusers' networks return."""
+
+
+class Foreign(torch.nn.Module):
+    """A good denoiser in its own units: a multiple of y about the mean, chosen by sigma."""
+
+    def __init__(self, convention, ends, returns):
+        super().__init__()
+        self.convention, self.ends, self.returns = convention, ends, returns
+        self.std = torch.nn.Parameter(torch.tensor(0.25))
+
+    def forward(self, y, *sigma):
+        low, high = self.ends
+        span = high - low
+        if self.convention == "tensor":  # as EDM's
+            level = sigma[0].to(torch.float32).reshape(-1, 1, 1, 1) / span
+        elif self.convention == "blind":
+            level = torch.full((len(y), 1, 1, 1), 0.2)
+        elif self.convention == "channel":
+            y, level = y[:, :1], y[:, 1:] / span
+        else:
+            level = torch.tensor(float(*sigma)) / span
+        if self.convention == "divisible" and y.shape[-1] % 8:
+            raise ValueError("sides must be divisible by 8")
+        gain = self.std**2 / (self.std**2 + level**2)
+        clean = low + span / 2 + gain * (y - low - span / 2)
+        answer = y - clean if self.returns == "noise" else clean
+        return Sample(sample=answer) if self.convention == "sample" else answer
+
+
+CONVENTIONS = {
+    "tensor": {"sigma_as": "tensor"},
+    "blind": {"blind": True},
+    "channel": {"sigma_as": "channel"},
+    "sample": {},
+    "divisible": {"pad": "reflect", "multiple": 8},
+}
+
+
+@pytest.mark.parametrize(("convention", "ends", "returns"), list(product(CONVENTIONS, RANGES, ("image", "noise"))))
+def test_thirty_ways_of_being_called_score_the_same(convention, ends, returns):
+    """By options alone: the regret is that of the same denoiser written for this project, to 1e-4 dB."""
+    net = Foreign(convention, RANGES[ends], returns)
+    options = {**CONVENTIONS[convention], "range": ends, "returns": returns}
+
+    def ours(y, sigma):
+        level = 0.2 if convention == "blind" else sigma
+        return 0.5 + 0.0625 / (0.0625 + level**2) * (y - 0.5)
+
+    methods = [gb.denoiser(net, **options), ours]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if convention == "blind" else "error", ScaleWarning)  # blind at .03: far worse
+        curves = gb.curves(gb.score(FAMILY, methods, SIGMAS, images=4))
+    theirs, mine = (curves[curves["denoiser"] == str(method)]["regret_db"].to_numpy() for method in _named(curves))
+    assert np.isfinite(mine).all()
+    np.testing.assert_allclose(theirs, mine, atol=1e-4)
+
+
+def _named(curves):
+    return list(dict.fromkeys(curves["denoiser"]))
+
+
+@pytest.mark.parametrize(
+    ("convention", "says"),
+    [
+        ("tensor", "sigma_as='tensor'"),
+        ("blind", "blind=True"),
+        ("channel", "sigma_as='channel'"),
+        ("divisible", "pad='reflect'"),
+    ],
+)
+def test_a_call_that_fails_names_the_option_that_works(convention, says):
+    net = Foreign(convention, (0.0, 1.0), "image")
+    if convention == "blind":
+        net.forward = lambda y: y
+    with pytest.raises(DenoiserError, match=r"it works with gb\.denoiser") as caught:
+        gb.denoiser(net)(torch.rand(2, 1, 12, 12), 0.1)
+    assert says in str(caught.value)
+
+
+def test_one_image_at_a_time():
+    def alone(y, sigma):
+        if len(y) > 1:
+            raise ValueError("one image only")
+        return y / 2
+
+    y = torch.rand(3, 1, 8, 8)
+    with pytest.raises(DenoiserError, match="batch=1"):
+        gb.denoiser(alone)(y, 0.1)
+    assert torch.equal(gb.denoiser(alone, batch=1)(y, 0.1), y / 2)
+
+
+def test_a_shape_that_is_halved_too_often_is_padded():
+    def halves(y, sigma):
+        return torch.nn.functional.interpolate(torch.nn.functional.avg_pool2d(y, 4), scale_factor=4)
+
+    y = torch.rand(2, 1, 10, 14)
+    with pytest.raises(DenoiserError, match="pad='reflect'"):
+        gb.denoiser(halves)(y, 0.1)
+    assert gb.denoiser(halves, pad="reflect", multiple=4)(y, 0.1).shape == y.shape
+
+
+@pytest.mark.parametrize("answer", [lambda x: {"sample": x}, lambda x: (x, None), lambda x: [torch.zeros(3), x]])
+def test_outputs_in_wrappers_are_taken_out(answer):
+    y = torch.rand(2, 1, 8, 8)
+    assert torch.equal(gb.denoiser(lambda y, sigma: answer(y / 2))(y, 0.1), y / 2)
+
+
+def test_an_ambiguous_output_is_refused():
+    with pytest.raises(DenoiserError, match="returned tuple"):
+        gb.denoiser(lambda y, sigma: (y, y))(torch.rand(1, 1, 8, 8), 0.1)
+
+
+def test_a_network_for_one_noise_level_is_adapted():
+    """The optimal multiple at s0 for a law of deviation t is that at s for the law of deviation t s / s0."""
+    seen = []
+
+    def at_one_level(y, sigma):
+        seen.append(float(sigma))
+        return 0.5 + 0.8 * (y - 0.5)
+
+    y = torch.rand(2, 1, 8, 8)
+    found = gb.denoiser(at_one_level, adapt=0.1)(y, 0.3)
+    assert seen == [pytest.approx(0.1)]
+    torch.testing.assert_close(found, 0.5 + 0.8 * (y - 0.5))
+    soft = gb.denoiser(lambda y, sigma: 0.5 + torch.nn.functional.softshrink(y - 0.5, 0.1), adapt=0.1)
+    torch.testing.assert_close(soft(y, 0.3), 0.5 + torch.nn.functional.softshrink(y - 0.5, 0.3))
+
+
+def test_unit_noise():
+    y, z = torch.rand(2, 1, 8, 8), torch.randn(2, 1, 8, 8)
+    found = gb.denoiser(lambda y, sigma: z, returns="unit-noise")(y, torch.tensor([0.1, 0.4]))
+    torch.testing.assert_close(found, y - torch.tensor([0.1, 0.4]).reshape(-1, 1, 1, 1) * z)
+
+
+@pytest.mark.parametrize("ends", ["0-255", "1:0", "0:0", "a:b", "0:255:1"])
+def test_ranges_that_cannot_be_are_refused(ends):
+    with pytest.raises(UsageError, match="black:white"):
+        gb.denoiser(lambda y, sigma: y, range=ends)
+
+
+def test_options_beside_a_spec_are_refused():
+    with pytest.raises(UsageError, match="stand in its spec"):
+        gb.denoiser("identity", range="0:255")
+
+
+def test_names_of_ones_choice(tmp_path, monkeypatch):
+    (tmp_path / "named_net.py").write_text("def net(y, sigma):\n    return y / 2\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert gb.denoiser("mine=named_net:net").spec == "mine"
+    assert gb.denoiser("soft=wavelet:rule=soft").spec == "soft"
+    y = torch.rand(2, 1, 8, 8)
+    assert torch.equal(gb.denoiser("mine=callable:path=(named_net:net),returns=noise")(y, 0.1), y / 2)
+    table = gb.score(
+        FAMILY, {"half": lambda y, sigma: 0.9 * y + 0.05, "zero": "identity", "mmse": "mmse"}, [0.1], images=2
+    )
+    assert list(dict.fromkeys(table["denoiser"])) == ["half", "zero", "mmse"]
+    with pytest.raises(UsageError, match="rename it"):
+        gb.denoiser("tv=named_net:net")
+    sys.modules.pop("named_net")
+
+
+class Filter(torch.nn.Module):
+    """The optimum of a law, in other units."""
+
+    def __init__(self, ends, returns):
+        super().__init__()
+        self.ends, self.returns = ends, returns
+        self.mmse = gb.denoiser("mmse", "calpha:size=16")
+
+    def forward(self, y, sigma):
+        low, high = self.ends
+        clean = low + (high - low) * self.mmse((y - low) / (high - low), sigma / (high - low))
+        return y - clean if self.returns == "noise" else clean
+
+
+@pytest.mark.parametrize(
+    ("ends", "returns", "says"),
+    [
+        ((0.0, 255.0), "image", "range='0:255')"),
+        ((-1.0, 1.0), "image", "range='-1:1')"),
+        ((0.0, 1.0), "noise", "returns='noise')"),
+        ((-1.0, 1.0), "noise", "returns='noise', range='-1:1')"),
+    ],
+)
+def test_wrong_units_are_pointed_out_with_what_mends_them(ends, returns, says):
+    """Also where the loss is small: the remedy is tried, not guessed."""
+    with pytest.warns(ScaleWarning, match="it is .* dB better with") as caught:
+        gb.score("calpha:size=16", [Filter(ends, returns)], [0.03, 0.1, 0.3], images=4)
+    assert any(says in str(one.message) for one in caught), [str(one.message) for one in caught]
+
+
+@pytest.mark.parametrize("spare", [lambda y, sigma: y, lambda y, sigma: y / (1 + 16 * sigma**2)])
+def test_right_units_are_not_pointed_out(recwarn, spare):
+    right = gb.denoiser(Filter((-1.0, 1.0), "noise"), range="-1:1", returns="noise")
+    gb.score("calpha:size=16", [Filter((0.0, 1.0), "image"), right, spare], [0.1, 1.0], images=4)
+    assert not [str(one.message) for one in recwarn if issubclass(one.category, ScaleWarning)]
+
+
+def test_clipped_estimates_and_levels_in_255ths_are_pointed_out():
+    with pytest.warns(ScaleWarning, match="clipped to .0, 1."):
+        gb.score("calpha:size=16,std=1", [lambda y, sigma: y.clamp(0, 1)], [0.05], images=4)
+    with pytest.warns(ScaleWarning, match=r"15.*255.*0\.0588"):
+        gb.score(FAMILY, [lambda y, sigma: y], [15, 25, 50], images=2)
