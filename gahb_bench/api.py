@@ -18,6 +18,7 @@ from gahb_bench.scoring import curve
 from gahb_bench.scoring import exponent as exponents
 from gahb_bench.scoring import score as scores
 from gahb_bench.scoring import summary as summaries
+from gahb_bench.scoring.curve import COLUMNS_OF_SCORES, check_columns
 from gahb_bench.scoring.exponent import Fit
 from gahb_bench.scoring.matching import check_scores
 from gahb_bench.scoring.plausible import find_implausible, in_255ths
@@ -69,6 +70,7 @@ def score(
     law = make.family(family)
     made = make.denoisers(denoisers, law)
     table = scores.score(law, made, sigmas, images, seed, device)
+    table.attrs = {"seed": seed, "split": "test"}
     brought = [denoiser for denoiser in made if denoiser.own_facts.brought]
     levels = np.atleast_1d(np.asarray(sigmas, dtype=float)).tolist()
     for message in [*in_255ths(levels), *find_implausible(table, law, brought, seed, device)]:
@@ -195,6 +197,13 @@ def compare(
     """
     for table in (baseline, candidate):
         check_scores(table)
+    for what in ("seed", "split"):
+        ours, theirs = (table.attrs.get(what) for table in (baseline, candidate))
+        if paired and None not in (ours, theirs) and ours != theirs:
+            raise UsageError(
+                f"the tables are of {what} {ours} and {what} {theirs}, so that image i is not the same in both: give "
+                "paired=False."
+            )
     references = {}
     for spec, rows in baseline.groupby("family", sort=False):
         with suppress(UsageError):  # a law that is not known here is compared by the errors alone
@@ -231,6 +240,7 @@ def exponent(
     >>> abs(fit.value - fit.reference) < 0.2
     True
     """
+    check_columns(table, COLUMNS_OF_SCORES)
     law = make.family(family)
     rows = table[(table["family"] == law.spec) & (table["denoiser"] == str(denoiser))]
     levels = np.sort(rows["sigma"].unique())
@@ -241,6 +251,7 @@ def exponent(
 
 def _references(table: pd.DataFrame, families: Iterable[Family]) -> dict[str, Reference]:
     """What is known of each family of a table, at its noise levels."""
+    check_columns(table, COLUMNS_OF_SCORES)
     given = {family.spec: family for family in families}
     return {
         str(spec): (given.get(str(spec)) or make.family(str(spec))).reference(np.sort(rows["sigma"].unique()))

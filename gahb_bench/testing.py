@@ -9,7 +9,7 @@ from gahb_bench.api import curves, score
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.errors import ScaleWarning, UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.scoring.curve import is_settled
+from gahb_bench.scoring.curve import below_optimum, is_settled
 
 
 def assert_near_optimal(
@@ -35,9 +35,11 @@ def assert_near_optimal(
     Raises
     ------
     AssertionError
-        If the regret is larger somewhere, or the denoiser fails; the message lists where and by how much.
+        If the regret is larger somewhere, or the denoiser fails; the message lists where and by how much. Also if it is
+        better than what is possible for anything that sees only y.
     UsageError
-        If the optimum is not known exactly at these noise levels, or vanishes at one of them.
+        If the optimum is not known exactly at these noise levels, or vanishes at one of them; or if the denoiser says
+        itself that it knows the image or what made it.
 
     Examples
     --------
@@ -50,6 +52,10 @@ def assert_near_optimal(
             f"no exact optimum is known for {law.spec} at these noise levels: choose others, or another law."
         )
     mine = make.denoiser(denoiser, law)
+    if mine.knows in ("latents", "image"):
+        raise UsageError(
+            f"{mine.spec} knows the {mine.knows}: it is no denoiser of y, which an optimum could be set for."
+        )
     methods = [mine, *(name for name in reference.attained_by[:1] if name != mine.spec)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScaleWarning)  # the assertion says it
@@ -62,6 +68,13 @@ def assert_near_optimal(
         raise UsageError(
             f"the optimum of {law.spec} vanishes at sigma={vanishing.iloc[0]:.4g}, so that no distance "
             "in dB to it can be asserted: choose larger noise levels."
+        )
+    impossible = curve[below_optimum(curve)]
+    if len(impossible):
+        where = ", ".join(f"sigma={sigma:.4g}" for sigma in impossible["sigma"])
+        raise AssertionError(
+            f"{name} is below the optimum on {law.spec} at {where}, by more than chance: it has seen more than y, the "
+            "clean images or what made them."
         )
     bad = curve[~(curve["regret_db"] <= max_regret_db)]
     if len(bad):

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from gahb_bench.core import rng
+from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import Batch, Images, per_image_sigma, per_pixel
 
 
@@ -36,6 +37,11 @@ def add_noise(batch: Batch, sigma: float | Tensor) -> Images:
     UsageError
         If sigma is not positive and finite, or has another shape.
     """
+    if not isinstance(batch, Batch):
+        raise UsageError(
+            f"add_noise takes a Batch, family.sample(...), each of whose images has noise of its own, not "
+            f"{type(batch).__name__}."
+        )
     return scale_noise(batch.images, unit_noise(batch), sigma)
 
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from gahb_bench.core import rng
+from gahb_bench.core.environment import check_device
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import Batch, check_sigmas
 from gahb_bench.core.optimum import Optimum, Reference
@@ -73,7 +74,9 @@ class Family(Plugin):
         """
         rng.check_split(split)
         rng.check_seed(seed)
-        chosen = tuple(int(index) for index in indices)
+        if str(device) != "cpu":
+            check_device(str(device))
+        chosen = _indices(indices)
         streams = rng.generators("images", self.spec, int(seed), split, indices=chosen)
         images, latents = self.draw(streams, len(chosen))
         if images.shape != (len(chosen), *self.shape):
@@ -128,3 +131,17 @@ class Family(Plugin):
                 f"{self.spec} has images of shape (n, c, h, w) = (n, {str(self.shape)[1:-1]}), "
                 f"but the images given have shape {tuple(y.shape)}."
             )
+
+
+def _indices(indices: Any) -> tuple[int, ...]:
+    """Numbers of images.
+
+    Raises
+    ------
+    UsageError
+        If they are not integers.
+    """
+    found: tuple[Any, ...] = tuple(indices) if isinstance(indices, Iterable) else (None,)
+    if not all(isinstance(index, int | np.integer) and not isinstance(index, bool) for index in found):
+        raise UsageError(f"images are chosen by a list of their numbers, like [0, 1] or range(8), not by {indices!r}.")
+    return tuple(int(index) for index in found)

@@ -61,7 +61,10 @@ def check_sigmas(sigmas: object) -> FloatArray:
     UsageError
         If there is none, or one is zero, negative, infinite or NaN.
     """
-    values = np.atleast_1d(np.array(sigmas, dtype=np.float64))  # a copy: a column of a table cannot be written
+    try:
+        values = np.atleast_1d(np.array(sigmas, dtype=np.float64))  # a copy: a column of a table cannot be written
+    except (TypeError, ValueError):
+        raise UsageError(f"{sigmas!r} are no noise levels: give a number > 0, or a list of them.") from None
     if values.ndim != 1 or values.size == 0:
         raise UsageError("no noise levels given: give at least one sigma > 0.")
     bad = values[~(np.isfinite(values) & (values > 0) & (values <= _MOST_SIGMA))]
@@ -86,7 +89,12 @@ def check_scored_sigmas(sigmas: object) -> FloatArray:
 
 def per_image_sigma(sigma: float | Tensor, y: Tensor) -> Tensor:
     """``sigma`` as a float64 vector ``(n,)`` on the device of ``y``."""
-    value = torch.as_tensor(sigma, dtype=torch.float64, device=y.device)
+    try:
+        value = torch.as_tensor(sigma, dtype=torch.float64, device=y.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise UsageError(
+            f"sigma={sigma!r} is not allowed: give a number > 0, or a tensor of one for each image."
+        ) from None
     if value.ndim == 0:
         value = value.expand(y.shape[0])
     if value.shape != (y.shape[0],):

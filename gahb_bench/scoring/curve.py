@@ -1,13 +1,15 @@
 """Curves: mean MSE over images, its interval, and the distance to the optimum in dB."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from gahb_bench.core.errors import UsageError
+from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Reference
 from gahb_bench.scoring.intervals import mean_interval, ratio_interval
 
@@ -35,8 +37,9 @@ COLUMNS = [
     "exponent",
     "status",
 ]
-VANISHING = 1e-6  # of sigma^2: below it an optimum (of a law of finitely many images) is as good as zero
+VANISHING = 1e-6  # of sigma^2, and of the contrast of black and white: below it an optimum is as good as zero
 HONEST = ("law", "training set", "nothing")  # what those know whose estimate depends on y alone
+COLUMNS_OF_SCORES = ("family", "denoiser", "knows", "sigma", "image", "mse", "excess", "status")  # that are needed
 _REGRET = ("regret_db", "regret_db_low", "regret_db_high")
 _BROKEN = 5.0  # standard errors by which E[mse - mse* - excess] = 0 may be missed; beyond, the identity is broken
 
@@ -55,6 +58,7 @@ def curves(table: pd.DataFrame, references: Mapping[str, Reference]) -> pd.DataF
     UsageError
         If one denoiser has two scores for one image at one noise level.
     """
+    check_columns(table, COLUMNS_OF_SCORES)
     if table.duplicated(["family", "denoiser", "sigma", "image"]).any():
         raise UsageError(
             "the table holds two scores of one denoiser on one image at one noise level: make the curves of each run "
@@ -66,6 +70,21 @@ def curves(table: pd.DataFrame, references: Mapping[str, Reference]) -> pd.DataF
             for family, rows in table.groupby("family", sort=False)
         ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+
+
+def check_columns(table: Any, columns: Iterable[str]) -> None:
+    """Refuse what is no table, or lacks a column.
+
+    Raises
+    ------
+    UsageError
+        Naming what is lacking.
+    """
+    if not isinstance(table, pd.DataFrame):
+        raise UsageError(f"a table of scores is a pandas.DataFrame, the rows of gb.score, not {type(table).__name__}.")
+    lacking = [name for name in columns if name not in table.columns]
+    if lacking:
+        raise UsageError(f"not a table of scores: it has no column {', '.join(lacking)}. Give the rows of gb.score.")
 
 
 @dataclass(frozen=True)
@@ -119,7 +138,7 @@ def _curve(grids: _Grids, attained: pd.DataFrame | None, reference: Reference, k
     for end, distance, optimum in zip(regret, excess, (0, margin, -margin), strict=True):
         end[direct] = _decibel(1 + distance[direct] / (reference.mse + optimum)[direct])
     kind[direct] = "direct"
-    known = (reference.mse >= VANISHING * reference.sigma**2) & whole
+    known = ~vanishes(reference.mse, reference.sigma) & ~np.isnan(reference.mse) & whole
     return pd.DataFrame(
         {
             "sigma": reference.sigma,
@@ -197,9 +216,17 @@ def _regret(
     return (regret, regret_low, regret_high), kind
 
 
+def vanishes(mse: FloatArray, sigma: FloatArray) -> NDArray[np.bool_]:
+    """Where an optimum is as good as zero (of a law of finitely many images): no distance in dB to it is stated.
+
+    It is held against ``min(sigma^2, 1)``: under much noise it is the variance of the images, not of the noise.
+    """
+    return mse < VANISHING * np.minimum(sigma**2, 1.0)
+
+
 def is_settled(reference: Reference) -> NDArray[np.bool_]:
     """At which noise levels the optimum is known, or so small that no distance in dB to it is stated."""
-    return reference.known | (reference.mse < VANISHING * reference.sigma**2)
+    return reference.known | vanishes(reference.mse, reference.sigma)
 
 
 def below_optimum(curves: pd.DataFrame) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ import pandas as pd
 from gahb_bench.core.errors import UsageError, printable
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Reference
-from gahb_bench.scoring.curve import HONEST
+from gahb_bench.scoring.curve import HONEST, check_columns
 
 _NEEDED = ("family", "denoiser", "sigma", "image", "mse", "status", "reason", "seconds")
 _BROKEN = 5.0  # standard errors by which E[difference of MSE - difference of excess] = 0 may be missed
@@ -106,9 +106,7 @@ def match(
 
 def check_scores(table: pd.DataFrame) -> None:
     """Refuse a table that does not hold scores, each image once."""
-    lacking = [name for name in _NEEDED if name not in table.columns]
-    if lacking:
-        raise UsageError(f"not a table of scores: it has no column {', '.join(lacking)}. Give the rows of gb.score.")
+    check_columns(table, _NEEDED)
     if not all(pd.api.types.is_numeric_dtype(table[name]) for name in ("sigma", "mse", "seconds")):
         raise UsageError(
             "not a table of scores: sigma, mse and seconds are not all numbers. Give the rows of gb.score."

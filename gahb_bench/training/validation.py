@@ -12,7 +12,7 @@ from gahb_bench import make
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core.images import FloatArray, Images
 from gahb_bench.core.posterior import posterior_mean
-from gahb_bench.scoring.curve import VANISHING
+from gahb_bench.scoring.curve import vanishes
 from gahb_bench.training.settings import Settings
 
 _AT_ONCE = 32
@@ -61,7 +61,7 @@ class Validation:
         optimum = reference.mse
         if exact is None and attaining:
             optimum = self._distances(self._estimates(make.denoiser(attaining[0], law)), [self._x] * len(self._sigma))
-        self._optimum = np.where(optimum > VANISHING * self._sigma**2, optimum, np.nan)
+        self._optimum = np.where(vanishes(optimum, self._sigma), np.nan, optimum)
 
     def __call__(self, network: nn.Module) -> Measured:
         """Measure a module ``D(y, sigma)``."""

@@ -1,0 +1,128 @@
+"""Wrong things that are given to the functions of the package: one sentence each, as on the command line."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import gahb_bench as gb
+from gahb_bench.core.errors import ScaleWarning, UsageError
+
+LAW = "calpha:size=8"
+
+
+def table(seed=0):
+    return gb.score(LAW, ["mmse", "identity"], [0.1, 0.3], images=4, seed=seed)
+
+
+# In a process of its own, without the type checker of these tests: as a user calls them.
+WRONG = {
+    "gb.family(None)": "a family is named by a spec",
+    "gb.denoiser(None)": "not a callable",
+    "gb.score(LAW, 'mmse', [0.1])": "denoisers come as a list",
+    "gb.score(LAW, 3, [0.1])": "denoisers come as a list",
+    "gb.score(LAW, {3: 'mmse'}, [0.1])": "a denoiser's name is text",
+    "gb.score(LAW, ['mmse'], 'a lot', images=2)": "'a lot' are no noise levels",
+    "gb.score(LAW, ['mmse'], [[0.1], [0.2, 0.3]], images=2)": "are no noise levels",
+    "gb.score(LAW, ['mmse'], [0.1], images=2, device='cuda:7')": "device 'cuda:7' cannot be used here",
+    "gb.family(LAW).sample([0], device='nowhere')": "device 'nowhere' cannot be used here",
+    "gb.family(LAW).sample([1.5])": "chosen by a list of their numbers",
+    "gb.family(LAW).sample([True])": "chosen by a list of their numbers",
+    "gb.family(LAW).sample('12')": "chosen by a list of their numbers",
+    "gb.family(LAW).sample(5)": "chosen by a list of their numbers",
+    "gb.add_noise(torch.zeros(1, 1, 8, 8), 0.1)": "add_noise takes a Batch",
+    "gb.denoiser('mmse', LAW)(torch.zeros(1, 1, 8, 8), 'x')": "sigma='x' is not allowed",
+    "gb.denoiser('mmse', LAW)(torch.zeros(1, 1, 8, 8), None)": "sigma=None is not allowed",
+    "gb.curves(table().drop(columns='mse'))": "no column mse",
+    "gb.summary(table().drop(columns=['excess', 'knows']))": "no column knows, excess",
+    "gb.exponent(table()[['mse']], LAW, 'mmse')": "no column family",
+    "gb.curves(3)": "a pandas.DataFrame",
+    "gb.compare(table(), table(seed=1))": "seed 0 and seed 1",
+}
+SCRIPT = """
+import json, sys, torch, gahb_bench as gb
+LAW = "calpha:size=8"
+def table(seed=0):
+    return gb.score(LAW, ["mmse", "identity"], [0.1, 0.3], images=4, seed=seed)
+found = {}
+for wrong in json.load(sys.stdin):
+    try:
+        eval(wrong)
+    except Exception as error:
+        found[wrong] = [type(error).__name__, str(error)]
+json.dump([found, gb.family(LAW).sample(__import__("numpy").arange(2)).indices], sys.stdout)
+"""
+
+
+@pytest.fixture(scope="module")
+def told():
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], input=json.dumps(list(WRONG)), capture_output=True, text=True, check=True
+    )
+    found, indices = json.loads(done.stdout)
+    assert indices == [0, 1]  # NumPy's integers are integers
+    return found
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_kinds_are_refused_in_a_sentence(told, wrong):
+    kind, message = told[wrong]
+    assert kind == "UsageError"
+    assert WRONG[wrong] in message
+    assert "\n" not in message
+
+
+def test_tables_of_other_seeds_are_compared_unpaired():
+    assert set(gb.compare(table(), table(seed=1), paired=False)["pairing"]) == {"unpaired"}
+
+
+# ---------------------------------------------------------------------------------- what is impossible
+
+
+def peeking(images=64):
+    """The clean images themselves: what no function of y can return."""
+    batch = gb.family(LAW).sample(range(images))
+
+    def look(y, sigma):
+        distance = (y[:, None] - batch.images[None]).square().flatten(2).sum(dim=2)
+        return batch.images[distance.argmin(dim=1)]
+
+    return look
+
+
+@pytest.mark.parametrize("spec", ["ideal", "ideal:basis=dct"])
+def test_what_knows_the_image_is_no_denoiser_of_y(spec):
+    with pytest.raises(UsageError, match="knows the image"):
+        gb.testing.assert_near_optimal(spec, LAW, [0.1], images=8)
+
+
+@pytest.mark.parametrize("blend", [1.0, 0.7])
+def test_a_denoiser_that_has_seen_the_clean_images_is_refused(blend):
+    """Also where its error is not exactly 0."""
+    look, mmse = peeking(), gb.denoiser("mmse", LAW)
+
+    def blended(y, sigma):
+        return blend * look(y, sigma) + (1 - blend) * mmse(y, sigma)
+
+    with pytest.raises(AssertionError, match="below the optimum"):
+        gb.testing.assert_near_optimal(blended, LAW, [0.1], images=64)
+
+
+def test_much_noise_does_not_make_the_optimum_vanish():
+    """It is then the variance of the images, small against that of the noise."""
+    with pytest.warns(ScaleWarning, match="255ths"):
+        curve = gb.curves(gb.score(LAW, ["mmse", "identity"], [200.0, 350.0, 1e4], images=8))
+    assert np.isfinite(curve["regret_db"]).all()
+    gb.testing.assert_near_optimal("mmse", LAW, [350.0], images=8)
+    with pytest.raises(AssertionError, match="not within"):
+        gb.testing.assert_near_optimal("identity", LAW, [350.0], images=8)
+
+
+def test_a_denoiser_that_changes_the_shape_of_its_input_fails():
+    def shrink(y, sigma):
+        y.data = y.data[..., :4]
+        return y
+
+    assert set(gb.score(LAW, [shrink], [0.1], images=2)["status"]) == {"failed"}
