@@ -55,6 +55,23 @@ def export(module, inputs, path, *, fixed=False):
     torch.export.save(program, path)
 
 
+def small_unet(channels=1):
+    """Tensors of the U-Net of the bias-free study, 2 and 3 kernels wide, by their names and shapes there."""
+    shapes = {
+        "conv1": (2, channels, 5, 5),
+        "conv2": (2, 2, 3, 3),
+        "conv3": (3, 2, 3, 3),
+        "conv4": (3, 3, 3, 3),
+        "conv5": (3, 3, 3, 3),
+        "conv6": (3, 3, 3, 3),
+        "conv7": (3, 3, 4, 4),
+        "conv8": (2, 5, 3, 3),
+        "conv9": (channels, 2, 5, 5),
+    }
+    generator = torch.Generator().manual_seed(0)
+    return {f"{name}.weight": 0.4 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
 def spec(name, folder, channels=1):
     """A spec of a denoiser of the catalogue, with a file of its own, for so many channels, where it needs one."""
     path = folder / f"{name}.pt"
@@ -64,6 +81,10 @@ def spec(name, folder, channels=1):
         return f"{name}:weights={path}"
     if name == "paper-bf-cnn":
         torch.save(BfCnnModule(channels, 2, [3, 3, 3]).state_dict(), path)
+        return f"{name}:weights={path}"
+    if name == "paper-bias-free":
+        smooth = {name: value.abs() / value[0].numel() for name, value in small_unet(channels).items()}  # no kinks
+        torch.save(smooth, path)
         return f"{name}:weights={path}"
     if name == "torchscript":
         script(Shrink(), path)

@@ -106,6 +106,8 @@ def _check(recipe: dict[str, Any], path: Path) -> None:
 def fit_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     """Load tensors into a module, in place; every name, shape and kind of number must match.
 
+    A module that holds no numbers yet, made on the device ``meta``, takes the tensors themselves.
+
     Raises
     ------
     UsageError
@@ -113,7 +115,8 @@ def fit_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str) -> N
     """
     _refuse_misfit(module, tensors, source)
     wanted = module.state_dict()
-    module.load_state_dict({name: tensors[name].to(wanted[name].dtype) for name in wanted})
+    empty = any(value.is_meta for value in wanted.values())
+    module.load_state_dict({name: tensors[name].to(wanted[name].dtype) for name in wanted}, assign=empty)
 
 
 def _refuse_misfit(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:

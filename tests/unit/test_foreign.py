@@ -149,7 +149,7 @@ def test_networks_of_the_catalogue_have_the_names_of_the_research_code():
         (lambda t: t.update({"decoder.0.3.weight": torch.ones(1, 2, 5, 5)}), r"has shape \(1, 2, 5, 5\), not"),
         (lambda t: t["upsample.0.weight"].fill_(float("nan")), "holds NaN"),
         (lambda t: t.update({"encoder.0.0.weight": torch.ones(2)}), "not the tensors of the U-Net"),
-        (lambda t: t.clear(), "not the tensors of the U-Net .* there are none"),
+        (lambda t: t.clear(), "does not hold the tensors of paper-unet; there are none"),
         (lambda t: t.update({"epoch": 3}), "holds a int under the name 'epoch'"),
     ],
 )
@@ -162,7 +162,8 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path, change, message):
 
 
 @pytest.mark.parametrize(
-    "name", ["paper-unet", "paper-bf-cnn", "network", "exported", "onnx", "torchscript", "callable"]
+    "name",
+    ["paper-unet", "paper-bf-cnn", "paper-bias-free", "network", "exported", "onnx", "torchscript", "callable"],
 )
 def test_a_network_of_one_channel_is_applied_to_each_channel_alone(tmp_path, name):
     if name == "onnx":
@@ -176,7 +177,9 @@ def test_a_network_of_one_channel_is_applied_to_each_channel_alone(tmp_path, nam
     torch.testing.assert_close(denoiser(y, levels), alone, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["paper-unet", "paper-bf-cnn", "network", "exported", "torchscript"])
+@pytest.mark.parametrize(
+    "name", ["paper-unet", "paper-bf-cnn", "paper-bias-free", "network", "exported", "torchscript"]
+)
 def test_a_network_of_three_channels_takes_no_other_number(tmp_path, name):
     denoiser = gb.denoiser(foreign_files.spec(name, tmp_path, channels=3))
     if name == "torchscript":
@@ -332,8 +335,8 @@ def test_onnx_without_its_package(monkeypatch):
         ("exported:file=net.ts", "not a program of torch.export: it looks like a TorchScript program"),
         ("paper-unet:weights=net.ts", "not a file of torch.save: it looks like a TorchScript program"),
         ("torchscript:file=model.pt", "it looks like a file of torch.save .paper-unet"),
-        ("paper-unet:weights=net.safetensors", "it looks like a safetensors file"),
-        ("paper-bf-cnn:weights=model.pt", "not the tensors of BF-CNN .* there are decoder.0.0.weight"),
+        ("paper-unet:weights=net.safetensors", "there are a: of a network of other code, name the module"),
+        ("paper-bf-cnn:weights=model.pt", r"there are decoder\.0\.0\.weight.*: name it paper-unet:weights=model\.pt"),
         ("paper-unet:weights=list.pt", "holds a list, not tensors by name"),
         ("torchscript:file=text.pt", "it looks like nothing known here"),
         ("exported:file=empty", "it looks like nothing known here"),
@@ -551,7 +554,7 @@ def test_relative_paths_and_digests(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("net.pt", r"paper-unet:weights=net\.pt or paper-bf-cnn:weights=net\.pt .*torchscript:file=net\.pt"),
+        ("net.pt", r"paper-unet:weights=net\.pt, paper-bf-cnn:weights=net\.pt or .*torchscript:file=net\.pt"),
         ("some/where/net.pth", "torchscript:file=some/where/net.pth"),
         ("../net.pt2", r"exported:file=\.\./net\.pt2"),
         ("net.ONNX", r"onnx:file=net\.ONNX"),

@@ -7,14 +7,15 @@ from pathlib import Path
 from gahb_bench.core.errors import UsageError, printable
 
 _HINTS = {
-    ".pt": "paper-unet:weights={0} or paper-bf-cnn:weights={0} (research code), or torchscript:file={0}",
+    ".pt": "paper-unet:weights={0}, paper-bf-cnn:weights={0} or paper-bias-free:weights={0} (research code), or "
+    "torchscript:file={0}",
     ".pt2": "exported:file={0}",
     ".ts": "torchscript:file={0}",
     ".onnx": "onnx:file={0}",
 }
 _HINTS[".pth"] = _HINTS[".pt"]
 _KINDS = {
-    "tensors": "a file of torch.save (paper-unet:weights=... and paper-bf-cnn:weights=... read plain tensors)",
+    "tensors": "a file of torch.save (paper-unet:, paper-bf-cnn: and paper-bias-free:weights=... read research code's)",
     "torchscript": "a TorchScript program (torchscript:file=... reads it)",
     "exported": "a program of torch.export (exported:file=... reads it)",
     "safetensors": "a safetensors file (network:weights=... reads what `train` wrote)",

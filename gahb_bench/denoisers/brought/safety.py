@@ -4,21 +4,20 @@ Tensors are read by ``torch.load(weights_only=True)``; archives that hold more a
 from the parts that were checked; pickles are read, not executed; graphs and programs are checked word by word.
 """
 
+import argparse
 import io
 import json
 import pickletools
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gahb_bench.core.errors import UsageError, printable, reason_of
-from gahb_bench.denoisers.brought.files import expect
 
-_SAVE = "Save torch.save(model.state_dict(), FILE)."
 # What the pickles of a TorchScript file may name: its own classes, and how tensors and typed containers are built.
 _PICKLED = re.compile(
     r"__torch__(?!\.torch\.classes)(\.\w+)* \w+|torch \w+Storage|torch\._utils _rebuild\w+|torch\.jit\._pickle \w+"
@@ -40,17 +39,17 @@ _EXPRESSION = re.compile(
 _TREE_TYPES = ("builtins.tuple", "builtins.list", "builtins.dict", None)
 
 
-def read_tensors(content: bytes, path: str) -> dict[str, Tensor]:
-    """The tensors of a state dict that torch.save wrote, ``module.`` of DataParallel dropped from their names.
+def load(content: bytes, path: str) -> Any:
+    """What torch.save wrote: tensors, numbers, texts and their containers, and settings as an ``argparse.Namespace``.
 
     Raises
     ------
     UsageError
-        If the file is damaged, or holds anything but tensors by name.
+        If the file is damaged, or holds a pickle of anything else.
     """
-    expect(content, path, "tensors", "pickle")
     try:
-        held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # attributes only: making one executes nothing
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # damaged, or a pickle that would have to be executed
         named = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"a pickle in it would call {printable(named[1], 80)!r}" if named else "it is damaged or cut short"
@@ -58,13 +57,23 @@ def read_tensors(content: bytes, path: str) -> dict[str, Tensor]:
             f"{path} does not hold plain tensors: {reason}. Save the tensors alone, "
             "torch.save(model.state_dict(), FILE); pickles are never executed here."
         ) from None
-    if not isinstance(held, Mapping):
-        raise UsageError(f"{path} holds a {type(held).__name__}, not tensors by name. {_SAVE}")
-    for name, value in held.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            kind, place = type(value).__name__, printable(name, 60)
-            raise UsageError(f"{path} holds a {kind} under the name {place!r}, not only tensors by name. {_SAVE}")
-    return {name.removeprefix("module."): value for name, value in held.items()}
+
+
+def read_safetensors(content: bytes, path: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises
+    ------
+    UsageError
+        If it is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors import torch as safetensors
+
+    try:
+        return safetensors.load(content)
+    except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a kind of number that torch has not
+        raise UsageError(f"{path} is damaged or cut short: {printable(error)}.") from None
 
 
 def repack(content: bytes, path: str, keep: Callable[[str, bytes], bytes | None]) -> bytes:
