@@ -44,6 +44,6 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise UsageError(f"cannot read the weights {path}: {error.strerror or error}.") from None
     except (ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
         raise UsageError(
-            f"{path} is no file of weights that `train` writes (safetensors with a recipe): {printable(error)}. Those "
-            "of research code are named paper-unet:weights=FILE, paper-bf-cnn:weights=FILE, paper-bias-free:weights=FILE."
+            f"{path} is no file of weights that `train` writes (safetensors with a recipe): {printable(error)}. Files "
+            "of research code are named paper-unet:weights=, paper-bf-cnn:weights= or paper-bias-free:weights=FILE."
         ) from None
