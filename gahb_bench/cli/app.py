@@ -1,16 +1,28 @@
 """The program itself: its name, its help, and what all commands share."""
 
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from gahb_bench.core.errors import UsageError
+
 
 class _Commands(TyperGroup):
-    """The commands, the main job first; Ctrl-C ends any of them with one line."""
+    """The commands, the main job first; none takes an empty value; Ctrl-C ends any of them with one line."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=lambda name: (name != "run", name))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """An empty text is what a shell makes of a variable that is not set; as a path it would be the folder here."""
+        for before, word in pairwise(["", *args]):
+            option, equals, value = word.partition("=")
+            if not (value if equals and option.startswith("--") else word).strip():
+                name = option if equals else before if before.startswith("--") else "an argument"
+                raise UsageError(f"{name} is given an empty value: give one, or leave it out.")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:

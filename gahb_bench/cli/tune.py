@@ -31,6 +31,7 @@ def tune(
         law = make.family(family)
         method = make.tunable(denoiser, law)
         table = tuning.tune(method, law, levels, images=images, seed=seed, progress=progress)
+    before = tuned.find(table.denoiser, table.family)
     path = tuned.keep(table)
     typer.echo(
         f"{table.denoiser} on {table.family}: {table.parameter}, tuned on {images} images of split {tuning.SPLIT}\n"
@@ -43,5 +44,12 @@ def tune(
     if path is not None:
         typer.echo(f"\nkept in {path}")
         merged = tuned.find(table.denoiser, table.family)
-        if merged is not None and (others := len(merged.sigma) - len(table.sigma)):
-            typer.echo(f"used beside {others} noise levels that were stored before")
+        if before is not None and merged is not None:
+            others = len(merged.sigma) - len(table.sigma)
+            if others:
+                typer.echo(f"used beside {others} noise levels that were stored before")
+            if replaced := len(before.sigma) - others:
+                typer.echo(
+                    f"used in the place of what was stored at {replaced} of these noise levels (images of split "
+                    f"{tuning.SPLIT}: {before.images}); remove {path} to go back to what the package holds"
+                )

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -26,9 +26,11 @@ def home() -> Path:
     Raises
     ------
     StoreError
-        If no variable names it and this user has no home directory.
+        If no variable names it and this user has no home directory, or it is the package's folder of data.
     """
     if named := os.environ.get(HOME):
+        if Path(named).resolve().is_relative_to(data_folder().resolve()):
+            raise StoreError(f"{HOME}={named} is the package's own data, which stays as it is: name another folder.")
         return Path(named)
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or _user_home() / ".cache") / "gahb_bench"
@@ -92,6 +94,22 @@ def write_output(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise UsageError(
             f"cannot write {path}: {error.strerror or error}. Give --out a place that can be written."
         ) from error
+
+
+def refuse_overwriting(folder: Path, names: Iterable[str]) -> None:
+    """Refuse a folder that holds files of these names, which this program did not write.
+
+    Raises
+    ------
+    StoreError
+        Naming them.
+    """
+    there = [name for name in names if (folder / name).exists()]
+    if there:
+        raise StoreError(
+            f"{folder} holds {', '.join(there)}, which this would overwrite, and nothing shows that it is of this "
+            "program: nothing was changed. Give --out another folder, or move what is there."
+        )
 
 
 @contextmanager

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gahb_bench.core.errors import UsageError
-from gahb_bench.core.files import explain_errors, write_atomically
+from gahb_bench.core.files import explain_errors, refuse_overwriting, write_atomically
 from gahb_bench.reporting.figure import figures, paper
 from gahb_bench.reporting.page import html
 from gahb_bench.reporting.page.gallery import galleries
 from gahb_bench.reporting.study.content import Content, content
 from gahb_bench.reporting.text import markdown
-from gahb_bench.running.folder import read
+from gahb_bench.running.folder import REPORT, read
 
+_MARK = b"gahb_bench</title>"  # in every page of ours
 GEOMETRY = "geometry"  # the folder, in that of a run, whose page is linked
 
 
@@ -39,7 +40,14 @@ def write(worked_out: Content, folder: Path) -> None:
     """Write the three files of a report into a folder, made if need be.
 
     Where the folder holds one of geometry (`gahb_bench.running.geometry`), the page links to that one's page.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be written, or holds files of these names that are neither a run's nor a report's.
     """
+    if not (folder / "run.json").exists() and not _is_ours(folder / "report.html"):
+        refuse_overwriting(folder, REPORT)
     beside = f"{GEOMETRY}/report.html" if (folder / GEOMETRY / "report.html").is_file() else ""
     made = {
         "report.html": html.render(worked_out, galleries(worked_out), beside).encode(),
@@ -51,6 +59,11 @@ def write(worked_out: Content, folder: Path) -> None:
     for name, data in made.items():
         with explain_errors(folder):
             write_atomically(folder / name, lambda file, data=data: file.write(data))
+
+
+def _is_ours(page: Path) -> bool:
+    """Whether a page was written by this program."""
+    return page.is_file() and _MARK in page.read_bytes()
 
 
 def merged(folders: Sequence[Path], families: Sequence[str] = (), denoisers: Sequence[str] = ()) -> Content:

@@ -27,12 +27,14 @@ from pydantic import BaseModel, ValidationError
 
 from gahb_bench.core.denoiser import UNTUNED
 from gahb_bench.core.errors import StoreError
-from gahb_bench.core.files import explain_errors, lock, write_atomically
+from gahb_bench.core.files import explain_errors, lock, refuse_overwriting, write_atomically
 from gahb_bench.core.images import Knows
 from gahb_bench.core.optimum import Reference, ReferenceKind
 from gahb_bench.running.thumbnails import Thumbnails
 
 SCHEMA = 2
+REPORT = ("report.html", "report.md", "curves.png")  # what `gahb_bench.reporting` adds
+_TABLES = ("scores.parquet", "reference.parquet", "curves.csv", "summary.csv", "thumbnails.npz")
 _READABLE = (1, SCHEMA)  # 1 had no reference.parquet, summary.csv and thumbnails
 _TEXT = dict.fromkeys(("family", "denoiser", "knows", "reference_kind", "regret_kind", "status"), str)
 
@@ -147,11 +149,12 @@ class RunFolder:
     path: Path
 
     def refuse_others(self) -> None:
-        """Refuse a folder that holds a training, or a run.json that is not a run's."""
+        """Refuse a folder that holds a training, a run.json that is not a run's, or files of our names without one."""
         if (self.path / "training.json").exists():
             raise StoreError(f"{self.path} holds a training: nothing was changed. Give --out another folder.")
         path = self.path / "run.json"
-        if not path.exists():
+        if not path.exists():  # it is written first
+            refuse_overwriting(self.path, (*_TABLES, *REPORT))
             return
         try:
             json.loads(path.read_text(encoding="utf-8"))["plan_key"]

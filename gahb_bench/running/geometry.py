@@ -25,7 +25,7 @@ from gahb_bench.core.images import Batch, Images
 from gahb_bench.core.posterior import inform
 from gahb_bench.geometry.quantities import MEAN
 from gahb_bench.geometry.spectrum import Spectrum
-from gahb_bench.running.geometry_folder import COLUMNS, Failure, Geometry, write
+from gahb_bench.running.geometry_folder import COLUMNS, Failure, Geometry, refuse_others, write
 from gahb_bench.running.plan import FamilyPlan, Method, Plan
 
 RULE = 1  # raised when what is measured changes
@@ -65,12 +65,13 @@ def measure_all(
     UsageError
         For a denoiser that has no derivative, or images that are too large.
     StoreError
-        If the folder cannot be written.
+        If the folder cannot be written, or holds something else.
     """
     _check(plan, top)
-    with explain_errors(folder):
-        (folder / "parts").mkdir(parents=True, exist_ok=True)
     with lock(folder):
+        refuse_others(folder)
+        with explain_errors(folder):
+            (folder / "parts").mkdir(exist_ok=True)
         found, failures, resumed, done = [], [], 0, 0
         total = plan.images * len(plan.sigmas) * sum(len(law.methods) for law in plan.families)
         for law in plan.families:

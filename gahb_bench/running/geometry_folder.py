@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from gahb_bench.core.errors import StoreError, reason_of
-from gahb_bench.core.files import explain_errors, write_atomically
+from gahb_bench.core.files import explain_errors, refuse_overwriting, write_atomically
 
 COLUMNS = (
     "family",
@@ -45,6 +45,10 @@ COLUMNS = (
     "straightened_harmonic",
     "derivative",
 )
+
+
+_FILES = ("geometry.csv", "spectra.parquet", "bases.parquet", "pictures.npz")
+_REPORT = ("report.html", "spectra.png", "overlap.png", "adaptivity.png")
 
 
 @dataclass
@@ -91,17 +95,42 @@ def read(folder: Path) -> Geometry:
     return Geometry(rows, spectra, bases, pictures, manifest, failures)
 
 
+def refuse_others(folder: Path) -> None:
+    """Refuse a folder that holds a run or a training, or files of our names that are not ours.
+
+    Raises
+    ------
+    StoreError
+        Saying what it holds.
+    """
+    if (folder / "training.json").exists():
+        raise StoreError(f"{folder} holds a training: nothing was changed. Give --out another folder.")
+    path = folder / "run.json"
+    if not path.exists():  # it is written first
+        refuse_overwriting(folder, (*_FILES, *_REPORT))
+        return
+    try:
+        known = "rule" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, RecursionError):
+        known = False
+    if not known:
+        raise StoreError(
+            f"{path} is not one of geometry: nothing was changed. Give --out another folder, for example the folder "
+            "geometry inside that of a run."
+        )
+
+
 def write(made: Geometry, folder: Path) -> None:
     """Write all files, each whole or not at all."""
     pictures = io.BytesIO()
     drawn: dict[str, Any] = made.pictures
     np.savez_compressed(pictures, **drawn)
     files: dict[str, bytes] = {
+        "run.json": json.dumps(made.manifest, indent=2).encode(),
         "geometry.csv": made.rows.to_csv(index=False).encode(),
         "spectra.parquet": made.spectra.to_parquet(index=False),
         "bases.parquet": made.bases.to_parquet(index=False),
         "pictures.npz": pictures.getvalue(),
-        "run.json": json.dumps(made.manifest, indent=2).encode(),
     }
     for name, content in files.items():
         with explain_errors(folder):

@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from gahb_bench.core.errors import MissingPackageError, StoreError, UsageError
-from gahb_bench.core.files import explain_errors, lock, write_atomically
+from gahb_bench.core.files import explain_errors, lock, refuse_overwriting, write_atomically
 from gahb_bench.networks import weights
 from gahb_bench.training.settings import Settings
 
@@ -112,7 +112,14 @@ class TrainingFolder:
         path = self.path / "training.json"
         if (self.path / "run.json").exists():
             raise StoreError(f"{self.path} holds a run: nothing was changed. Give --out another folder.")
-        if not path.exists():
+        initial = Path(self._settings.initial).resolve() if self._settings.initial else None
+        if initial in [(self.path / name).resolve() for name in _FILES]:
+            raise StoreError(
+                f"the weights to start from, {initial}, lie in {self.path}, where the training would overwrite them: "
+                "nothing was changed. Give --out another folder."
+            )
+        if not path.exists():  # it is written first
+            refuse_overwriting(self.path, _FILES)
             return
         try:
             there = json.loads(path.read_text(encoding="utf-8"))["settings"]

@@ -1,0 +1,193 @@
+"""Files that are the user's: nothing overwrites them, and an empty name is no folder."""
+
+import shutil
+
+import pytest
+
+import gahb_bench as gb
+from gahb_bench import make
+from gahb_bench.cli import app
+from gahb_bench.core.errors import GahbError, StoreError, StoreWarning
+from gahb_bench.core.files import HOME
+from gahb_bench.reporting import report
+from gahb_bench.running import engine, geometry
+from gahb_bench.running.plan import make_plan
+from gahb_bench.tables import store, tuned
+from gahb_bench.training.loop import fit
+from gahb_bench.training.settings import make_settings
+from gahb_bench.tuning import tune
+
+FAMILY = "calpha:size=8"
+
+
+def plan(**changes):
+    return make_plan([FAMILY], ["mmse"], [0.1], **({"images": 2} | changes))
+
+
+def settings(**changes):
+    values = {"steps": 2, "batch": 2, "validate_every": 2, "validation_images": 2} | changes
+    return make_settings(FAMILY, "linear", values)
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(folder, call, match):
+    """It is refused, and the folder is as it was."""
+    before = contents(folder)
+    with pytest.raises(StoreError, match=match):
+        call()
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["report.html", "report.md", "curves.png", "curves.csv", "scores.parquet", "summary.csv", "thumbnails.npz"],
+)
+def test_a_run_leaves_the_users_files_alone(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    refused(
+        tmp_path, lambda: engine.run(plan(), tmp_path), f"holds {name}, which this would overwrite.*nothing was changed"
+    )
+
+
+def test_a_run_may_stand_beside_other_files(tmp_path):
+    (tmp_path / "notes.html").write_text("mine")
+    assert engine.run(plan(), tmp_path).resumed == 0
+    assert engine.run(plan(), tmp_path).resumed == 1
+    assert (tmp_path / "notes.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["report.html", "geometry.csv", "spectra.png"])
+def test_geometry_leaves_the_users_files_alone(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    refused(
+        tmp_path, lambda: geometry.measure_all(plan(images=1), tmp_path), f"holds {name}, which this would overwrite"
+    )
+
+
+def test_geometry_and_runs_do_not_overwrite_each_other(tmp_path):
+    engine.run(plan(), tmp_path / "run")
+    geometry.measure_all(plan(images=1), tmp_path / "geometry")
+    assert geometry.measure_all(plan(images=1), tmp_path / "geometry").resumed == 1
+    refused(tmp_path, lambda: geometry.measure_all(plan(images=1), tmp_path / "run"), "is not one of geometry")
+    refused(tmp_path, lambda: engine.run(plan(), tmp_path / "geometry"), "not a run's manifest")
+    (tmp_path / "training.json").write_text("{}")
+    refused(tmp_path, lambda: geometry.measure_all(plan(images=1), tmp_path), "holds a training")
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.md", "curves.png"])
+def test_a_report_leaves_the_users_files_alone(tmp_path, name):
+    engine.run(plan(), tmp_path / "run")
+    page = tmp_path / "page"
+    page.mkdir()
+    (page / name).write_text("<title>mine</title>")
+    content = report.merged([tmp_path / "run"])
+    refused(page, lambda: report.write(content, page), f"holds {name}, which this would overwrite")
+    report.write(content, tmp_path / "ours")
+    report.write(content, tmp_path / "ours")  # its own page may be made again
+    report.write_report(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors", "log.jsonl"])
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_training_leaves_the_users_files_alone(tmp_path, name, resume):
+    (tmp_path / name).write_text("mine")
+    refused(tmp_path, lambda: fit(settings(), tmp_path, resume=resume), f"holds {name}, which this would overwrite")
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_training_does_not_overwrite_the_weights_it_starts_from(tmp_path, resume):
+    best = fit(settings(), tmp_path / "first")
+    refused(
+        tmp_path,
+        lambda: fit(settings(initial=str(best)), tmp_path / "first", resume=resume),
+        "the weights to start from, .*best.safetensors, lie in .* would overwrite them: nothing was changed",
+    )
+    (tmp_path / "alone").mkdir()
+    shutil.copy(best, tmp_path / "alone" / "last.safetensors")  # without the description of its training
+    (tmp_path / "link").symlink_to(tmp_path / "alone")
+    started = settings(initial=str(tmp_path / "link" / "last.safetensors"))
+    refused(tmp_path, lambda: fit(started, tmp_path / "alone", resume=resume), "lie in .* would overwrite them")
+    shutil.copy(best, tmp_path / "mine.safetensors")  # under a name that is not written, beside it, it may lie
+    fit(settings(initial=str(tmp_path / "mine.safetensors")), tmp_path, resume=resume)
+    assert (tmp_path / "mine.safetensors").read_bytes() == best.read_bytes()
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """Runs a command in an empty folder, and gives its error; it should leave nothing there."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    def call(*words):
+        with pytest.raises(GahbError) as caught:
+            app(words, standalone_mode=False)
+        assert not list(here.iterdir())
+        return str(caught.value)
+
+    return call
+
+
+RUN = ("run", "--family", FAMILY, "--denoisers", "identity", "--images", "1", "--sigmas", "0.1")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ((*RUN, "--out", ""), "--out"),
+        ((*RUN, "--out="), "--out"),
+        ((*RUN, "--out", "  "), "--out"),
+        (("train", "--family", FAMILY, "--network", "linear", "--steps", "1", "--out", ""), "--out"),
+        (("geometry", "--family", FAMILY, "--images", "1", "--out", ""), "--out"),
+        (("report", ""), "an argument"),
+        (("compare", "a", "b", "--fail-on", ""), "--fail-on"),
+    ],
+)
+def test_an_empty_name_is_refused(command, words, name):
+    assert command(*words) == f"{name} is given an empty value: give one, or leave it out."
+
+
+def test_values_that_end_in_an_equals_sign_are_no_empty_ones(command):
+    assert "wavelet" in command(*RUN[:3], "--denoisers", "wavelet:rule=")
+    assert "empty value" not in command("compare", "a", "b", "--map=old=")
+
+
+def test_the_home_is_never_the_packages_own_folder(monkeypatch):
+    folder = store.shipped("tuned").parents[1]
+    before = contents(folder)
+    for home in (folder, folder / "tables", folder / "tables" / ".." / "new"):
+        monkeypatch.setenv(HOME, str(home))
+        with pytest.raises(StoreError, match=rf"{HOME}=.* is the package's own data"):
+            store.own("tuned")
+    law = gb.family(FAMILY)
+    method = make.tunable("gaussian-blur", law)
+    with pytest.warns(StoreWarning, match="not kept for the next time: .*the package's own data"):
+        assert tuned.keep(tune(method, law, [0.1], images=1, coarse=3)) is None
+    assert gb.denoiser("gaussian-blur", "calpha").facts.tuning, "what is shipped is read all the same"
+    assert contents(folder) == before
+
+
+def test_tuning_says_what_it_takes_the_place_of(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(HOME, str(tmp_path))
+    spec, shipped_table = "calpha:size=32", tuned.find("gaussian-blur", "calpha:size=32")
+    assert shipped_table is not None
+    words = ("tune", "--denoiser", "gaussian-blur", "--family", spec, "--images", "1", "--sigmas")
+    app((*words, "0.1,0.11"), standalone_mode=False)
+    out = capsys.readouterr().out
+    others = len(shipped_table.sigma) - 1
+    assert f"used beside {others} noise levels that were stored before" in out
+    assert (
+        f"in the place of what was stored at 1 of these noise levels (images of split val: {shipped_table.images})"
+        in out
+    )
+    app((*words, "0.12"), standalone_mode=False)
+    out = capsys.readouterr().out
+    assert f"used beside {others + 2} noise levels" in out
+    assert "in the place of" not in out
+    merged = tuned.find("gaussian-blur", spec)
+    assert merged is not None
+    kept = dict(zip(merged.sigma, merged.value, strict=True))
+    assert all(kept[s] == v for s, v in zip(shipped_table.sigma, shipped_table.value, strict=True) if s != 0.1)
