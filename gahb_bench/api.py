@@ -240,7 +240,7 @@ def exponent(
     >>> abs(fit.value - fit.reference) < 0.2
     True
     """
-    check_columns(table, COLUMNS_OF_SCORES)
+    check_columns(table, ("family", "denoiser", "sigma", "image", "mse"))
     law = make.family(family)
     rows = table[(table["family"] == law.spec) & (table["denoiser"] == str(denoiser))]
     levels = np.sort(rows["sigma"].unique())

@@ -1,5 +1,6 @@
 """Foreign code: what its results depend on is in their key, and it leaves no traces."""
 
+import os
 import random
 import sys
 import textwrap
@@ -264,6 +265,7 @@ def test_networks_are_scored_in_evaluation_mode_and_come_back_as_they_were(reach
 
 def test_the_process_is_put_back():
     def rude(y, sigma):
+        os.chdir("/")
         torch.set_default_dtype(torch.float64)
         torch.manual_seed(1)
         np.random.seed(1)  # noqa: NPY002
@@ -274,6 +276,7 @@ def test_the_process_is_put_back():
 
     def state():
         return (
+            os.getcwd(),
             torch.get_default_dtype(),
             torch.get_num_threads(),
             torch.is_grad_enabled(),
