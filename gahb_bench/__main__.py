@@ -1,5 +1,6 @@
 """``python -m gahb_bench``: runs the command line, and turns errors into one clear paragraph and an exit code."""
 
+import os
 import sys
 
 from gahb_bench.cli import app
@@ -10,6 +11,7 @@ _PARAGRAPH = 4000  # longest error message, in characters
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 a check failed or the unexpected happened, 2 wrong usage."""
+    os.environ["MPLBACKEND"] = "agg"  # figures are files here: no other backend has to be there, or to be spelt right
     debug = "--debug" in sys.argv[1:]
     sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
     try:

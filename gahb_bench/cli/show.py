@@ -22,12 +22,12 @@ def show(
     from gahb_bench import make
     from gahb_bench.core.files import write_output
     from gahb_bench.core.levels import parse_sigmas
-    from gahb_bench.reporting.figure.samples import draw_samples
+    from gahb_bench.reporting.figure.samples import png
     from gahb_bench.scoring.score import check_images
 
     law = make.family(family)
     check_images(images)
     path = out or Path(f"{law.name}.png")
-    figure = draw_samples(law, list(parse_sigmas(sigmas)), images, seed, split)
-    write_output(path, lambda file: figure.savefig(file, format="png"))
+    drawn = png(law, list(parse_sigmas(sigmas)), images, seed, split)
+    write_output(path, lambda file: file.write(drawn))
     typer.echo(f"{law.spec}: {images} images -> {path}")

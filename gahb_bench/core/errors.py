@@ -32,6 +32,10 @@ class StoreWarning(UserWarning):
     """What took long to compute could not be kept for the next time; the numbers in hand are not affected."""
 
 
+class FigureWarning(UserWarning):
+    """A figure could not be drawn; the numbers, the page and the other figures are not affected."""
+
+
 class ScaleWarning(UserWarning):
     """A denoiser is far worse than no denoising at all: probably it was made for other units."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.files import explain_errors, refuse_overwriting, write_atomically
-from gahb_bench.reporting.figure import figures, paper
+from gahb_bench.reporting.figure.drawing import attempt
 from gahb_bench.reporting.page import html
 from gahb_bench.reporting.page.gallery import galleries
 from gahb_bench.reporting.study.content import Content, content
@@ -20,7 +20,8 @@ def write_report(folder: Path) -> None:
     """Write ``report.html``, ``report.md`` and ``curves.png`` into a run's folder.
 
     Everything is made from the folder's files, so it can be done again at any time, with the same result. All three
-    are made before the first is written, and each is written whole or not at all.
+    are made before the first is written, and each is written whole or not at all. A figure that cannot be drawn costs
+    itself alone, with a `FigureWarning`: an older one is removed.
 
     Parameters
     ----------
@@ -49,16 +50,25 @@ def write(worked_out: Content, folder: Path) -> None:
     if not (folder / "run.json").exists() and not _is_ours(folder / "report.html"):
         refuse_overwriting(folder, REPORT)
     beside = f"{GEOMETRY}/report.html" if (folder / GEOMETRY / "report.html").is_file() else ""
-    made = {
+    made: dict[str, bytes | None] = {
         "report.html": html.render(worked_out, galleries(worked_out), beside).encode(),
         "report.md": markdown.render(worked_out).encode(),
-        "curves.png": figures.png(worked_out),
+        "curves.png": attempt("curves.png", lambda: _figure(worked_out)),
     }
     with explain_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for name, data in made.items():
         with explain_errors(folder):
-            write_atomically(folder / name, lambda file, data=data: file.write(data))
+            if data is None:
+                (folder / name).unlink(missing_ok=True)
+            else:
+                write_atomically(folder / name, lambda file, data=data: file.write(data))
+
+
+def _figure(worked_out: Content) -> bytes:
+    from gahb_bench.reporting.figure import figures  # where matplotlib cannot be imported, the rest is written
+
+    return figures.png(worked_out)
 
 
 def _is_ours(page: Path) -> bool:
@@ -94,6 +104,8 @@ def write_figure(worked_out: Content, path: Path, width: str) -> None:
     StoreError
         If the file cannot be written.
     """
+    from gahb_bench.reporting.figure import paper
+
     made = paper.figure(worked_out, path.suffix, width)
     with explain_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)

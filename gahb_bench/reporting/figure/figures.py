@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -15,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
 
+from gahb_bench.reporting.figure.drawing import style
 from gahb_bench.reporting.study import words
 from gahb_bench.reporting.study.content import Content
 from gahb_bench.reporting.study.method import Method
@@ -45,7 +47,7 @@ PARAMETERS: dict[Any, Any] = {
 
 def png(content: Content) -> bytes:
     """The figure as PNG."""
-    with matplotlib.rc_context(PARAMETERS):
+    with style(PARAMETERS):
         rows = len(content.sections)
         height = _ROW * rows
         figure = Figure(figsize=(_WIDTH, height))
@@ -220,5 +222,5 @@ def escaped(text: str, longest: int = _LONGEST_NAME) -> str:
 
 @lru_cache(maxsize=1)
 def _characters() -> frozenset[int]:
-    path = font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans"))
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"  # its default font
     return frozenset(font_manager.get_font(path).get_charmap())

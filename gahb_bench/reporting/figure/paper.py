@@ -4,13 +4,13 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from gahb_bench.core.errors import UsageError, unknown
+from gahb_bench.reporting.figure.drawing import style
 from gahb_bench.reporting.figure.figures import PARAMETERS, draw_mse, draw_regret, escaped, look, reference_handles
 from gahb_bench.reporting.study.content import Content
 from gahb_bench.reporting.study.method import Method
@@ -70,7 +70,7 @@ def figure(content: Content, ending: str, width: str) -> bytes:
             f"{len(sections)} families do not fit a figure of width {width}: at most {_MOST[width]} can be read. "
             "Choose some with --family, or make several figures."
         )
-    with matplotlib.rc_context(_PARAMETERS):
+    with style(_PARAMETERS):
         drawn = _draw(sections, width)
         file = io.BytesIO()
         dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {"Software": None}}[ending.lower()]

@@ -1,11 +1,21 @@
 """A gallery of a family's images, clean and noisy."""
 
+import io
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core.family import Family
+from gahb_bench.reporting.figure.drawing import colours, style
+
+
+def png(family: Family, sigmas: Sequence[float], images: int = 6, seed: int = 0, split: str = "test") -> bytes:
+    """The gallery of `draw_samples` as PNG."""
+    with style({}):
+        file = io.BytesIO()
+        draw_samples(family, sigmas, images, seed, split).savefig(file, format="png", metadata={"Software": None})
+    return file.getvalue()
 
 
 def draw_samples(
@@ -25,7 +35,7 @@ def draw_samples(
         for axis, image in zip(line, row, strict=True):
             shown = image.numpy().clip(0, 1).transpose(1, 2, 0)  # (h, w, c)
             shown = shown if shown.shape[-1] == 3 else shown[..., 0]
-            axis.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axis.imshow(shown, cmap=colours("gray"), vmin=0, vmax=1, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(label, fontsize=9)
     for column, index in enumerate(batch.indices):

@@ -3,13 +3,13 @@
 import io
 from collections.abc import Callable
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
+from gahb_bench.reporting.figure.drawing import colours, style
 from gahb_bench.reporting.figure.figures import PARAMETERS, escaped
 from gahb_bench.reporting.geometry.content import Family, interval
 from gahb_bench.reporting.study.style import GREY
@@ -84,7 +84,7 @@ def adaptivity(family: Family) -> bytes:
 
 def overlap(family: Family) -> bytes:
     """Overlap with the true eigenspace, and dimensions, against the noise level."""
-    with matplotlib.rc_context(PARAMETERS):
+    with style(PARAMETERS):
         columns = [("dimension", "dimensions kept (eigenvalues > 1/2)", "linear"), ("trace", "tr J", "linear")]
         if family.optimum is not None:
             columns = [
@@ -118,7 +118,7 @@ def eigenvectors(family: Family, made: Geometry, sigma: float) -> bytes | None:
     rows = _pictures(family, made, sigma, "vectors")
     if not rows:
         return None
-    with matplotlib.rc_context(PARAMETERS):
+    with style(PARAMETERS):
         count = min(_SHOWN, min(len(vectors) for _, vectors in rows))
         figure = Figure(figsize=(1.25 * (count + 2) + 0.7, 1.5 * len(rows) + 0.5), layout="constrained", dpi=_DPI)
         FigureCanvasAgg(figure)
@@ -132,7 +132,7 @@ def eigenvectors(family: Family, made: Geometry, sigma: float) -> bytes | None:
             for axes, vector, value in zip(
                 line[2:], vectors[:count], made.pictures[f"{place}/values"][:count], strict=True
             ):
-                axes.imshow(_plane(vector), cmap=_SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
+                axes.imshow(_plane(vector), cmap=colours(_SIGNED), vmin=-limit, vmax=limit, interpolation="nearest")
                 axes.set(xticks=[], yticks=[])
                 axes.grid(False)
                 axes.set_title(f"λ = {value:.3f}", fontsize=8)
@@ -145,7 +145,7 @@ def fields(family: Family, made: Geometry, sigma: float) -> bytes | None:
     rows = [(name, found) for name, found in _pictures(family, made, sigma, "fields") if len(found)]
     if not rows:
         return None
-    with matplotlib.rc_context(PARAMETERS):
+    with style(PARAMETERS):
         count = min(len(found) for _, found in rows)
         figure = Figure(figsize=(1.6 * (count + 1) + 0.7, 1.7 * len(rows) + 0.5), layout="constrained", dpi=_DPI)
         FigureCanvasAgg(figure)
@@ -155,7 +155,7 @@ def fields(family: Family, made: Geometry, sigma: float) -> bytes | None:
             line[0].set_ylabel(escaped(_short(name)), fontsize=8)
             limit = float(np.abs(found).max()) or 1.0
             for axes, field, title in zip(line[1:], found, _FIELDS, strict=False):
-                axes.imshow(_plane(field), cmap=_SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
+                axes.imshow(_plane(field), cmap=colours(_SIGNED), vmin=-limit, vmax=limit, interpolation="nearest")
                 axes.set(xticks=[], yticks=[])
                 axes.grid(False)
                 if axes.get_subplotspec().is_first_row():
@@ -167,7 +167,7 @@ def fields(family: Family, made: Geometry, sigma: float) -> bytes | None:
 
 def _panels(family: Family, draw: Callable[[Axes, float], None], label: str) -> bytes:
     """A panel a noise level, at most four a row, with one legend below."""
-    with matplotlib.rc_context(PARAMETERS):
+    with style(PARAMETERS):
         columns = min(4, len(family.sigmas))
         lines = -(-len(family.sigmas) // columns)
         figure = Figure(figsize=(3.3 * columns + 0.3, 3.1 * lines + 0.5), layout="constrained", dpi=_DPI)
@@ -216,7 +216,11 @@ def _pictures(family: Family, made: Geometry, sigma: float, what: str) -> list[t
 def _image(axes: Axes, image: np.ndarray, title: str) -> None:
     shown = image.clip(0, 1)
     axes.imshow(
-        shown.transpose(1, 2, 0) if len(shown) == 3 else shown[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+        shown.transpose(1, 2, 0) if len(shown) == 3 else shown[0],
+        cmap=colours("gray"),
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
     )
     axes.set(xticks=[], yticks=[])
     axes.grid(False)

@@ -1,12 +1,13 @@
 """The page of a folder of geometry, and its figures as files."""
 
 import base64
+from functools import partial
 from pathlib import Path
 
 from markupsafe import Markup
 
 from gahb_bench.core.files import explain_errors, write_atomically
-from gahb_bench.reporting.geometry import figures
+from gahb_bench.reporting.figure.drawing import attempt
 from gahb_bench.reporting.geometry.content import QUANTITIES, Family, families
 from gahb_bench.reporting.page.html import jinja_environment, template
 from gahb_bench.running.geometry_folder import Geometry, read
@@ -14,6 +15,8 @@ from gahb_bench.running.geometry_folder import Geometry, read
 
 def write_report(folder: Path) -> None:
     """Write ``report.html`` and a PNG a figure into a folder of geometry, from its files alone.
+
+    A figure that cannot be drawn costs itself alone, with a `FigureWarning`: an older one is removed.
 
     Raises
     ------
@@ -23,32 +26,40 @@ def write_report(folder: Path) -> None:
     made = read(folder)
     shown = families(made)
     pictures = {family.anchor: draw(family, made) for family in shown}
-    files = {"report.html": render(made, shown, pictures).encode()}
+    files: dict[str, bytes | None] = {"report.html": render(made, shown, pictures).encode()}
     for number, family in enumerate(shown):
         suffix = f"-{number}" if len(shown) > 1 else ""
         files |= {f"{name}{suffix}.png": content for name, content in pictures[family.anchor].items()}
     for name, content in files.items():
         with explain_errors(folder):
-            write_atomically(folder / name, lambda file, content=content: file.write(content))
+            if content is None:
+                (folder / name).unlink(missing_ok=True)
+            else:
+                write_atomically(folder / name, lambda file, content=content: file.write(content))
 
 
-def draw(family: Family, made: Geometry) -> dict[str, bytes]:
-    """The figures of one family, by name."""
-    drawn: dict[str, bytes | None] = {
-        "spectra": figures.spectra(family),
-        "overlap": figures.overlap(family),
-        "adaptivity": figures.adaptivity(family),
+def draw(family: Family, made: Geometry) -> dict[str, bytes | None]:
+    """The figures of one family, by name; None where there is nothing to draw, or drawing failed (`FigureWarning`)."""
+    drawn = {
+        name: attempt(f"{name}.png", partial(_draw, name, family)) for name in ("spectra", "overlap", "adaptivity")
     }
     for sigma in family.sigmas:
-        drawn[f"eigenvectors-{sigma:.4g}"] = figures.eigenvectors(family, made, sigma)
-        drawn[f"fields-{sigma:.4g}"] = figures.fields(family, made, sigma)
-    return {name: content for name, content in drawn.items() if content is not None}
+        for name in ("eigenvectors", "fields"):
+            titled = f"{name}-{sigma:.4g}"
+            drawn[titled] = attempt(f"{titled}.png", partial(_draw, name, family, made, sigma))
+    return drawn
 
 
-def render(made: Geometry, shown: list[Family], pictures: dict[str, dict[str, bytes]]) -> str:
+def _draw(name: str, *what: object) -> bytes | None:
+    from gahb_bench.reporting.geometry import figures  # where matplotlib cannot be imported, the rest is written
+
+    return getattr(figures, name)(*what)
+
+
+def render(made: Geometry, shown: list[Family], pictures: dict[str, dict[str, bytes | None]]) -> str:
     """The whole page as text."""
     encoded = {
-        anchor: {name: Markup(base64.b64encode(content).decode()) for name, content in drawn.items()}
+        anchor: {name: Markup(base64.b64encode(content).decode()) for name, content in drawn.items() if content}
         for anchor, drawn in pictures.items()
     }
     environment = jinja_environment()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -22,6 +21,8 @@ _MOST_IMAGES = 4
 _BASE64 = 4 / 3
 _BYTES_A_PIXEL = 1.2  # of an estimate and its error, compressed: what noise needs
 _OUTLINE_PIXELS, _OUTLINE_COLOUR = 128, (230, 60, 40)
+# RdBu of ColorBrewer (https://colorbrewer2.org), reversed
+_BLUE_TO_RED = bytes.fromhex("053061 2166ac 4393c3 92c5de d1e5f0 f7f7f7 fddbc7 f4a582 d6604d b2182b 67001f")
 _ERROR_STEPS = 33  # an odd number, so that zero has a colour of its own
 
 
@@ -145,8 +146,10 @@ def error_picture(error: Pixels, scale: float) -> str:
 
 @lru_cache(maxsize=1)
 def _error_colours() -> bytes:
-    colours = matplotlib.colormaps["RdBu_r"](np.linspace(0, 1, _ERROR_STEPS))[:, :3]
-    return np.round(255 * colours).astype(np.uint8).tobytes()
+    anchors = np.frombuffer(_BLUE_TO_RED, dtype=np.uint8).reshape(-1, 3)
+    places = np.linspace(0, len(anchors) - 1, _ERROR_STEPS)
+    colours = [np.interp(places, np.arange(len(anchors)), channel) for channel in anchors.T]
+    return np.round(np.stack(colours, axis=1)).astype(np.uint8).tobytes()
 
 
 def _data_uri(image: Image.Image) -> str:
