@@ -6,11 +6,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from gahb_bench.cli.progress import Reminder
 from gahb_bench.core.errors import UsageError
 
 
 class _Commands(TyperGroup):
-    """The commands, the main job first; none takes an empty value; Ctrl-C ends any of them with one line."""
+    """The commands, the main job first; none takes an empty value or is silent for long; Ctrl-C ends any with a line."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=lambda name: (name != "run", name))
@@ -26,7 +27,8 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with Reminder("working"):
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             typer.echo("interrupted.", err=True)
             raise typer.Exit(1) from None

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gahb_bench.cli.app import app
+from gahb_bench.cli.progress import Reminder
 from gahb_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from gahb_bench.training.loop import Progress
     from gahb_bench.training.plan import PlanProgress
+    from gahb_bench.training.validation import Measured
 
 
 @app.command()
@@ -88,15 +90,16 @@ def train(
     with processes.join(device) as place:
         check_possible(settings, place, processes.count(), folder)
         try:
-            best = fit(
-                settings,
-                folder,
-                device=place,
-                resume=resume,
-                compiled=compiled,
-                tensorboard=tensorboard,
-                progress=_print_progress,
-            )
+            with Reminder("preparing") as reminder:
+                best = fit(
+                    settings,
+                    folder,
+                    device=place,
+                    resume=resume,
+                    compiled=compiled,
+                    tensorboard=tensorboard,
+                    progress=lambda now: _print_progress(now, reminder),
+                )
         except KeyboardInterrupt:
             kept = "goes on from the state" if (folder / "state.safetensors").exists() else "begins again"
             typer.echo(f"interrupted: the same command {kept} in {folder}.", err=True)
@@ -130,7 +133,10 @@ def _carry_out(path: Path, folder: Path, options: dict[str, Any]) -> None:
 
     trainings = plans.read(path)
     try:
-        failed = plans.carry_out(trainings, folder, progress=_print_plan_progress, **options)
+        with Reminder("preparing") as reminder:
+            failed = plans.carry_out(
+                trainings, folder, progress=lambda now: _print_plan_progress(now, reminder), **options
+            )
     except KeyboardInterrupt:
         typer.echo(f"interrupted: the same command goes on in {folder}.", err=True)
         raise typer.Exit(1) from None
@@ -151,25 +157,33 @@ def _range(text: str | None) -> dict[str, float]:
     return {"sigma_low": low, "sigma_high": high}
 
 
-def _print_plan_progress(now: "PlanProgress") -> None:
+def _print_plan_progress(now: "PlanProgress", reminder: Reminder) -> None:
     hours = f"{now.seconds_left / 3600:.1f} h left for all"
-    _print_progress(now.progress, f"[{now.place}/{now.count}, {hours}] {now.training.name}   ")
+    _print_progress(now.progress, reminder, f"[{now.place}/{now.count}, {hours}] {now.training.name}   ")
 
 
-def _print_progress(progress: "Progress", before: str = "") -> None:
-    """One line a validation, and between two of them a line that is written over, on a terminal."""
+def _print_progress(progress: "Progress", reminder: Reminder, before: str = "") -> None:
+    """One line a validation; between two, one that is written over on a terminal, elsewhere the reminder's."""
     from gahb_bench.training import processes
 
     if processes.rank() > 0:
         return
     minutes = f"{progress.seconds_left / 60:.1f} min left"
     line = f"{before}step {progress.step:>6}/{progress.steps}   loss {progress.loss:.4g}   {minutes}"
+    reminder.line = line
     if progress.measured is not None:
-        levels = "  ".join(f"{regret:.2f}" for regret in progress.measured.regret_db)
-        known = progress.measured.mean_regret_db
-        told = (
-            f"regret {known:.3f} dB  ({levels})" if known == known else f"error {progress.measured.mean_mse_db:.2f} dB"
-        )
-        typer.echo(f"{line}   {told}", err=True)
+        typer.echo(f"{line}   {_in_words(progress.measured)}", err=True)
     elif sys.stderr.isatty():
         typer.echo(f"{line}\r", err=True, nl=False)
+
+
+def _in_words(measured: "Measured") -> str:
+    """The mean regret, and that at each noise level; the mean error where no optimum is known."""
+    mean = measured.mean_regret_db
+    if mean != mean:
+        return f"error {measured.mean_mse_db:.2f} dB"
+    pairs = zip(measured.sigma, measured.regret_db, strict=True)
+    levels = ", ".join(
+        f"{regret:.2f} at {sigma:.2g}" if regret == regret else f"– at {sigma:.2g}" for sigma, regret in pairs
+    )
+    return f"regret {mean:.3f} dB   (σ: {levels})"
