@@ -10,7 +10,7 @@ from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core.environment import version
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.core.images import check_sigmas
+from gahb_bench.core.images import check_scored_sigmas
 from gahb_bench.core.levels import DEFAULT_SIGMAS
 from gahb_bench.denoisers.tunable import Tunable
 from gahb_bench.tables import tuned
@@ -62,8 +62,9 @@ def tune(
     """
     if images < 1 or coarse < 3:
         raise UsageError(f"images={images}, coarse={coarse}: give at least one image and a grid of at least 3 values.")
-    levels = np.unique(check_sigmas(sigmas))
+    levels = np.unique(check_scored_sigmas(sigmas))
     batch = family.sample(range(images), seed=seed, split=SPLIT)
+    check_scored_sigmas(levels, batch.images, family.spec)
     z = unit_noise(batch)
 
     def risk(value: float, sigma: float) -> float:

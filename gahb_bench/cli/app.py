@@ -11,7 +11,7 @@ from gahb_bench.core.errors import UsageError
 
 
 class _Commands(TyperGroup):
-    """The commands, the main job first; none takes an empty value or is silent for long; Ctrl-C ends any with a line."""
+    """The commands, the main job first; none takes an empty value or is silent for long; Ctrl-C ends any in a line."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=lambda name: (name != "run", name))

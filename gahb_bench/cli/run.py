@@ -98,7 +98,8 @@ def run(
 
 
 def _print_plan(plan: "Plan", folder: Path, device: str) -> None:
-    from gahb_bench.running.estimate import estimate
+    from gahb_bench.core.memory import in_words
+    from gahb_bench.running.estimate import disk, estimate
 
     cells = plan.cells()
     typer.echo(f"{len(cells)} cells of {plan.images} images (seed {plan.seed}, split {plan.split}) -> {folder}")
@@ -110,7 +111,9 @@ def _print_plan(plan: "Plan", folder: Path, device: str) -> None:
         cost = f"{1000 * row.seconds_an_image:>11.3g} {row.seconds:>9.2g}" if not row.reason else f"fails: {row.reason}"
         typer.echo(f"{row.family:<24} {row.denoiser:<40} {row.knows:<12} {cost}")
     typer.echo(
-        f"\nabout {total:.2g} s of denoising, measured on a few images at the middle noise level; nothing was written."
+        f"\nabout {total:.2g} s of denoising, measured on a few images at the middle noise level; "
+        f"{in_words(plan.memory)} of memory, without what denoisers take themselves; at most {in_words(disk(plan))} on "
+        "disk; nothing was written."
     )
 
 

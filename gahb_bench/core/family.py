@@ -3,7 +3,7 @@
 import importlib
 import sys
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gahb_bench.core import rng
+from gahb_bench.core import memory, rng
 from gahb_bench.core.environment import check_device
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import Batch, check_sigmas
@@ -70,12 +70,17 @@ class Family(Plugin):
         Raises
         ------
         UsageError
-            For an unknown split, a negative index or seed.
+            For an unknown split, a negative index or seed, or more images than memory holds.
         """
         rng.check_split(split)
         rng.check_seed(seed)
         if str(device) != "cpu":
             check_device(str(device))
+        if isinstance(indices, Sized):
+            try:
+                self.check_fits(len(indices))
+            except OverflowError:  # a range of more than Python counts
+                self.check_fits(sys.maxsize)
         chosen = _indices(indices)
         streams = rng.generators("images", self.spec, int(seed), split, indices=chosen)
         images, latents = self.draw(streams, len(chosen))
@@ -123,6 +128,11 @@ class Family(Plugin):
         Empty for the laws of this package. A law of one name may change: a class in a notebook, or a subclass.
         """
         return self.code_digest((type(self.optimum), *self.optimum.oracles))
+
+    def check_fits(self, count: int) -> None:
+        """Refuse so many images at once, if memory does not hold them."""
+        what = f"{count} image{'s' * (count != 1)} of {self.spec}, {' x '.join(map(str, self.shape))},"
+        memory.check_fits(memory.of_images(count, self.shape), what, "choose fewer or smaller images")
 
     def check_images(self, y: torch.Tensor) -> None:
         """Refuse images that cannot be of this family."""

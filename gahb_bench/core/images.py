@@ -18,7 +18,7 @@ FloatArray = NDArray[np.floating]
 
 Knows = Literal["law", "latents", "image", "training set", "nothing"]
 
-LEAST_SCORED_SIGMA = 1e-6  # noise below it is lost in the rounding of float32 images
+LEAST_SCORED_SIGMA = 1e-6  # noise below it is lost in the rounding of float32 images of values up to 2
 _MOST_SIGMA = 1e9
 
 
@@ -76,9 +76,16 @@ def check_sigmas(sigmas: object) -> FloatArray:
     return values
 
 
-def check_scored_sigmas(sigmas: object) -> FloatArray:
-    """`check_sigmas`, and refuse noise that float32 images cannot hold."""
+def check_scored_sigmas(sigmas: object, images: Images | None = None, source: str = "") -> FloatArray:
+    """`check_sigmas`, and refuse noise that float32 images cannot hold: those given, of what ``source`` names."""
     values = check_sigmas(sigmas)
+    largest = 0.0 if images is None else float(images.abs().amax())
+    if not values.min() >= largest / 2 * LEAST_SCORED_SIGMA:
+        raise UsageError(
+            f"sigma={values.min():g} is not allowed on {source}, whose images have values of {largest:.3g}: noise "
+            f"below {largest / 2 * LEAST_SCORED_SIGMA:.2g} is lost in their rounding to float32. Score at larger noise "
+            "levels, or choose images that lie in [0, 1]."
+        )
     if values.min() < LEAST_SCORED_SIGMA:
         raise UsageError(
             f"sigma={values.min():g} is not allowed: noise below {LEAST_SCORED_SIGMA:g} is lost in the rounding of "

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from gahb_bench.core import memory
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import FloatArray, check_sigmas
 
@@ -20,6 +21,7 @@ def parse_sigmas(text: str) -> FloatArray:
             ends = check_sigmas([float(low), float(high)])
             if int(count) < 2:
                 raise ValueError
+            memory.check_fits(memory.of_levels(int(count)), f"{int(count)} noise levels", "give fewer")
             return np.geomspace(ends[0], ends[1], int(count))
         values = [float(piece) for piece in text.split(",") if piece.strip()]
     except UsageError:

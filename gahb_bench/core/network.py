@@ -1,10 +1,12 @@
 """What every architecture offers: a module ``D(y, sigma) -> x_hat``."""
 
+import threading
 from abc import abstractmethod
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as registration
 
 from gahb_bench.core.errors import UsageError, unknown
 from gahb_bench.core.plugin import Plugin
@@ -90,6 +92,40 @@ class Residual(nn.Module):
     def forward(self, y: Tensor, sigma: Tensor) -> Tensor:
         del sigma
         return y - self.network(y)
+
+
+class _TooManyError(Exception):
+    """A module under construction holds more numbers than it may."""
+
+
+def build_empty(network: Network, shape: tuple[int, int, int], mean: float, std: float, most: int) -> nn.Module | None:
+    """The module of an architecture without its numbers, on device ``meta``; None if they were more than ``most``.
+
+    They are counted as they come, buffers and what is replaced later included, and nothing is built beyond: this takes
+    little memory and time whatever is asked for.
+    """
+    seen, thread = 0, threading.get_ident()
+
+    def count(module: nn.Module, name: str, value: Tensor | None) -> None:
+        nonlocal seen
+        del module, name
+        if value is not None and threading.get_ident() == thread:
+            seen += value.numel()
+            if seen > most:
+                raise _TooManyError
+
+    hooks = [
+        registration.register_module_parameter_registration_hook(count),
+        registration.register_module_buffer_registration_hook(count),
+    ]
+    try:
+        with torch.device("meta"):
+            return network.build(shape, mean, std)
+    except _TooManyError:
+        return None
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def parameter_count(module: nn.Module) -> int:

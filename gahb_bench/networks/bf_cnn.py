@@ -32,9 +32,9 @@ class BfCnn(Network):
     presets: ClassVar = {"small": {}, "paper": {"width": 64, "depth": 21}}
     facts: ClassVar = {"small": (93_056, 25), "paper": (702_784, 43)}
 
-    width: int = Field(32, ge=1, description="channels of every layer")
-    depth: int = Field(12, ge=2, description="number of convolutions")
-    kernel: int = Field(3, ge=1, description="side of a convolution's kernel, odd, pixels")
+    width: int = Field(32, ge=1, le=8192, description="channels of every layer")
+    depth: int = Field(12, ge=2, le=1000, description="number of convolutions")
+    kernel: int = Field(3, ge=1, le=99, description="side of a convolution's kernel, odd, pixels")
     padding: Padding = Field("zeros", description="zeros or circular")
     first: First = Field("linear", description="what follows the first convolution: linear (nothing) or relu")
 

@@ -29,7 +29,7 @@ class RfCnn(Network):
     facts: ClassVar = {"small": (44_960, 9), "paper": (702_784, 43)}
 
     field: int = Field(9, ge=5, le=43, description="side of the receptive field, odd, pixels")
-    width: int = Field(32, ge=1, description="channels of every layer")
+    width: int = Field(32, ge=1, le=8192, description="channels of every layer")
     depth: int = Field(21, ge=2, le=64, description="number of convolutions")
     padding: Padding = Field("zeros", description="zeros or circular")
     first: First = Field("linear", description="what follows the first convolution: linear (nothing) or relu")

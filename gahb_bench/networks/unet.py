@@ -30,10 +30,10 @@ class UNet(Network):
     presets: ClassVar = {"small": {}, "paper": {"width": 64, "blocks": 3}}
     facts: ClassVar = {"small": (257_184, 44), "paper": (7_659_264, 100)}
 
-    width: int = Field(24, ge=1, description="channels of the first block")
-    blocks: int = Field(2, ge=1, description="how often the image is halved")
-    convolutions: int = Field(2, ge=2, description="convolutions in each block")
-    kernel: int = Field(3, ge=1, description="side of a convolution's kernel, odd, pixels")
+    width: int = Field(24, ge=1, le=8192, description="channels of the first block")
+    blocks: int = Field(2, ge=1, le=10, description="how often the image is halved")
+    convolutions: int = Field(2, ge=2, le=100, description="convolutions in each block")
+    kernel: int = Field(3, ge=1, le=99, description="side of a convolution's kernel, odd, pixels")
     padding: Padding = Field("zeros", description="zeros or circular")
 
     _odd = field_validator("kernel")(check_odd)

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from gahb_bench.core import registry
 from gahb_bench.core.errors import UsageError, printable
 from gahb_bench.core.files import content_digest, write_atomically
+from gahb_bench.core.network import build_empty
 from gahb_bench.networks.recipe import KEY, read_recipe
 
 _REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _LARGEST_SIDE = 2**16
+_ROOM = 2**18  # numbers that a network may use while it is built, beside twice those of its file
 
 
 def save(path: Path, tensors: dict[str, Tensor], recipe: dict[str, Any]) -> None:
@@ -56,21 +58,18 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     recipe = read_recipe(path)
     _check(recipe, path)
     tensors = read_tensors(path)
-    _refuse_misfit(_build_empty(recipe), tensors, str(path))
-    module = _build(recipe)
+    network, shape = registry.make("networks", recipe["network"]), tuple(recipe["shape"])
+    numbers = sum(tensor.numel() for tensor in tensors.values())
+    empty = build_empty(network, shape, recipe["mean"], recipe["std"], most=2 * numbers + _ROOM)
+    if empty is None:
+        raise UsageError(
+            f"the weights {path} do not fit the network: they are {numbers} numbers, and their recipe asks for "
+            f"{network.spec} on images {shape}, which has far more."
+        )
+    _refuse_misfit(empty, tensors, str(path))
+    module = network.build(shape, recipe["mean"], recipe["std"])
     fit_tensors(module, tensors, str(path))
     return module.eval().requires_grad_(False), recipe
-
-
-def _build(recipe: dict[str, Any]) -> nn.Module:
-    network = registry.make("networks", recipe["network"])
-    return network.build(tuple(recipe["shape"]), recipe["mean"], recipe["std"])
-
-
-def _build_empty(recipe: dict[str, Any]) -> nn.Module:
-    """The network without its numbers: no memory is taken for tensors that may not be there."""
-    with torch.device("meta"):
-        return _build(recipe)
 
 
 def file_digest(path: Path) -> str:

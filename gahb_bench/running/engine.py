@@ -13,19 +13,18 @@ import pandas as pd
 
 from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.core.environment import check_device, environment
-from gahb_bench.core.errors import reason_of
+from gahb_bench.core.errors import UsageError, reason_of
+from gahb_bench.core.images import check_scored_sigmas
 from gahb_bench.core.optimum import Reference
 from gahb_bench.running.folder import Failure, Manifest, open_run
 from gahb_bench.running.parts import Parts
 from gahb_bench.running.pictures import Pictures, thumbnails
-from gahb_bench.running.plan import RESULTS_VERSION, Cell, FamilyPlan, Method, Plan
+from gahb_bench.running.plan import BLOCK, RESULTS_VERSION, Cell, FamilyPlan, Method, Plan
 from gahb_bench.scoring.curve import curves
 from gahb_bench.scoring.plausible import find_implausible, in_255ths
 from gahb_bench.scoring.reference import run_reference
 from gahb_bench.scoring.score import COLUMNS, Evaluation, evaluate_all, unmade
 from gahb_bench.scoring.summary import summary
-
-BLOCK = 128  # most images of a task
 
 
 @dataclass(frozen=True)
@@ -174,6 +173,12 @@ def perform(task: Task, device: str = "cpu", pictures: Pictures | None = None) -
         pictures.cache(batch, z)
     for sigma in dict.fromkeys(cell.sigma for _, cell in task.work):
         here = [(method, cell) for method, cell in task.work if cell.sigma == sigma]
+        try:
+            check_scored_sigmas([sigma], batch.images, task.family.spec)
+        except UsageError as problem:
+            for method, cell in here:
+                yield cell, unmade(method.denoiser, cell.family, sigma, batch.indices, problem)
+            continue
         denoisers = [method.denoiser for method, _ in here]
         for position, evaluation in evaluate_all(denoisers, task.family.optimum, batch, z, sigma):
             yield here[position][1], evaluation

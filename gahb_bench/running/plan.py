@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gahb_bench import make
-from gahb_bench.core import rng
+from gahb_bench.core import memory, rng
 from gahb_bench.core import spec as specs
 from gahb_bench.core.denoiser import Denoiser, Facts
 from gahb_bench.core.errors import UsageError
@@ -23,6 +23,7 @@ from gahb_bench.scoring.score import check_images, optimum_among, refuse_duplica
 # Raised whenever a change makes any stored number differ, so that old parts are not mixed with new ones.
 RESULTS_VERSION = 2
 
+BLOCK = 128  # most images that are scored at once
 DEFAULTS = "defaults"  # among denoisers: what a run scores unless told otherwise
 
 
@@ -126,6 +127,11 @@ class Plan:
         return Cell(*address, law=family.digest)
 
     @property
+    def memory(self) -> int:
+        """Bytes of memory that it takes, about, but for what its denoisers take themselves."""
+        return _memory([law.family for law in self.families], len(self.cells()), self.images)
+
+    @property
     def key(self) -> str:
         """Hash of the plan: two runs with the same key have the same numbers."""
         return _hash([self.images, [cell.key for cell in self.cells()]])
@@ -169,7 +175,7 @@ def make_plan(
     Raises
     ------
     UsageError
-        For anything that is unknown, not allowed, or given twice.
+        For anything that is unknown, not allowed, or given twice, or for more than memory holds.
     """
     if not families:
         raise UsageError("no family given: name at least one, for example --family calpha.")
@@ -177,7 +183,12 @@ def make_plan(
     check_images(images)
     rng.check_seed(seed)
     rng.check_split(split)
-    planned = tuple(_plan_family(make.family(family), denoisers, tune, progress, defaults) for family in families)
+    laws = [make.family(family) for family in families]
+    chosen = [_chosen(law, denoisers, defaults) for law in laws]
+    needed = _memory(laws, sum(map(len, chosen)) * len(levels), images)
+    what = f"a run on {', '.join(law.spec for law in laws)} (images: {images}, noise levels: {len(levels)})"
+    memory.check_fits(needed, what, "choose fewer or smaller images, fewer noise levels or fewer denoisers")
+    planned = tuple(_plan_family(law, those, tune, progress) for law, those in zip(laws, chosen, strict=True))
     if len({family.spec for family in planned}) < len(planned):
         raise UsageError(f"a family is given twice among {', '.join(family.spec for family in planned)}: give it once.")
     return Plan(planned, tuple(float(s) for s in levels), int(images), int(seed), split)
@@ -188,16 +199,31 @@ def split_specs(texts: Sequence[str] | None) -> list[str] | None:
     return [spec for text in texts for spec in specs.parse_list(text)] if texts else None
 
 
-def _plan_family(
+def _chosen(
     family: Family,
     denoisers: Sequence[str | Denoiser | Callable[..., Any]] | None,
-    tune: bool,
-    progress: Callable[[int, int], object],
     defaults: Callable[[Family], list[str | Denoiser]],
-) -> FamilyPlan:
+) -> list[str | Denoiser | Callable[..., Any]]:
+    """The denoisers that are meant for a family, not yet made."""
     chosen: list[str | Denoiser | Callable[..., Any]] = []
     for spec in denoisers or [DEFAULTS]:
         chosen += defaults(family) if isinstance(spec, str) and spec == DEFAULTS else [spec]
+    return chosen
+
+
+def _memory(families: Sequence[Family], cells: int, images: int) -> int:
+    """Bytes of memory of a run: its tables, and the images of one family that are scored at once."""
+    count = min(images, BLOCK)
+    scored = max(memory.of_scoring(count, family.shape) for family in families)
+    return memory.PROCESS + memory.of_tables(cells, images) + scored
+
+
+def _plan_family(
+    family: Family,
+    chosen: Sequence[str | Denoiser | Callable[..., Any]],
+    tune: bool,
+    progress: Callable[[int, int], object],
+) -> FamilyPlan:
     made = [make.denoiser(spec, family, tune, progress).followed(family) for spec in chosen]
     refuse_duplicates(denoiser.spec for denoiser in made)
     methods = tuple(Method(denoiser, denoiser.facts) for denoiser in made)

@@ -1,11 +1,14 @@
 """Two tables of scores, matched: the same family, the same denoiser (or one told to stand for it), the same noise."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
 
+from gahb_bench.core import spec as specs
 from gahb_bench.core.errors import UsageError, printable
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Reference
@@ -13,7 +16,12 @@ from gahb_bench.scoring.curve import HONEST, check_columns
 
 _NEEDED = ("family", "denoiser", "sigma", "image", "mse", "status", "reason", "seconds")
 _BROKEN = 5.0  # standard errors by which E[difference of MSE - difference of excess] = 0 may be missed
+_FILES = ("weights", "file", "path")  # parameters of a denoiser that name a file, which may have moved
 _SAME_SIGMA = 1e-9  # relative distance below which two noise levels are one
+
+
+Address = tuple[str, str]  # family and denoiser
+Contents = Mapping[Address, tuple[str, str]]  # what a denoiser's file holds, as a hash, and its architecture
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class Pair:
     risk_a: pd.DataFrame
     risk_b: pd.DataFrame
     measure: str
+    matched_by: str = "name"
 
     @property
     def sigmas(self) -> FloatArray:
@@ -66,14 +75,20 @@ def match(
     mapping: Mapping[str, str],
     unpaired: str = "",
     references: Mapping[str, Reference] | None = None,
+    known: tuple[Contents, Contents] = ({}, {}),
 ) -> tuple[list[Pair], list[Unmatched]]:
     """Match two tables, the columns of scores.parquet.
 
+    Denoisers are the same if their specs are; then, of those that are left and come from a file, if the files have the
+    same content; then, if they have the same name, in whatever folder, and no other has.
+
     Parameters
     ----------
-    mapping : the denoiser of the candidate that stands for one of the baseline, where their names differ
+    mapping : the denoiser of the candidate that stands for one of the baseline, where their names differ; a spec, or
+        the path in it as it was typed
     unpaired : why image i of the two tables is not the same image; empty where it is
     references : what is known of the optimum, by family; without one, a family is compared by MSE
+    known : what is known of the denoisers of either
 
     Raises
     ------
@@ -83,18 +98,21 @@ def match(
     for table in (baseline, candidate):
         check_scores(table)
     ours, theirs = _by_name(baseline), _by_name(candidate)
+    mapping = {resolve(old, _names(ours)): resolve(new, _names(theirs)) for old, new in mapping.items()}
+    partners = _partners(ours, theirs, mapping, known)
     pairs, unmatched, taken = [], [], set()
     for (family, name), rows in ours.items():
-        partner = (family, mapping.get(name, name))
-        if partner not in theirs:
+        if (family, name) not in partners:
             unmatched.append(Unmatched(family, name, "missing", _levels(rows), True))
             continue
+        matched_by, partner = partners[family, name]
         taken.add(partner)
         other = theirs[partner]
         common, only_ours, only_theirs = _match_levels(_levels(rows), _levels(other))
         if common:
-            known = (references or {}).get(family)
-            pairs.append(_pair(family, name, partner[1], rows, other, common, unpaired, known))
+            best = (references or {}).get(family)
+            pair = _pair(family, name, partner[1], rows, other, common, unpaired, best)
+            pairs.append(replace(pair, matched_by=matched_by))
         for verdict, levels in (("missing", only_ours), ("added", only_theirs)):
             if levels:
                 unmatched.append(Unmatched(family, name, verdict, levels, False))
@@ -102,6 +120,15 @@ def match(
         if (family, name) not in taken and (family, name) not in ours:
             unmatched.append(Unmatched(family, name, "added", _levels(rows), True))
     return pairs, unmatched
+
+
+def resolve(text: str, names: Iterable[str]) -> str:
+    """The denoiser among these that is meant: by its spec, or by the path in it; the text itself where none is."""
+    known = set(names)
+    if text in known:
+        return text
+    found = [name for name in sorted(known) if (file := _file(name)) and Path(file).absolute() == Path(text).absolute()]
+    return found[0] if len(found) == 1 else text
 
 
 def check_scores(table: pd.DataFrame) -> None:
@@ -118,6 +145,64 @@ def check_scores(table: pd.DataFrame) -> None:
         )
     if (table["mse"] < 0).any():
         raise UsageError("the table holds a negative mean squared error: it is damaged, or not a table of scores.")
+
+
+def _partners(
+    ours: Iterable[Address], theirs: Iterable[Address], mapping: Mapping[str, str], known: tuple[Contents, Contents]
+) -> dict[Address, tuple[str, Address]]:
+    """Which of theirs stands for each of ours, and by what it was found: its name, its content or its file's name."""
+    theirs = set(theirs)
+    asked = {(family, name): (family, mapping.get(name, name)) for family, name in ours}
+    found = {mine: ("name", other) for mine, other in asked.items() if other in theirs}
+    for way, tell in (("content", _content), ("file name", _file_name)):
+        taken = {other for _, other in found.values()}
+        left = [mine for mine in asked if mine not in found and mine[1] not in mapping]
+        others = [other for other in theirs if other not in taken and other not in asked]
+        mine_by, other_by = _by_key(left, known[0], tell), _by_key(others, known[1], tell)
+        found |= {mine_by[key]: (way, other_by[key]) for key in mine_by.keys() & other_by.keys()}
+    return found
+
+
+def _by_key(
+    addresses: Iterable[Address], known: Contents, tell: Callable[[Address, Contents], Hashable | None]
+) -> dict[Hashable, Address]:
+    """The addresses by what tells them apart; those that it does not tell apart are left out."""
+    keys = {address: tell(address, known) for address in addresses}
+    counts = Counter(keys.values())
+    return {key: address for address, key in keys.items() if key is not None and counts[key] == 1}
+
+
+def _content(address: Address, known: Contents) -> Hashable | None:
+    """Family, the spec without its file, and what that holds."""
+    digest, _ = known.get(address, ("", ""))
+    return (address[0], _with_file(address[1], ""), digest) if digest and _file(address[1]) else None
+
+
+def _file_name(address: Address, known: Contents) -> Hashable | None:
+    """Family, the spec with the file's name alone, and the architecture, where that is known."""
+    _, architecture = known.get(address, ("", ""))
+    file = _file(address[1])
+    return (address[0], _with_file(address[1], PurePath(file).name), architecture) if file else None
+
+
+def _file(name: str) -> str:
+    """The file that a denoiser comes from, as its spec says it; empty where it says none."""
+    try:
+        parameters = specs.parse(name).parameters
+    except UsageError:  # a user's callable has a name of another form
+        return ""
+    return next((parameters[key] for key in _FILES if key in parameters), "")
+
+
+def _with_file(name: str, file: str) -> str:
+    """The spec of a denoiser that comes from a file, with another file."""
+    parsed = specs.parse(name)
+    key = next(key for key in _FILES if key in parsed.parameters)
+    return specs.format_spec(parsed.name, {**parsed.parameters, key: file})
+
+
+def _names(addresses: Iterable[Address]) -> set[str]:
+    return {name for _, name in addresses}
 
 
 def _by_name(table: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:

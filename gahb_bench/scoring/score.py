@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
+from gahb_bench.core import memory
 from gahb_bench.core.denoiser import Denoiser, check_estimate
 from gahb_bench.core.errors import UsageError, reason_of
 from gahb_bench.core.family import Family
@@ -44,7 +45,11 @@ def score(
     levels = check_scored_sigmas(sigmas)
     check_images(images)
     refuse_duplicates([denoiser.spec for denoiser in denoisers])
+    needed = memory.of_tables(len(denoisers) * len(levels), images) + memory.of_scoring(images, family.shape)
+    what = f"scores on {family.spec} (images: {images}, noise levels: {len(levels)})"
+    memory.check_fits(needed, what, "choose fewer or smaller images, or fewer noise levels")
     batch = family.sample(range(images), seed=seed, split="test", device=device)
+    check_scored_sigmas(levels, batch.images, family.spec)
     z = unit_noise(batch)
     optimum = optimum_among(denoisers, family)
     scored = {

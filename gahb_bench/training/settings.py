@@ -6,12 +6,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor, nn
 
 from gahb_bench import make
+from gahb_bench.core import memory
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.core.images import FloatArray, check_scored_sigmas
-from gahb_bench.core.network import Network
+from gahb_bench.core.images import FloatArray, Images, PerImage, check_scored_sigmas
+from gahb_bench.core.network import Network, build_empty, parameter_count
 from gahb_bench.core.spec import format_value
 from gahb_bench.networks.weights import file_digest
 
@@ -117,11 +119,40 @@ def check_possible(settings: Settings, device: str, processes: int, folder: Path
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file: give a folder.")
     law = settings.law
-    module = settings.architecture.build(law.shape, 0.5, 0.25).eval()
-    y = torch.zeros(1, *law.shape)
-    with torch.no_grad():
-        x_hat = module(y, torch.full((1,), settings.sigma_high))
+    law.check_fits(max(settings.images or 0, settings.validation_images))
+    what = f"training {settings.network} on {settings.family} with batch={settings.batch // processes}"
+    advice = "choose a smaller batch, network or images"
+    least = memory.of_training(0, settings.batch // processes, law.shape)
+    memory.check_fits(least, what, advice, device)
+    most = memory.total(device) // memory.of_training(1, 0, law.shape)
+    empty = build_empty(settings.architecture, law.shape, 0.5, 0.25, most)
+    if empty is None:
+        raise UsageError(
+            f"training {settings.network} would take more than the {memory.in_words(memory.total(device))} of memory "
+            "that there are: choose a smaller network."
+        )
+    check_scored_sigmas([settings.sigma_low], law.sample([0], settings.seed, "train").images, settings.family)
+    y, ends = torch.zeros(2, *law.shape), torch.tensor([settings.sigma_low, settings.sigma_high])
+    x_hat, saved = _saved_bytes(settings.architecture.build(law.shape, 0.5, 0.25), y, ends)
     if x_hat.shape != y.shape:
         raise UsageError(f"{settings.network} gives {tuple(x_hat.shape)} from images {tuple(y.shape)}.")
+    needed = memory.of_training(parameter_count(empty), settings.batch // processes, law.shape, saved // len(y))
+    memory.check_fits(needed, what, advice, device)
     if settings.precision == "bf16" and torch.device(device).type == "cuda" and not torch.cuda.is_bf16_supported():
         raise UsageError("precision=bf16 is not supported by this GPU: use --precision float32.")
+
+
+def _saved_bytes(module: nn.Module, y: Images, sigma: PerImage) -> tuple[Images, int]:
+    """What a network in training makes of images, and the bytes it keeps for the way back beside its weights."""
+    weights = {weight.untyped_storage().data_ptr() for weight in module.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+        x_hat = module.train()(y, sigma)
+    return x_hat.detach(), sum(kept.values())

@@ -49,8 +49,10 @@ class Besov(Family):
     size: int = Field(64, ge=8, description="image side N = 2^J, pixels, a power of two")
     coarse: int = Field(2, ge=0, description="the scaling coefficients form a square of side 2^coarse < N")
     wavelet: str = Field("sym8", description="any orthogonal wavelet of PyWavelets")
-    std: float = Field(0.25, gt=0, description="standard deviation of a pixel, scaling coefficients left out")
-    mean: float = Field(0.5, description="mean intensity")
+    std: float = Field(
+        0.25, ge=1e-3, le=1e3, description="standard deviation of a pixel, scaling coefficients left out"
+    )
+    mean: float = Field(0.5, ge=-1e3, le=1e3, description="mean intensity")
 
     _orthogonal = field_validator("wavelet")(check_orthogonal)
 

@@ -62,7 +62,9 @@ class CalphaContours(Family):
     alpha: float = Field(2.0, gt=0, description="Hoelder regularity of the contour")
     beta: float | None = Field(None, gt=0, description="Hoelder regularity of the backgrounds; that of the contour")
     size: int = Field(64, ge=16, description="image side N, pixels")
-    contrast: float = Field(0.5, gt=0, description="difference of mean intensity between the stripe and the rest")
+    contrast: float = Field(
+        0.5, gt=0, le=1e3, description="difference of mean intensity between the stripe and the rest"
+    )
     edge: float = Field(0.7, ge=0.7, description="width w of the antialiased edge, pixels")
     background: Literal["gaussian", "constant"] = Field("gaussian", description="C^beta fields, or constants")
     law: Literal["gaussian", "paper"] = Field("gaussian", description="this law, or the paper's (no known optimum)")

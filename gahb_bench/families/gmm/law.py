@@ -52,12 +52,14 @@ class Gmm(Family):
     variant: Literal["fields", "points"] = Field("fields", description="images, or points in the plane")
     components: int = Field(16, ge=1, description="number K of components; a square number for points")
     ratio: float = Field(1.0, gt=0, le=1, description="weight of a component over that of the one before")
-    within: float = Field(0.03, gt=0, description="deviation of a pixel in a component, without the mean mode")
-    between: float = Field(0.2, ge=0, description="fields: deviation of a pixel of the means, without the mean mode")
+    within: float = Field(0.03, gt=0, le=1e3, description="deviation of a pixel in a component, without the mean mode")
+    between: float = Field(
+        0.2, ge=0, le=1e3, description="fields: deviation of a pixel of the means, without the mean mode"
+    )
     alpha: float = Field(2.0, gt=0, description="fields: Hoelder regularity of means and textures")
     anisotropy: float = Field(2.0, ge=1, description="fields: 1 = isotropic textures, the same in every component")
     size: int = Field(64, ge=4, description="fields: image side N, pixels")
-    mean: float = Field(0.5, description="fields: mean intensity")
+    mean: float = Field(0.5, ge=-1e3, le=1e3, description="fields: mean intensity")
     key: int = Field(0, ge=0, description="fields: which draw of the means")
 
     @model_validator(mode="after")

@@ -101,7 +101,7 @@ class MarkovContours(Family):
 
     alpha: float = Field(0.5, description="regularity of the contour: 0.5, a random walk, or 1.5, an integrated one")
     size: int = Field(64, ge=8, description="image side N, pixels")
-    contrast: float = Field(0.5, gt=0, description="difference of intensity between the two sides")
+    contrast: float = Field(0.5, gt=0, le=1e3, description="difference of intensity between the two sides")
     edge: float = Field(0.5, ge=0.3, description="width of the antialiased edge, pixels")
 
     @field_validator("alpha")

@@ -13,7 +13,7 @@ from gahb_bench.reporting.comparison.options import fits, margin_of, read_mappin
 from gahb_bench.reporting.study import words
 from gahb_bench.running.folder import Manifest, RunData, read
 from gahb_bench.scoring.compare import BITWISE, MARGIN_DB, VERDICTS, check_margin, comparisons, judge, levels, measure
-from gahb_bench.scoring.matching import Pair, check_scores, match
+from gahb_bench.scoring.matching import Contents, Pair, check_scores, match
 
 GATES = tuple(verdict for verdict in VERDICTS if verdict != "same")
 
@@ -122,6 +122,8 @@ def compare_folders(
             "candidates after it."
         )
     check_margin(margin)
+    if not fail_on:
+        raise UsageError(f"no verdict to fail on is given: name at least one of {', '.join(GATES)}.")
     for verdict in fail_on:
         if verdict not in GATES:
             raise unknown("verdict", verdict, GATES)
@@ -157,17 +159,29 @@ def _candidate(
     versions = baseline.manifest.results_version, run.manifest.results_version
     addresses = (("seed", ours.seed, theirs.seed), ("split", ours.split, theirs.split), ("results version", *versions))
     unpaired = [f"the {what} differs ({printable(a)}, {printable(b)})" for what, a, b in addresses if a != b]
-    pairs, unmatched = match(baseline.scores, run.scores, mapping, " and ".join(unpaired), baseline.references)
+    known = _contents(baseline.manifest), _contents(run.manifest)
+    pairs, unmatched = match(baseline.scores, run.scores, mapping, " and ".join(unpaired), baseline.references, known)
     if not pairs:
         raise UsageError(
             f"{run.folder} and {baseline.folder} have no denoiser on a family at a noise level in common, so that "
             "nothing can be compared. Where a denoiser has another name, give --map old=new."
         )
-    differences = _differences(baseline.manifest, run.manifest)
+    moved = dict.fromkeys((p.matched_by, p.denoiser, p.candidate) for p in pairs if p.matched_by != "name")
+    found = [Difference(f"denoiser, matched by {way}", words.sentence(a), words.sentence(b)) for way, a, b in moved]
+    differences = (*found, *_differences(baseline.manifest, run.manifest))
     candidate = Candidate(letter, run, differences, " and ".join(unpaired), tuple(pairs))
     rows = measure(pairs, unmatched)
     rows.insert(0, "run", letter)
     return candidate, rows
+
+
+def _contents(run: Manifest) -> Contents:
+    """The digest and the architecture of each denoiser."""
+    return {
+        (family.spec, denoiser.spec): (denoiser.digest, denoiser.architecture)
+        for family in run.plan.families
+        for denoiser in family.denoisers
+    }
 
 
 def _differences(a: Manifest, b: Manifest) -> tuple[Difference, ...]:

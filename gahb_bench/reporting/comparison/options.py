@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from gahb_bench.core.errors import UsageError, printable
 from gahb_bench.running.folder import RunData
 from gahb_bench.scoring.compare import check_margin
+from gahb_bench.scoring.matching import resolve
 
 
 class _Margins(BaseModel):
@@ -43,18 +44,18 @@ def read_margins(path: Path) -> dict[str, float]:
 
 
 def read_mapping(texts: Sequence[str], baseline: RunData, others: Sequence[RunData]) -> dict[str, str]:
-    """``old=new``, cut at the ``=`` that leaves a denoiser of the baseline and one of a candidate."""
+    """``old=new``, cut at the ``=`` that leaves a denoiser of the baseline and one of a candidate, or their paths."""
     known = set(baseline.scores["denoiser"])
     new = {name for other in others for name in other.scores["denoiser"]}
     found: dict[str, str] = {}
     for text in texts:
         cuts = [(text[:place], text[place + 1 :]) for place, mark in enumerate(text) if mark == "="]
-        fitting = [(left.strip(), right.strip()) for left, right in cuts]
+        fitting = [(resolve(left.strip(), known), resolve(right.strip(), new)) for left, right in cuts]
         fitting = [(left, right) for left, right in fitting if left in known and right in new]
         if len(fitting) != 1:
             raise UsageError(
-                f"cannot read --map {text!r}: it is old=new, old a denoiser of the baseline "
-                f"({', '.join(sorted(map(printable, known)))}), new one of a candidate "
+                f"cannot read --map {text!r}: it is old=new, the spec or the path of a denoiser of the baseline "
+                f"({', '.join(sorted(map(printable, known)))}), and of one of a candidate "
                 f"({', '.join(sorted(map(printable, new)))})."
             )
         old = fitting[0][0]
