@@ -20,6 +20,7 @@ def show(
 ) -> None:
     """Draw a gallery of a family's images, clean and noisy, as a PNG."""
     from gahb_bench import make
+    from gahb_bench.core.errors import UsageError
     from gahb_bench.core.files import write_output
     from gahb_bench.core.levels import parse_sigmas
     from gahb_bench.reporting.figure.samples import png
@@ -28,6 +29,8 @@ def show(
     law = make.family(family)
     check_images(images)
     path = out or Path(f"{law.name}.png")
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--out {path} is not allowed: a gallery is a .png file.")
     drawn = png(law, list(parse_sigmas(sigmas)), images, seed, split)
     write_output(path, lambda file: file.write(drawn))
     typer.echo(f"{law.spec}: {images} images -> {path}")

@@ -29,7 +29,7 @@ def train(
         str, typer.Option("--network", help="Architecture, for example edm-unet:width=32 or unet:preset=paper.")
     ] = "edm-unet",
     initial: Annotated[
-        Path | None, typer.Option("--init", help="Weights of the same network to start from, of an earlier training.")
+        str | None, typer.Option("--init", help="Weights of the same network to start from: a file, or a shipped name.")
     ] = None,
     images: Annotated[
         int | None, typer.Option("--images", help="Size of a finite training set; default: new images at every step.")
@@ -42,7 +42,10 @@ def train(
         str | None, typer.Option("--sigma-range", help="Noise levels low:high; default 10^-2.5 to 10^0.5.")
     ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0; under torchrun, cpu or cuda.")] = "cpu",
-    precision: Annotated[str, typer.Option("--precision", help="float32 or bf16.")] = "float32",
+    precision: Annotated[
+        str,
+        typer.Option("--precision", help="float32, or bf16: two thirds of the steps in bfloat16, the rest in float32."),
+    ] = "float32",
     seed: Annotated[int, typer.Option("--seed", help="Which seed: weights, images, noise.")] = 0,
     validate_every: Annotated[int, typer.Option("--validate-every", help="Steps between two validations.")] = 500,
     out: Annotated[
@@ -75,7 +78,7 @@ def train(
     if stream and images is not None:
         raise UsageError("--stream and --images exclude each other: new images at every step, or a finite set.")
     values: dict[str, Any] = {
-        "initial": str(initial) if initial is not None else None,
+        "initial": initial,
         "images": images,
         "steps": steps,
         "batch": batch,

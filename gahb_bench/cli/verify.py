@@ -31,6 +31,8 @@ def verify(
         )
     levels = identities.SIGMAS if sigmas is None else tuple(parse_sigmas(sigmas))
     laws = verification.all_laws() if everything else [make.family(spec) for spec in family or []]
+    for law in laws:
+        verification.check_known(law, levels)
     warn_of_problems()
     width = max(len(law.spec) for law in laws)
     typer.echo(f"{len(laws)} laws, {images} images, seed {seed}, split val; statistical identities are z-scores\n")

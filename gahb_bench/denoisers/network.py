@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from gahb_bench.core import registry
 from gahb_bench.core.denoiser import Denoiser, Facts
-from gahb_bench.core.errors import DenoiserError, UsageError
+from gahb_bench.core.errors import DenoiserError
 from gahb_bench.core.images import Images, Knows
 from gahb_bench.core.network import parameter_count
 from gahb_bench.denoisers.apply import by_channel, in_parts
-from gahb_bench.networks.recipe import shipped
+from gahb_bench.networks.recipe import locate
 from gahb_bench.networks.weights import file_digest, load
 
 
@@ -42,7 +42,7 @@ class TrainedNetwork(Denoiser):
 
     def model_post_init(self, context: object) -> None:
         del context
-        self._path = _file(self.weights)
+        self._path = locate(self.weights)
         self._digest = file_digest(self._path)
         self._kept = _loaded(self._path, self._digest, "cpu")  # now: a transform of torch.func must not load it
 
@@ -72,18 +72,6 @@ class TrainedNetwork(Denoiser):
         registry.make("networks", recipe["network"]).check_shape((channels, height, width))
         run = partial(in_parts, module)
         return by_channel(run, recipe["shape"][0], y.float(), sigma.float(), name=self.spec)
-
-
-def _file(weights: str) -> Path:
-    """The file that a value of ``weights`` means."""
-    known = shipped()
-    path = known.get(weights, Path(weights))
-    if not weights or not path.is_file():
-        raise UsageError(
-            f"there are no weights {weights!r}: give the name of shipped weights ({', '.join(known) or 'none'}) or a "
-            ".safetensors file that `train` wrote, network:weights=NAME."
-        )
-    return path.absolute()
 
 
 @lru_cache(maxsize=4)

@@ -17,6 +17,24 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_SHIPPED.glob("*.safetensors"))}
 
 
+def locate(weights: str) -> Path:
+    """The file that is meant: a path, or the name of shipped weights.
+
+    Raises
+    ------
+    UsageError
+        If there is none; the message lists what is shipped.
+    """
+    known = shipped()
+    path = known.get(weights, Path(weights))
+    if not weights or not path.is_file():
+        raise UsageError(
+            f"there are no weights {weights!r}: give the name of shipped weights ({', '.join(known) or 'none'}) or a "
+            ".safetensors file that `train` wrote."
+        )
+    return path.absolute()
+
+
 def shipped_for(family: str) -> list[str]:
     """Names of the shipped weights that were trained on a family, given by its canonical spec."""
     return [name for name, path in shipped().items() if read_recipe(path)["family"] == family]

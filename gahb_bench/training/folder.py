@@ -36,8 +36,10 @@ class TrainingFolder:
         self._events: Any = _events(path / "events") if tensorboard and main else None
 
     @contextmanager
-    def lock(self) -> Iterator["TrainingFolder"]:
+    def lock(self, begin_again: bool = False) -> Iterator["TrainingFolder"]:
         """The folder, made if need be and locked against other trainings.
+
+        One that failed before anything was kept is no other training, if this one is to ``begin_again``.
 
         Raises
         ------
@@ -48,7 +50,7 @@ class TrainingFolder:
             yield self
             return
         with lock(self.path):
-            self._refuse_another()
+            self._refuse_another(begin_again)
             yield self
 
     def forget(self) -> None:
@@ -108,7 +110,7 @@ class TrainingFolder:
             with explain_errors(self.path):
                 write_atomically(self.path / name, lambda file: file.write(content))
 
-    def _refuse_another(self) -> None:
+    def _refuse_another(self, begin_again: bool) -> None:
         path = self.path / "training.json"
         if (self.path / "run.json").exists():
             raise StoreError(f"{self.path} holds a run: nothing was changed. Give --out another folder.")
@@ -120,6 +122,9 @@ class TrainingFolder:
             )
         if not path.exists():  # it is written first
             refuse_overwriting(self.path, _FILES)
+            return
+        kept = any((self.path / name).exists() for name in _FILES if name.endswith(".safetensors"))
+        if begin_again and not kept:
             return
         try:
             there = json.loads(path.read_text(encoding="utf-8"))["settings"]

@@ -96,7 +96,7 @@ def fit(
         If TensorBoard is asked for and not installed.
     """
     rank, count = processes.rank(), processes.count()
-    with TrainingFolder(folder, settings, main=rank == 0, tensorboard=tensorboard).lock() as store:
+    with TrainingFolder(folder, settings, main=rank == 0, tensorboard=tensorboard).lock(not resume) as store:
         training = Trainer(settings, store, device, rank, count)
         try:
             if resume:

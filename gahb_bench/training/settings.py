@@ -15,6 +15,7 @@ from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray, Images, PerImage, check_scored_sigmas
 from gahb_bench.core.network import Network, build_empty, parameter_count
 from gahb_bench.core.spec import format_value
+from gahb_bench.networks.recipe import locate
 from gahb_bench.networks.weights import file_digest
 
 DEFAULT_RANGE = (10**-2.5, 10**0.5)  # the range of the default noise levels of a run
@@ -91,7 +92,7 @@ def make_settings(family: str, network: str, values: dict[str, Any]) -> Settings
     """
     law, architecture = make.family(family), make.network(network)
     if values.get("initial") is not None:
-        path = Path(values["initial"]).absolute()
+        path = locate(values["initial"])
         values = values | {"initial": str(path), "initial_digest": file_digest(path)}
     try:
         return Settings(family=law.spec, network=architecture.spec, **values)

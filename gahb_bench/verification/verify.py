@@ -50,7 +50,17 @@ def verify(family: str | Family, images: int = 256, seed: int = 0, sigmas: Seque
         return linear_identities(law, make.denoiser(reference.attained_by[-1], law), images, seed, sigmas)
     if reference.kind == "bracket":
         return bracket_identities(law, images, seed, sigmas)
-    raise UsageError(
+    raise _unknown(law)
+
+
+def check_known(law: Family, sigmas: Sequence[float] = SIGMAS) -> None:
+    """Refuse a law of whose optimum nothing is known."""
+    if posterior_mean(law) is None and law.reference(sigmas).kind == "none":
+        raise _unknown(law)
+
+
+def _unknown(law: Family) -> UsageError:
+    return UsageError(
         f"{law.spec} has no optimum to verify: neither an exact posterior mean, nor the best linear denoiser, nor a "
         "bracket is known."
     )
