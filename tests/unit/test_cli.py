@@ -85,7 +85,7 @@ def test_every_command_is_a_file_of_its_name():
 @pytest.mark.parametrize("command", ["show", "generate", "compare"])
 def test_a_file_that_cannot_be_written_is_said_in_one_way(run, tmp_path, command):
     (tmp_path / "file").write_text("")
-    place = tmp_path / "file" / ("a.npz" if command == "generate" else "a.txt")
+    place = tmp_path / "file" / {"show": "a.png", "generate": "a.npz", "compare": "a.txt"}[command]
     if command == "compare":
         baseline = Path(__file__).parents[2] / "reports" / "baseline"
         arguments = (command, baseline, baseline, "--out", place)
