@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from gahb_bench.core.errors import UsageError, printable
 from gahb_bench.core.images import Images
 from gahb_bench.transforms.dct import dct2
 from gahb_bench.transforms.straightening import Straightening
@@ -24,13 +25,17 @@ class Basis:
 
     transform : coefficients of float64 images ``(n, c, h, w)``, of the same shape
     order : the places of the coefficients in a flat image, the coarsest first, ``(d,)``
+    shape : ``(c, h, w)``
     """
 
     transform: Callable[[Images], Images]
     order: Tensor
+    shape: tuple[int, int, int]
 
     def coefficients(self, images: Images) -> Tensor:
-        """The coefficients of each image, in order, ``(n, d)`` float64."""
+        """The coefficients of each image, in order, ``(n, d)`` float64; UsageError for images of another shape."""
+        if images.ndim != 4 or tuple(images.shape[1:]) != self.shape:
+            raise UsageError(f"images have shape {tuple(images.shape)}, but this is a basis of (n, *{self.shape}).")
         return self.transform(images.double()).flatten(1)[:, self.order]
 
 
@@ -40,6 +45,11 @@ def bases(shape: tuple[int, int, int], contour: Tensor | None = None) -> dict[st
     With the contour ``(w,)`` of an image also ``straightened fourier`` and ``straightened wavelet``: the same along
     columns that are shifted so that the contour lies flat (`gahb_bench.transforms.straightening`).
 
+    Raises
+    ------
+    UsageError
+        If the shape is none of images, or the contour has not one value a column.
+
     Examples
     --------
     >>> found = bases((1, 8, 8))
@@ -48,14 +58,18 @@ def bases(shape: tuple[int, int, int], contour: Tensor | None = None) -> dict[st
     >>> round(float(found["dct"].coefficients(torch.ones(1, 1, 8, 8))[0, 0]), 6)
     8.0
     """
-    found = _fixed(shape)
+    if len(shape) != 3 or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in shape):
+        raise UsageError(f"shape={printable(shape, 80)} is not allowed: give (c, h, w), whole numbers of 1 or more.")
+    if contour is not None and contour.shape != shape[2:]:
+        raise UsageError(f"the contour has shape {tuple(contour.shape)}: give its row in each column, ({shape[2]},).")
+    found = _fixed(tuple(shape))
     if contour is None:
         return found
     flat = WaveletTransform(WAVELET, 0, *shape[1:])
     straightening = Straightening(contour.double().reshape(1, -1), flat)
 
     def straightened(basis: Basis) -> Basis:
-        return Basis(lambda images: basis.transform(straightening.flatten(images)), basis.order)
+        return Basis(lambda images: basis.transform(straightening.flatten(images)), basis.order, basis.shape)
 
     return {**found, **{f"straightened {name}": straightened(found[name]) for name in ("fourier", "wavelet")}}
 
@@ -85,7 +99,7 @@ def _fixed(shape: tuple[int, int, int]) -> dict[str, Basis]:
         "wavelet": (transform.forward, scale),
     }
     return {
-        name: Basis(analysis, torch.argsort(key.expand(channels, -1, -1).flatten(), stable=True))
+        name: Basis(analysis, torch.argsort(key.expand(channels, -1, -1).flatten(), stable=True), shape)
         for name, (analysis, key) in made.items()
     }
 
