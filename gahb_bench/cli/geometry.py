@@ -31,12 +31,16 @@ def geometry(
     geometry of a run's folder, it is linked from that run's page.
     """
     from gahb_bench import make
+    from gahb_bench.core.errors import UsageError
     from gahb_bench.core.levels import parse_sigmas
     from gahb_bench.reporting import report
+    from gahb_bench.reporting.geometry.content import shown_name
     from gahb_bench.reporting.geometry.report import write_report
     from gahb_bench.running.geometry import measure_all
     from gahb_bench.running.plan import make_plan, split_specs
 
+    if out == Path():
+        raise UsageError("--out is the working folder: name a folder of its own.")
     levels = parse_sigmas(sigmas) if sigmas is not None else _SIGMAS
     with Progress("tuning parameters") as tuning:
         plan = make_plan(
@@ -60,9 +64,8 @@ def geometry(
     write_report(folder)
     if folder.name == report.GEOMETRY and (folder.parent / "scores.parquet").is_file():
         report.write_report(folder.parent)  # it links to the page
-    for failure in made.failures:
-        where = f"{failure.denoiser} on {failure.family} at sigma={failure.sigma:.4g}, image {failure.image}"
-        typer.echo(f"failed: {where}: {failure.reason}", err=True)
+    for (name, spec, reason), cells in made.failed().items():
+        typer.echo(f"failed: {shown_name(name)} on {spec}, {cells}: {reason}", err=True)
     if made.resumed:
         typer.echo(f"{made.resumed} finished cells were found and used.")
     typer.echo(f"open {folder / 'report.html'}   (also geometry.csv, spectra.parquet, bases.parquet, *.png)")

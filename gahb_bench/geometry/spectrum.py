@@ -32,7 +32,7 @@ class Spectrum(NamedTuple):
 
 
 def eigenpairs(matrices: Tensor) -> Spectrum:
-    """All eigenpairs of ``S = (J + J') / 2`` for Jacobians ``(n, d, d)``, in float64; UsageError unless they are finite.
+    """All eigenpairs of ``S = (J + J') / 2`` for Jacobians ``(n, d, d)``, in float64; UsageError if not finite.
 
     Examples
     --------

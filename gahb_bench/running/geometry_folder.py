@@ -1,8 +1,16 @@
 """A folder of geometry: its files, written and read here.
 
-``geometry.csv`` (a row a family, denoiser, noise level and image), ``spectra.parquet`` (every eigenvalue),
-``bases.parquet`` (energy captured, and ideal risk, by basis), ``pictures.npz`` (of the first image), ``run.json``. What
-is made of them needs no law, no method and no Jacobian.
+    run.json          plan, environment, failures; written first, so that the folder is known for what it is
+    geometry.csv      a row a family, denoiser, noise level and image; `COLUMNS`, blank where a number is not known
+    spectra.parquet   family, denoiser, sigma, image, index (from 0, in falling order), eigenvalue of S: all
+                      of them, or the leading ones of images of more than 4,096 values
+    bases.parquet     family, denoiser (empty for fixed bases), sigma, image, basis, vectors (how many), captured (share
+                      of the energy of x - 1/2 inside so many), risk (ideal risk, per pixel)
+    pictures.npz      of image 0, by ``family/denoiser/sigma/what``: clean, noisy, estimate (c, h, w), vectors (leading
+                      eigenvectors, (k, c, h, w)), fields (rows of J at three pixels, (3, c, h, w)), values (k,)
+    report.html, *.png; parts/ (finished cells)
+
+What is made of them needs no law, no method and no Jacobian.
 """
 
 import io
@@ -15,39 +23,44 @@ import numpy as np
 import pandas as pd
 
 from gahb_bench.core.errors import StoreError, reason_of
-from gahb_bench.core.files import explain_errors, refuse_overwriting, write_atomically
+from gahb_bench.core.files import explain_errors, write_atomically
 
-COLUMNS = (
-    "family",
-    "denoiser",
-    "knows",
-    "sigma",
-    "image",
-    "trace",
-    "sum_squares",
-    "asymmetry",
-    "negative",
-    "affinity",
-    "overlap",
-    "adaptivity_10",
-    "adaptivity_50",
-    "basis_risk",
-    "sure",
-    "mse",
-    "dimension",
-    "true_dimension",
-    "captured",
-    "wasted",
-    "error_symmetric",
-    "error_antisymmetric",
-    "excess",
-    "harmonic",
-    "straightened_harmonic",
-    "derivative",
-)
+# The columns of geometry.csv. S = (J + J')/2, d = c h w; errors are squared, per pixel, and not divided by anything.
+COLUMNS = {
+    "family": "its spec",
+    "denoiser": "its spec",
+    "knows": "what it knows beside y",
+    "sigma": "noise level, image units",
+    "image": "number of the image",
+    "trace": "tr J",
+    "sum_squares": "sum of squared eigenvalues of S",
+    "asymmetry": "|J - J'| / |J|",
+    "negative": "sum of squared negative eigenvalues of S",
+    "affinity": "|D(y) - J y| / |D(y)|",
+    "overlap": "share of the `compared` leading eigenvectors of the truth inside as many of its own; blank where its "
+    "own eigenvalues are equal there, so that these are not defined",
+    "adaptivity_10": "share of the energy of x - 1/2 INSIDE its first 10 eigenvectors (figures: the share outside); of "
+    "equal eigenvalues, each vector counts as the mean over their space",
+    "adaptivity_50": "the same of 50",
+    "basis_risk": "ideal risk of its eigenbasis, equal eigenvalues kept alike",
+    "sure": "Stein's unbiased estimate of mse",
+    "mse": "squared error",
+    "dimension": "eigenvalues of S above 1/2; blank where there may be more than were found",
+    "true_dimension": "those of the truth, moved to a gap; blank where there may be more than were found",
+    "captured": "share of the true leading eigenspace inside its own eigenvectors above 1/2",
+    "wasted": "its own eigenvectors above 1/2, less what of them lies in the true leading eigenspace",
+    "error_symmetric": "sigma^2 |S - S*|^2 / d, with S* that of the truth",
+    "error_antisymmetric": "the same of (J - J')/2",
+    "excess": "squared distance to the posterior mean",
+    "harmonic": "share of the energy of its leading eigenvectors in their 10 largest Fourier coefficients",
+    "straightened_harmonic": "the same where columns are shifted so that the true contour lies flat",
+    "derivative": "how it is differentiated: exact, autograd, or difference",
+    "compared": "dimension of the spaces whose overlap is given: true_dimension, or, where that is blank, as many as "
+    "were found, up to a gap",
+}
+_TABLES = ("geometry.csv", "spectra.parquet", "bases.parquet", "pictures.npz", "run.json")
 
 
-_FILES = ("geometry.csv", "spectra.parquet", "bases.parquet", "pictures.npz")
 _REPORT = ("report.html", "spectra.png", "overlap.png", "adaptivity.png")
 
 
@@ -74,6 +87,51 @@ class Geometry:
     failures: list[Failure] = field(default_factory=list)
     resumed: int = 0
 
+    def failed(self) -> dict[tuple[str, str, str], str]:
+        """By denoiser, family and reason: where it failed, in words."""
+        found: dict[tuple[str, str, str], list[Failure]] = {}
+        for failure in self.failures:
+            found.setdefault((failure.denoiser, failure.family, failure.reason), []).append(failure)
+        return {
+            key: f"sigma={cells[0].sigma:.4g}, image {cells[0].image}" + (f" and {more} more" if more else "")
+            for key, cells in found.items()
+            for more in (len(cells) - 1,)
+        }
+
+
+def begin(folder: Path, manifest: dict[str, Any]) -> None:
+    """Mark a folder as one of geometry before anything else is written; one that is already stays as it is.
+
+    Raises
+    ------
+    StoreError
+        If it holds anything else (a run, the user's files), or cannot be written. Then nothing was changed.
+    """
+    with explain_errors(folder):
+        there = sorted(path.name for path in folder.iterdir() if path.name != "parts" and not path.name.startswith("."))
+    for name in (*_TABLES, "report.html"):
+        if (folder / name).is_dir():
+            raise StoreError(f"{folder / name} is a folder, but a file is to be written there: remove it.")
+    if not there:
+        _put(folder / "run.json", json.dumps({**manifest, "failures": []}, indent=2).encode())
+    elif not _is_geometry(folder):
+        raise StoreError(
+            f"{folder} holds {there[0]!r} and is no folder of geometry: nothing was changed. Give --out a folder of "
+            "its own; in a run's folder RUN, that is RUN/geometry."
+        )
+
+
+def _is_geometry(folder: Path) -> bool:
+    try:
+        return {"rule", "plan"} <= set(json.loads((folder / "run.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _put(path: Path, content: bytes) -> None:
+    with explain_errors(path):
+        write_atomically(path, lambda file: file.write(content))
+
 
 def read(folder: Path) -> Geometry:
     """What a folder holds.
@@ -95,31 +153,6 @@ def read(folder: Path) -> Geometry:
     return Geometry(rows, spectra, bases, pictures, manifest, failures)
 
 
-def refuse_others(folder: Path) -> None:
-    """Refuse a folder that holds a run or a training, or files of our names that are not ours.
-
-    Raises
-    ------
-    StoreError
-        Saying what it holds.
-    """
-    if (folder / "training.json").exists():
-        raise StoreError(f"{folder} holds a training: nothing was changed. Give --out another folder.")
-    path = folder / "run.json"
-    if not path.exists():  # it is written first
-        refuse_overwriting(folder, (*_FILES, *_REPORT))
-        return
-    try:
-        known = "rule" in json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, RecursionError):
-        known = False
-    if not known:
-        raise StoreError(
-            f"{path} is not one of geometry: nothing was changed. Give --out another folder, for example the folder "
-            "geometry inside that of a run."
-        )
-
-
 def write(made: Geometry, folder: Path) -> None:
     """Write all files, each whole or not at all."""
     pictures = io.BytesIO()
@@ -133,5 +166,4 @@ def write(made: Geometry, folder: Path) -> None:
         "pictures.npz": pictures.getvalue(),
     }
     for name, content in files.items():
-        with explain_errors(folder):
-            write_atomically(folder / name, lambda file, content=content: file.write(content))
+        _put(folder / name, content)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from gahb_bench.cli import app
 from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.reporting.geometry.content import families, interval
 from gahb_bench.reporting.geometry.report import write_report
-from gahb_bench.running import geometry, geometry_folder
+from gahb_bench.running import geometry, geometry_cell, geometry_folder
 from gahb_bench.running.plan import make_plan
 
 CONTRACT = (
@@ -108,8 +109,8 @@ def test_a_run_s_page_links_to_it(tmp_path):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--denoisers", "tv"], "no derivative"),
         (["--top", "0"], "top=0"),
+        (["--top", "65"], "at most 64"),
         (["--images", "0"], "images"),
         (["--family", "calpha:size=1024"], "at most 65,536"),
         (["--sigmas", "-1"], "sigma"),
@@ -155,33 +156,53 @@ def _fails(y, sigma):
     raise RuntimeError("out of order")
 
 
+def _exits(y, sigma):
+    sys.exit(3)
+
+
+OWN = torch.Generator()  # the global one is put back after each call
+
+
+def _random(y, sigma):
+    return y + 0.05 * torch.randn(y.shape, generator=OWN)
+
+
+def _cropped(y, sigma):
+    return y[:, :, :-1]
+
+
 def test_brought_denoisers(tmp_path):
-    plan = make_plan([SPEC], ["mmse", _half, _fails], [0.1], 1)
+    plan = make_plan([SPEC], ["mmse", _half, _fails, _exits, _random, _cropped, "tv"], [0.1], 1)
     made = geometry.measure_all(plan, tmp_path / "out")
     rows = made.rows.set_index("denoiser")
     assert rows.loc["_half", "derivative"] == "difference"
     assert rows.loc["_half", "trace"] == pytest.approx(32, rel=1e-3)
     assert rows.loc["_half", "dimension"] in range(65)
-    assert [failure.denoiser for failure in made.failures] == ["_fails"]
-    assert "out of order" in made.failures[0].reason
+    assert np.isnan(rows.loc["_half", "overlap"])  # all of its eigenvalues are 1/2: it has no leading ones
+    reasons = {failure.denoiser: failure.reason for failure in made.failures}
+    assert list(reasons) == ["_fails", "_exits", "_random", "_cropped", "tv"]
+    for name, reason in zip(reasons, ("out of order", "SystemExit", "each call", "shape", "no deriv"), strict=True):
+        assert reason in reasons[name]
     write_report(tmp_path / "out")
     assert "out of order" in (tmp_path / "out" / "report.html").read_text()
     again = geometry_folder.read(tmp_path / "out")
-    assert len(again.failures) == 1
+    assert len(again.failures) == 5
+    assert "<code>_half</code> is differentiated by differences" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_large_images_have_their_leading_eigenvectors(tmp_path, monkeypatch):
-    monkeypatch.setattr(geometry, "FULL", 100)
-    plan = make_plan(["calpha:size=16"], ["mmse", "wavelet:rule=soft"], [0.3], 1)
+    monkeypatch.setattr(geometry_cell, "FULL", 100)
+    plan = make_plan(["calpha:size=16"], ["mmse", "wavelet:shifts=all,rule=bayes"], [0.3], 1)
     made = geometry.measure_all(plan, tmp_path / "out", top=4)
     rows = made.rows.set_index("denoiser")
     assert rows["trace"].isna().all()
     assert rows.loc["mmse", "overlap"] == pytest.approx(1, abs=1e-5)
-    assert 0 < rows.loc["wavelet:rule=soft", "overlap"] < 1
+    assert 0 < rows.loc["wavelet:rule=bayes,shifts=all", "overlap"] < 1
     assert (made.spectra.groupby("denoiser").size() == 50).all()
     write_report(tmp_path / "out")
-    with pytest.raises(UsageError, match="whole Jacobian"):
-        geometry.measure_all(make_plan(["calpha:size=16"], ["nlm"], [0.3], 1), tmp_path / "other")
+    failed = geometry.measure_all(make_plan(["calpha:size=16"], ["nlm", "wavelet"], [0.3], 1), tmp_path / "other")
+    assert [failure.denoiser for failure in failed.failures] == ["nlm"]
+    assert "whole Jacobian" in failed.failures[0].reason
 
 
 def test_a_law_without_a_known_optimum(tmp_path):
@@ -214,3 +235,82 @@ def test_families_put_the_truth_first(tmp_path):
     made = geometry.measure_all(make_plan([SPEC], ["wavelet", "mmse"], [0.1], 1), tmp_path / "out")
     assert families(made)[0].denoisers == ["mmse", "wavelet"]
     assert families(made)[0].optimum == "mmse"
+
+
+@pytest.mark.parametrize("what", ["run", "report.html", "geometry.csv", "run.json", "notes.txt"])
+def test_folders_of_anything_else_are_refused_and_stay(tmp_path, what):
+    place = tmp_path / "place"
+    if what == "run":
+        words = ["run", "--family", SPEC, "--denoisers", "mmse", "--sigmas", "0.1", "--images", "2"]
+        assert CliRunner().invoke(app, [*words, "--out", str(place)]).exit_code == 0
+    else:
+        place.mkdir()
+        (place / what).write_text('{"mine": 1}')
+    before = {path.name: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    plan = make_plan([SPEC], ["mmse"], [0.1], 1)
+    with pytest.raises(StoreError, match="no folder of geometry"):
+        geometry.measure_all(plan, place)
+    assert {path.name: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+
+
+def test_the_working_folder_is_refused():
+    with pytest.raises(UsageError, match="working folder|empty value"):
+        CliRunner().invoke(app, ["geometry", "--family", SPEC, "--out", ""], catch_exceptions=False)
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    plan = make_plan([SPEC], ["mmse"], [0.1], 1)
+    for name in ("report.html", "spectra.parquet"):
+        (tmp_path / name).mkdir(parents=True)
+        with pytest.raises(StoreError, match=name):
+            geometry.measure_all(plan, tmp_path)
+        (tmp_path / name).rmdir()
+
+
+def test_a_folder_that_was_begun_and_killed_goes_on(tmp_path):
+    plan = make_plan([SPEC], ["mmse"], [0.1], 1)
+    geometry_folder.begin(tmp_path, {"rule": 1, "plan": plan.record.model_dump(mode="json")})
+    with pytest.raises(StoreError, match="no geometry"):
+        geometry_folder.read(tmp_path)
+    assert len(geometry.measure_all(plan, tmp_path).rows) == 1
+
+
+def test_levels_that_agree_to_four_digits_have_figures_of_their_own_and_older_ones_go(tmp_path):
+    place = tmp_path / "out"
+    geometry.measure_all(make_plan([SPEC], ["mmse"], [0.1, 0.100001], 1), place)
+    write_report(place)
+    names = {path.name for path in place.glob("eigenvectors-*.png")}
+    assert names == {"eigenvectors-0.1.png", "eigenvectors-0.100001.png"}
+    (place / "fields-mine.png").write_bytes(b"mine")
+    geometry.measure_all(make_plan([SPEC], ["mmse"], [0.3], 1), place)
+    write_report(place)
+    assert {path.name for path in place.glob("eigenvectors-*.png")} == {"eigenvectors-0.3.png"}
+    assert {path.name for path in place.glob("fields-*.png")} == {"fields-0.3.png", "fields-mine.png"}
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.4, 0.9, 1.0])
+def test_a_multiple_of_the_noisy_image_has_no_eigenvectors_of_its_own(tmp_path, scale):
+    """Every basis is one of its eigenvectors: overlap is blank, captured energy that of any basis on average."""
+
+    def multiple(y, sigma):
+        return scale * y
+
+    made = geometry.measure_all(make_plan([SPEC], ["mmse", multiple], [0.1], 1), tmp_path / "out")
+    row = made.rows.set_index("denoiser").loc["multiple"]
+    assert np.isnan(row["overlap"])
+    assert row["adaptivity_10"] == pytest.approx(10 / 64, rel=1e-6)
+    assert row["dimension"] == (64 if scale > 0.5 else 0)  # known of a whole Jacobian
+    true = made.rows.set_index("denoiser").loc["mmse"]
+    assert row["wasted"] == pytest.approx(row["dimension"] - true["true_dimension"] if scale > 0.5 else 0)
+    assert true["wasted"] >= 0
+
+
+def test_of_large_images_with_more_dimensions_than_were_found_none_is_claimed(tmp_path, monkeypatch):
+    monkeypatch.setattr(geometry_cell, "FULL", 100)
+    made = geometry.measure_all(make_plan(["calpha:size=16"], ["mmse"], [0.003], 1), tmp_path / "out")
+    row = made.rows.iloc[0]
+    assert np.isnan(row["true_dimension"])
+    assert np.isnan(row["dimension"])
+    assert np.isnan(row["wasted"])
+    assert row["compared"] in (1, 5, 9, 13, 21, 25, 29, 37, 45, 49)  # whole shells
+    assert row["overlap"] == pytest.approx(1, abs=1e-6)

@@ -63,7 +63,7 @@ def test_a_run_may_stand_beside_other_files(tmp_path):
 def test_geometry_leaves_the_users_files_alone(tmp_path, name):
     (tmp_path / name).write_text("mine")
     refused(
-        tmp_path, lambda: geometry.measure_all(plan(images=1), tmp_path), f"holds {name}, which this would overwrite"
+        tmp_path, lambda: geometry.measure_all(plan(images=1), tmp_path), f"holds '{name}' and is no folder of geometry"
     )
 
 
@@ -71,10 +71,10 @@ def test_geometry_and_runs_do_not_overwrite_each_other(tmp_path):
     engine.run(plan(), tmp_path / "run")
     geometry.measure_all(plan(images=1), tmp_path / "geometry")
     assert geometry.measure_all(plan(images=1), tmp_path / "geometry").resumed == 1
-    refused(tmp_path, lambda: geometry.measure_all(plan(images=1), tmp_path / "run"), "is not one of geometry")
+    refused(tmp_path, lambda: geometry.measure_all(plan(images=1), tmp_path / "run"), "is no folder of geometry")
     refused(tmp_path, lambda: engine.run(plan(), tmp_path / "geometry"), "not a run's manifest")
     (tmp_path / "training.json").write_text("{}")
-    refused(tmp_path, lambda: geometry.measure_all(plan(images=1), tmp_path), "holds a training")
+    refused(tmp_path, lambda: geometry.measure_all(plan(images=1), tmp_path), "is no folder of geometry")
 
 
 @pytest.mark.parametrize("name", ["report.html", "report.md", "curves.png"])

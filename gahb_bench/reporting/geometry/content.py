@@ -24,15 +24,26 @@ QUANTITIES = (
     ("trace", "tr J", "how many dimensions are kept, in effect", 1),
     ("dimension", "dim", "eigenvalues above 1/2", 1),
     ("true_dimension", "true dim", "dimension of the true leading eigenspace", 1),
-    ("overlap", "overlap", "share of the true leading eigenspace inside one's own of the same dimension", 3),
+    (
+        "overlap",
+        "overlap",
+        "share of the true leading eigenspace inside one's own of the same dimension (of large images with all values "
+        "found above 1/2, of those found up to a gap); – where one's own eigenvalues are equal there",
+        3,
+    ),
     ("wasted", "wasted", "dimensions that are kept outside the true eigenspace", 2),
     ("asymmetry", "asymmetry", "|J - J'| / |J|, 0 for the gradient of a function", 3),
     ("negative", "negative", "sum of squared negative eigenvalues", 3),
     ("affinity", "affinity", "|D(y) - J y| / |D(y)|, 0 for bias-free networks", 3),
-    ("basis_risk", "basis risk / σ²", "ideal risk of its own basis, per pixel", 4),
-    ("error_symmetric", "J error / mmse", "what the error of S costs, over the optimum's error", 3),
-    ("error_antisymmetric", "curl / mmse", "what the part of J that is no gradient costs, over the optimum's error", 3),
-    ("excess", "excess / mmse", "what is lost in all, over the optimum's error", 3),
+    ("basis_risk", "basis risk / σ²", "ideal risk of its own basis, per pixel, equal eigenvalues kept alike", 4),
+    (
+        "error_symmetric",
+        "J error / mmse",
+        "what the error of S costs, over the optimum's squared error on these images",
+        3,
+    ),
+    ("error_antisymmetric", "curl / mmse", "what the part of J that is no gradient costs, over the same", 3),
+    ("excess", "excess / mmse", "what is lost in all, over the same", 3),
 )
 
 
@@ -50,6 +61,20 @@ class Family:
     bases: pd.DataFrame
     looks: dict[str, Style]
     images: int
+
+    @property
+    def names(self) -> dict[float, str]:
+        """Noise levels in the names of files, with as many digits as tell them apart (at least 4)."""
+        digits = 4
+        while digits < 17 and len({f"{sigma:.{digits}g}" for sigma in self.sigmas}) < len(self.sigmas):
+            digits += 1
+        return {sigma: f"{sigma:.{digits}g}" for sigma in self.sigmas}
+
+    @property
+    def by_differences(self) -> list[str]:
+        """The denoisers that are differentiated by differences, as they are shown."""
+        rows = self.rows[self.rows["derivative"] == "difference"]
+        return [shown_name(name) for name in self.denoisers if name in set(rows["denoiser"])]
 
     @property
     def labels(self) -> dict[float, str]:
@@ -72,7 +97,7 @@ class Family:
                 mean, low, high = self.mean(name, sigma, column)
                 scale = self._scale(heading, sigma)
                 cells.append(_cell(mean / scale, low / scale, high / scale, digits))
-            made.append((name, cells))
+            made.append((shown_name(name), cells))
         return made
 
     def _scale(self, heading: str, sigma: float) -> float:
@@ -113,6 +138,16 @@ def families(made: Geometry) -> list[Family]:
             )
         )
     return found
+
+
+def shown_name(denoiser: str) -> str:
+    """A denoiser as it is shown and may be given on the command line: of weights, theirs.
+
+    >>> shown_name("network:weights=disks-32"), shown_name("wavelet:rule=soft")
+    ('disks-32', 'wavelet:rule=soft')
+    """
+    weights = denoiser.removeprefix("network:weights=")
+    return denoiser if "," in weights or "/" in weights else weights
 
 
 def interval(values: np.ndarray) -> tuple[float, float, float]:

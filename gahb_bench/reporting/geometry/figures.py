@@ -11,7 +11,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from gahb_bench.reporting.figure.drawing import colours, style
 from gahb_bench.reporting.figure.figures import PARAMETERS, escaped
-from gahb_bench.reporting.geometry.content import Family, interval
+from gahb_bench.reporting.geometry.content import Family, interval, shown_name
 from gahb_bench.reporting.study.style import GREY
 from gahb_bench.running.geometry_folder import Geometry
 
@@ -170,7 +170,7 @@ def _panels(family: Family, draw: Callable[[Axes, float], None], label: str) -> 
     with style(PARAMETERS):
         columns = min(4, len(family.sigmas))
         lines = -(-len(family.sigmas) // columns)
-        figure = Figure(figsize=(3.3 * columns + 0.3, 3.1 * lines + 0.5), layout="constrained", dpi=_DPI)
+        figure = Figure(figsize=(max(3.3 * columns, 4.2) + 0.3, 3.1 * lines + 0.9), layout="constrained", dpi=_DPI)
         FigureCanvasAgg(figure)
         grid = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
         for axes, sigma in zip(grid, family.sigmas, strict=False):
@@ -234,8 +234,8 @@ def _plane(image: np.ndarray) -> np.ndarray:
 
 
 def _short(name: str) -> str:
-    """A name as it is shown: of shipped weights, theirs."""
-    text = name.removeprefix("network:weights=")
+    """A name as it is shown, cut where it is long."""
+    text = shown_name(name)
     return text if len(text) <= 34 else f"{text[:32]}…"
 
 

@@ -1,6 +1,7 @@
 """The page of a folder of geometry, and its figures as files."""
 
 import base64
+import re
 from functools import partial
 from pathlib import Path
 
@@ -8,13 +9,15 @@ from markupsafe import Markup
 
 from gahb_bench.core.files import explain_errors, write_atomically
 from gahb_bench.reporting.figure.drawing import attempt
-from gahb_bench.reporting.geometry.content import QUANTITIES, Family, families
+from gahb_bench.reporting.geometry.content import QUANTITIES, Family, families, shown_name
 from gahb_bench.reporting.page.html import jinja_environment, template
 from gahb_bench.running.geometry_folder import Geometry, read
 
+_FIGURE = re.compile(r"((spectra|overlap|adaptivity)|(eigenvectors|fields)-[0-9.e+-]+?)(-[0-9]+)?\.png")
+
 
 def write_report(folder: Path) -> None:
-    """Write ``report.html`` and a PNG a figure into a folder of geometry, from its files alone.
+    """Write ``report.html`` and a PNG a figure into a folder of geometry, from its files alone; remove older figures.
 
     A figure that cannot be drawn costs itself alone, with a `FigureWarning`: an older one is removed.
 
@@ -31,11 +34,12 @@ def write_report(folder: Path) -> None:
         suffix = f"-{number}" if len(shown) > 1 else ""
         files |= {f"{name}{suffix}.png": content for name, content in pictures[family.anchor].items()}
     for name, content in files.items():
-        with explain_errors(folder):
-            if content is None:
-                (folder / name).unlink(missing_ok=True)
-            else:
+        with explain_errors(folder / name):
+            if content is not None:
                 write_atomically(folder / name, lambda file, content=content: file.write(content))
+    for path in folder.iterdir():  # of noise levels and families that are no longer there, or that could not be drawn
+        if _FIGURE.fullmatch(path.name) and files.get(path.name) is None:
+            path.unlink()
 
 
 def draw(family: Family, made: Geometry) -> dict[str, bytes | None]:
@@ -45,7 +49,7 @@ def draw(family: Family, made: Geometry) -> dict[str, bytes | None]:
     }
     for sigma in family.sigmas:
         for name in ("eigenvectors", "fields"):
-            titled = f"{name}-{sigma:.4g}"
+            titled = f"{name}-{family.names[sigma]}"
             drawn[titled] = attempt(f"{titled}.png", partial(_draw, name, family, made, sigma))
     return drawn
 
@@ -69,5 +73,6 @@ def render(made: Geometry, shown: list[Family], pictures: dict[str, dict[str, by
         quantities=QUANTITIES,
         manifest=made.manifest,
         failures=made.failures,
+        failed=[((shown_name(name), *more), cells) for (name, *more), cells in made.failed().items()][:8],
         style=Markup(template("page.css")),
     )
