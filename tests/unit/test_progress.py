@@ -102,8 +102,10 @@ def test_a_training_says_its_last_line_between_validations(tmp_path):
     reminded = [line for line in done.stderr.splitlines() if "so far" in line]
     assert reminded[0].startswith(("working ", "preparing "))
     assert any(line.startswith("step     20/60   loss ") for line in reminded)
-    assert not any("working" in line for line in reminded[reminded.index(next(r for r in reminded if "step" in r)) :])
-    (validation,) = [line for line in done.stderr.splitlines() if "regret" in line]
+    lines = done.stderr.splitlines()
+    (validation,) = [line for line in lines if "regret" in line]
+    first = lines.index(next(line for line in lines if line.startswith("step")))
+    assert not any("working" in line for line in lines[first : lines.index(validation)])  # the innermost speaks
     levels = ["0.0032", "0.01", "0.032", "0.1", "0.32", "1", "3.2"]
     assert [part.rpartition(" at ")[2].rstrip(")") for part in validation.partition("σ: ")[2].split(", ")] == levels
 
