@@ -254,7 +254,7 @@ def test_folders_of_anything_else_are_refused_and_stay(tmp_path, what):
 
 
 def test_the_working_folder_is_refused():
-    with pytest.raises(UsageError, match="working folder|empty value"):
+    with pytest.raises(UsageError, match=r"working folder|empty value"):
         CliRunner().invoke(app, ["geometry", "--family", SPEC, "--out", ""], catch_exceptions=False)
 
 
