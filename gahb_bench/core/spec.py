@@ -11,6 +11,7 @@ from gahb_bench.core.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _PARAMETER = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*=")
+_CHOSEN = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*=")
 _NAMES_SPEC = re.compile(r"[A-Za-z][\w.-]*:[^)]")  # a value that is a spec or module:callable: it has a name of its own
 _FORM = "a spec has the form name or name:key=value,key=value"
 
@@ -67,7 +68,7 @@ def name_given(text: str) -> tuple[str, str]:
     >>> name_given("mine=mynet:net"), name_given("wavelet:rule=hard")
     (('mine', 'mynet:net'), ('', 'wavelet:rule=hard'))
     """
-    match = _PARAMETER.match(text)
+    match = _CHOSEN.match(text)
     return (match.group(1), _unwrap(text[match.end() :].strip())) if match else ("", text)
 
 
@@ -76,15 +77,15 @@ def parse_list(text: str) -> list[str]:
 
     A piece ``name=spec`` is a spec under a name of one's choice where the spec has a colon, or comes first.
 
-    >>> parse_list("mmse,wavelet:rule=hard,shifts=all,tv,mine=mynet:net")
-    ['mmse', 'wavelet:rule=hard,shifts=all', 'tv', 'mine=mynet:net']
+    >>> parse_list("mmse,wavelet:rule=hard,shifts=all,my-net=mynet:net")
+    ['mmse', 'wavelet:rule=hard,shifts=all', 'my-net=mynet:net']
     """
     specs: list[str] = []
     for piece in _split(text):
         name, value = name_given(piece)
         if name and not value:
             raise UsageError(f"cannot read the list {text!r}: nothing follows {piece.strip()!r}.")
-        if name and specs and not _NAMES_SPEC.match(value):
+        if _PARAMETER.match(piece) and specs and not _NAMES_SPEC.match(value):
             specs[-1] += ("," if ":" in specs[-1] else ":") + piece.strip()
         elif piece.strip():
             specs.append(piece.strip())

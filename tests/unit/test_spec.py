@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gahb_bench as gb
@@ -33,12 +33,13 @@ def test_what_cannot_be_read_is_refused(text):
         parse(text)
 
 
-@pytest.mark.parametrize("text", ["a,,b", "k=,a", "a:k="])
+@pytest.mark.parametrize("text", ["a,,b", "k=,a", "a,k="])
 def test_lists_that_cannot_be_read_are_refused(text):
     with pytest.raises(UsageError):
         parse_list(text)
 
 
+@settings(deadline=None)  # the first one imports torch
 @given(st.floats(0.01, 10), st.integers(8, 999))
 def test_canonical_specs_read_back_equal(alpha, size):
     family = gb.family(f"calpha:size={size},alpha={alpha!r}")
