@@ -127,6 +127,7 @@ def _section(section: Section, gallery: Gallery | None) -> dict[str, Any]:
         "regret_to": words.REGRET_TO[section.reference.kind],
         "how_sure": words.how_sure(section.reference),
         "theory": theory_dashes(section.reference.curves),
+        "labels": {method.label for method in section.methods},
         "asymptotic": section.reference.asymptotic_exponent,
         "groups": [(word, methods) for word, methods in groups if methods],
         "closest": closest,

@@ -172,7 +172,7 @@ def image_axis(kinds: Sequence[str], attaining: str | None, reference: Reference
     if reference.kind == "none":
         return "dB above its mean", "Each image's error over the method's own mean: no optimum is known here."
     return (
-        f"dB above the {name}",
+        f"dB above the {name.partition(' that ')[0]}",
         f"Each image's error over the {name}, which is a mean over images: what is high here "
         "may be an image that is hard for everybody.",
     )

@@ -10,6 +10,7 @@ const METRICS = {
 const FAR = 15; // dB; a method that gets further than this from the optimum does not set the scale for the others
 const CLOSE = 0.3; // dB; nor does one that is this close to it
 const DEEPEST = 1e-9; // of the largest error shown: less is called nothing
+const STEEPEST = [-1, 5]; // local exponents beyond are of vanishing optima: they would flatten the others
 const RATIOS = { "×½": 0.5, "×1": 1, "×2": 2, "×4": 4, "×10": 10, "×100": 100, "×1000": 1000 };
 const TOUCH = window.matchMedia("(pointer: coarse)").matches;
 const ALL = `${TOUCH ? "tap twice" : "double-click"} for all`;
@@ -152,7 +153,12 @@ class FamilyCharts {
       const text = method.exponent.map((v, i) => `<b>${plain(shorten(method.label, 60))}</b><br>σ = ${significant(method.sigma[i])}<br>local exponent ${significant(v)}`);
       traces.push(this.line(method, method.exponent, text));
     }
-    return [traces, { title: "local exponent", log: false }];
+    const values = traces.flatMap((trace) => trace.y).filter((v) => v !== null && Number.isFinite(v));
+    const [low, high] = [Math.max(Math.min(...values), STEEPEST[0]), Math.min(Math.max(...values), STEEPEST[1])];
+    const axis = { title: "local exponent", log: false };
+    if (!values.some((v) => v < low || v > high)) return [traces, axis];
+    const margin = 0.06 * (high - low) || 0.5;
+    return [traces, { ...axis, range: [low - margin, high + margin], cut: `Cut at ${STEEPEST.join(" and ")}; ${ALL}.` }];
   }
 
   // The reference as a line (dashed where it is only approximate), with its band where it has one.
