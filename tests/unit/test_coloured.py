@@ -136,7 +136,7 @@ def test_treating_channels_alone_costs_nothing_where_the_law_is_gaussian():
 def test_a_callable_made_for_one_channel_says_how_to_bring_it():
     grey = gb.score("coloured:of=(calpha:size=16)", [_grey_only], [0.1], images=2)
     assert (grey["status"] == "failed").all()
-    assert grey["reason"].str.contains("callable:path=(module:name),channels=1", regex=False).all()
+    assert grey["reason"].str.contains("it works with gb.denoiser(_grey_only, channels=1)", regex=False).all()
 
 
 def _grey_only(y, sigma):
