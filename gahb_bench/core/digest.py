@@ -21,6 +21,7 @@ from torch import Tensor
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _KNOWN = ("gahb_bench", "pydantic", "builtins", "abc", "typing")
+_ENVIRONMENT = {"environ", "getenv", "environb"}
 _DEPTH, _OBJECTS = 50, 50_000  # beyond this nothing is followed, and the hash says so
 
 
@@ -48,7 +49,7 @@ class Content:
 
     def file(self, path: Path) -> None:
         """A file by its content; one that is not there counts too, since it may come."""
-        self._sources.setdefault(str(path), _content(path))
+        self._sources[f"{path.name} {_content(path)}"] = ""  # wherever it lies
 
     def cannot_follow(self, what: str) -> None:
         """Say what the hash does not hold; the first that is said is kept."""
@@ -140,6 +141,9 @@ class Content:
     def _object(self, value: Any, depth: int) -> None:
         kind = type(value)
         self._repr(value)
+        if isinstance(value, functools._lru_cache_wrapper):
+            self.add(value.__wrapped__, depth + 1)
+            return
         if inspect.isroutine(value):  # built in, or compiled
             if not _is_installed(getattr(value, "__module__", None) or "builtins"):
                 self.cannot_follow(f"{value!r} has no source")
@@ -205,6 +209,8 @@ class Content:
                 self.text(f"set {sorted(map(repr, constant))}")
             else:
                 self._repr(constant)
+        if _ENVIRONMENT & set(code.co_names):
+            self.cannot_follow("it reads environment variables")
         for name in code.co_names:
             if name in names:
                 self._named(names[name], code.co_names, depth)

@@ -101,7 +101,7 @@ def _remedy(denoiser: Denoiser, family: Family, sigma: float, seed: int, device:
                 best, gain = other, gained
     if best is None:
         return ""
-    return f"at sigma={sigma:.4g} it is {gain:.3g} dB better with {best.written()}."
+    return f"at sigma={sigma:.4g} it is {gain:.3g} dB better with {best.written()}: was it made for that?"
 
 
 def _estimate(denoiser: Denoiser, y: Images, sigma: float) -> Images | None:

@@ -81,6 +81,13 @@ HELPERS = {
         },
         {"models": "class Net:\n    gain = 0.9\n    def __call__(self, y, sigma):\n        return self.gain * y\n"},
     ),
+    "a helper whose results are cached": (
+        {
+            "cached": "import functools\n@functools.lru_cache\ndef gain():\n    return 1.0\n",
+            "mydn": "from cached import gain\ndef denoise(y, sigma):\n    return gain() * y\n",
+        },
+        {"cached": "import functools\n@functools.lru_cache\ndef gain():\n    return 0.9\n"},
+    ),
     "a helper of a helper": (
         {
             "inner": "def g(y):\n    return 1.0 * y\n",
@@ -138,6 +145,8 @@ BEYOND = {
     "    return y\n",
     "it connects to a network": "import socket\ndef denoise(y, sigma):\n    try:\n"
     "        socket.create_connection(('127.0.0.1', 9), 0.2)\n    except OSError:\n        pass\n    return y\n",
+    "it reads environment variables": "import os\ndef denoise(y, sigma):\n"
+    "    return float(os.environ.get('GAIN', 1)) * y\n",
     "cannot be looked into": "import threading\nLOCK = threading.Lock()\ndef denoise(y, sigma):\n"
     "    with LOCK:\n        return y\n",
 }
