@@ -76,8 +76,8 @@ def denoisers(several: Any, law: Family) -> list[Denoiser]:
     """
     if isinstance(several, Mapping):
         for name in several:
-            if not isinstance(name, str) or not name:
-                raise UsageError(f"a denoiser's name is text, not {name!r}.")
+            if not isinstance(name, str) or not name.strip() or not name.isprintable():
+                raise UsageError(f"a denoiser's name is text on one line, not {name!r}.")
         return [_named(denoiser(spec, law), name) for name, spec in several.items()]
     if isinstance(several, str | bytes) or not isinstance(several, Iterable):
         raise UsageError(

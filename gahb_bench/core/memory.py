@@ -34,6 +34,7 @@ def cached(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
     return cached
 
 
+@functools.cache
 def total(device: str = "cpu") -> int:
     """Bytes of memory of this machine, or of the container that it is; of a GPU, its own."""
     if device.startswith("cuda"):

@@ -131,6 +131,11 @@ def test_an_ambiguous_output_is_refused():
         gb.denoiser(lambda y, sigma: (y, y))(torch.rand(1, 1, 8, 8), 0.1)
 
 
+def test_an_image_too_small_to_be_padded_is_named():
+    with pytest.raises(DenoiserError, match=r"10 x 14 are too small .* multiple of 64"):
+        gb.denoiser(lambda y, sigma: y, pad="reflect", multiple=64)(torch.rand(2, 1, 10, 14), 0.1)
+
+
 def test_a_network_for_one_noise_level_is_adapted():
     """The optimal multiple at s0 for a law of deviation t is that at s for the law of deviation t s / s0."""
     seen = []

@@ -141,6 +141,8 @@ def test_results_follow_the_files_that_are_opened(folder, case):
 
 
 BEYOND = {
+    "it reads a database": "import sqlite3\ndef denoise(y, sigma):\n"
+    "    base = sqlite3.connect(':memory:')\n    base.close()\n    return y\n",
     "it starts another program": "import subprocess\ndef denoise(y, sigma):\n    subprocess.run(['true'])\n"
     "    return y\n",
     "it connects to a network": "import socket\ndef denoise(y, sigma):\n    try:\n"

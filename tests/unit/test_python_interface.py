@@ -24,6 +24,7 @@ WRONG = {
     "gb.score(LAW, 'mmse', [0.1])": "denoisers come as a list",
     "gb.score(LAW, 3, [0.1])": "denoisers come as a list",
     "gb.score(LAW, {3: 'mmse'}, [0.1])": "a denoiser's name is text",
+    "gb.score(LAW, {'a\\nb': 'mmse'}, [0.1])": "a denoiser's name is text on one line",
     "gb.score(LAW, ['mmse'], 'a lot', images=2)": "'a lot' are no noise levels",
     "gb.score(LAW, ['mmse'], [[0.1], [0.2, 0.3]], images=2)": "are no noise levels",
     "gb.score(LAW, ['mmse'], [0.1], images=2, device='cuda:7')": "device 'cuda:7' cannot be used here",

@@ -137,6 +137,11 @@ class AdaptedNetwork(ExternalNetwork):
         more = [-side % self.multiple for side in y.shape[:-3:-1]]  # of columns, of rows
         sides = [part for extra in more for part in (extra // 2, extra - extra // 2)]
         rows, columns = y.shape[-2:]
+        if max(sides[:2]) >= columns or max(sides[2:]) >= rows:
+            raise DenoiserError(
+                f"{self.spec}: images of {rows} x {columns} are too small to be reflected to sides of a multiple of "
+                f"{self.multiple}: give a smaller multiple=."
+            )
         x_hat = self._in_batches(nn.functional.pad(y, sides, mode="reflect"), sigma)
         return x_hat[..., sides[2] : sides[2] + rows, sides[0] : sides[0] + columns]
 

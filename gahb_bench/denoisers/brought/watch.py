@@ -11,7 +11,11 @@ from typing import Any
 
 from gahb_bench.core.digest import is_users
 
-_BEYOND = {"socket.connect": "it connects to a network", "subprocess.Popen": "it starts another program"}
+_BEYOND = {
+    "socket.connect": "it connects to a network",
+    "sqlite3.connect": "it reads a database",
+    "subprocess.Popen": "it starts another program",
+}
 _SYSTEM = ("/proc", "/sys", "/dev")
 
 
