@@ -60,6 +60,8 @@ def denoiser(
     """
     law = None if family is None else _family(family)
     made = _unbound(spec, law, options)
+    if law is not None:
+        made.refuse_other(law)
     bound = made if law is None else made.bind(law)
     if tune and law is not None and isinstance(bound, Tunable) and bound.needs_tuning:
         return bound.with_table(tuned_when_bound(bound, law, progress))

@@ -37,7 +37,9 @@ def train(
     stream: Annotated[bool, typer.Option("--stream", help="New images at every step (the default).")] = False,
     steps: Annotated[int, typer.Option("--steps", help="How many steps.")] = 4000,
     batch: Annotated[int, typer.Option("--batch", help="Images a step, over all processes.")] = 32,
-    lr: Annotated[float, typer.Option("--lr", help="Learning rate at its peak.")] = 2e-3,
+    lr: Annotated[
+        float | None, typer.Option("--lr", help="Learning rate at its peak; default: the architecture's, mostly 2e-3.")
+    ] = None,
     sigma_range: Annotated[
         str | None, typer.Option("--sigma-range", help="Noise levels low:high; default 10^-2.5 to 10^0.5.")
     ] = None,

@@ -12,6 +12,7 @@ from gahb_bench.core import registry
 from gahb_bench.core.digest import join_digests
 from gahb_bench.core.errors import EstimateError, UsageError
 from gahb_bench.core.family import Family
+from gahb_bench.core.files import content_digest
 from gahb_bench.core.images import Images, Knows, per_image_sigma
 from gahb_bench.core.plugin import Plugin
 
@@ -152,14 +153,32 @@ class Denoiser(Plugin):
     @property
     @final
     def facts(self) -> Facts:
-        """What a run records of it, beside its spec; code that is not of this package is part of the digest."""
+        """What a run records of it, beside its spec.
+
+        Code that is not of this package is part of the digest, and so is what a name of the user's choice stands for.
+        """
         stated = self.own_facts
-        return replace(stated, digest=join_digests(stated.digest, self.code_digest()))
+        hidden = content_digest(self.written().encode()) if self._name else ""
+        return replace(stated, digest=join_digests(hidden, stated.digest, self.code_digest()))
 
     @property
     def fitted(self) -> int | None:
         """How many numbers of it were fitted to images; None where that is not stated."""
         return self.own_facts.fitted
+
+    def refuse_other(self, family: Family) -> None:
+        """Refuse a family for which it was not made, where it was made for one and what it does depends on that.
+
+        Raises
+        ------
+        UsageError
+        """
+        own = self._family
+        if own is not None and self.needs_family and (own.spec, own.digest) != (family.spec, family.digest):
+            raise UsageError(
+                f"{self.spec} was made for {own.spec}, not for {family.spec}: give its spec, {self.written()!r}, to "
+                "have it made for each family, or a callable, lambda y, sigma: denoiser(y, sigma), to score it so."
+            )
 
     @property
     def family(self) -> Family:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as registration
 
 from gahb_bench.core.errors import UsageError, unknown
+from gahb_bench.core.images import Images
 from gahb_bench.core.plugin import Plugin
 
 N = TypeVar("N", bound="Network")
@@ -22,11 +23,13 @@ class Network(Plugin):
     presets : parameters by the name of a size; ``unet:preset=paper`` stands for them, and others given win over them
     facts : number of parameters (one channel) and receptive field (pixels; None: the whole image) of each preset,
         literal, so that they can be listed without building anything; a test measures them
+    learning_rate : at its peak, unless a training states another
     """
 
     kind: ClassVar = "networks"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"small": {}}
     facts: ClassVar[dict[str, tuple[int, int | None]]] = {}
+    learning_rate: ClassVar[float] = 2e-3
 
     @classmethod
     def from_parameters(cls: type[N], parameters: dict[str, Any]) -> N:
@@ -51,6 +54,10 @@ class Network(Plugin):
         UsageError
             If the architecture cannot take images of this shape.
         """
+
+    def start_from(self, module: nn.Module, images: Images) -> None:
+        """Set what a new module takes from clean training images ``(n, c, h, w)`` before its first step: nothing."""
+        del module, images
 
     @property
     def divisor(self) -> int:

@@ -8,6 +8,7 @@ from pydantic import PrivateAttr
 from torch import Tensor
 
 from gahb_bench.core.denoiser import UNTUNED, Denoiser, Facts
+from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.spec import format_spec
 from gahb_bench.tables import tuned
@@ -34,6 +35,16 @@ class Tunable(Denoiser):
         bound = super().bind(family)
         bound._table = tuned.find(bound.untuned_spec, family.spec)
         return bound
+
+    def refuse_other(self, family: Family) -> None:
+        own = self._family
+        by_hand = getattr(self, self.tuned) > 0
+        if own is not None and own.spec != family.spec and self._table is not None and not by_hand:
+            raise UsageError(
+                f"{self.spec} was tuned for {own.spec}, not for {family.spec}: give its spec, "
+                f"{self.written()!r}, to have it tuned for each family, or a callable, "
+                "lambda y, sigma: denoiser(y, sigma), to score it so."
+            )
 
     @property
     def needs_tuning(self) -> bool:

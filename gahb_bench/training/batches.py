@@ -12,7 +12,7 @@ from gahb_bench.core import rng
 from gahb_bench.core.images import Batch, FloatArray, Images, PerImage
 from gahb_bench.training.settings import Settings
 
-_MOMENT_IMAGES = 1024
+_FIRST_IMAGES = 1024
 _WEIGHT_LEVELS = 13  # noise levels at which the optimum is asked for; between them it is interpolated
 _LEAST_MMSE = 1e-3  # of sigma^2: a vanishing optimum, which no network follows, would drown the other levels
 
@@ -107,8 +107,12 @@ def _optimum(settings: Settings, std: float) -> tuple[FloatArray, FloatArray]:
     return sigma, np.maximum(mmse, _LEAST_MMSE * sigma**2)
 
 
-def pixel_moments(settings: Settings) -> tuple[float, float]:
-    """Mean and standard deviation of a pixel, from the training images (at most 1,024 of them)."""
-    count = _MOMENT_IMAGES if settings.images is None else min(settings.images, _MOMENT_IMAGES)
-    images = settings.law.sample(range(count), seed=settings.seed, split="train").images.double()
-    return float(images.mean()), max(float(images.std()), 1e-6)
+def first_images(settings: Settings) -> Images:
+    """What a network is told of before its first step: the first training images, at most 1,024."""
+    count = _FIRST_IMAGES if settings.images is None else min(settings.images, _FIRST_IMAGES)
+    return settings.law.sample(range(count), seed=settings.seed, split="train").images
+
+
+def pixel_moments(images: Images) -> tuple[float, float]:
+    """Mean and standard deviation of a pixel."""
+    return float(images.double().mean()), max(float(images.double().std()), 1e-6)

@@ -30,8 +30,8 @@ class Settings(BaseModel):
     images : size of a finite training set, the first images of split ``train``; None: a new image every time
     sigma_low, sigma_high : noise levels are drawn log-uniformly between them, one an image, stratified over the batch
     batch : images a step, over all processes
-    learning_rate : at its peak; a linear rise over the first 2 % of the steps, then a cosine that would be zero after
-        the last
+    learning_rate : at its peak, the architecture's own unless another is given; a linear rise over the first 2 % of the
+        steps, then a cosine that would be zero after the last
     ema : decay a step of the running average of the weights, which is what is validated and kept
     precision : ``bf16`` computes the first two thirds of the steps in bfloat16, but for the first and last layers, and
         the rest in float32, which is what the kept average comes from
@@ -47,7 +47,7 @@ class Settings(BaseModel):
     images: int | None = Field(None, ge=1)
     steps: int = Field(4000, ge=1)
     batch: int = Field(32, ge=1)
-    learning_rate: float = Field(2e-3, gt=0, le=1)
+    learning_rate: float = Field(gt=0, le=1)
     sigma_low: float = DEFAULT_RANGE[0]
     sigma_high: float = DEFAULT_RANGE[1]
     ema: float = Field(0.999, ge=0, lt=1)
@@ -83,7 +83,7 @@ class Settings(BaseModel):
 
 
 def make_settings(family: str, network: str, values: dict[str, Any]) -> Settings:
-    """Settings with canonical specs, the values given in place of the defaults.
+    """Settings with canonical specs, the values given in place of the defaults, the network's own learning rate.
 
     Raises
     ------
@@ -91,6 +91,8 @@ def make_settings(family: str, network: str, values: dict[str, Any]) -> Settings
         For an unknown name, or a value that is not allowed: what was given, and what is allowed.
     """
     law, architecture = make.family(family), make.network(network)
+    if values.get("learning_rate") is None:
+        values = values | {"learning_rate": architecture.learning_rate}
     if values.get("initial") is not None:
         path = locate(values["initial"])
         values = values | {"initial": str(path), "initial_digest": file_digest(path)}

@@ -73,6 +73,7 @@ def test_every_parameter_can_be_trained(name, family):
     """A few steps lower the loss, and each parameter has a gradient that is not zero in one of them."""
     law = gb.family(family)
     network = built(name, law.shape).train()
+    gb.network(name).start_from(network, law.sample(range(32), split="train").images)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     batch = law.sample(range(8), split="train")
     y, sigma = gb.add_noise(batch, 0.3), torch.full((8,), 0.3)

@@ -154,6 +154,26 @@ BEYOND = {
 }
 
 
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("mydn:denoise", "callable:path=(mydn:denoise),returns=noise"),
+        ("callable:path=(mydn:denoise),returns=noise", "callable:path=(mydn:denoise),returns=noise,sigma_scale=255"),
+        ("wavelet:rule=hard", "wavelet:rule=soft"),
+        ("local-mmse:patch=1", "local-mmse:patch=3"),
+        ("gaussian-blur:width=1", "gaussian-blur:width=2"),
+    ],
+)
+def test_a_name_hides_no_change_of_what_it_stands_for(folder, first, then):
+    folder.write(mydn="def denoise(y, sigma):\n    return y * 0.9 + 0 * sigma\n")
+    _, before, _ = folder.run(f"mine={first}")
+    assert folder.run(f"mine={first}")[0] == 2
+    resumed, after, _ = folder.run(f"mine={then}")
+    assert resumed == 0
+    assert after == folder.run(then)[1]
+    assert (after == before) == ("sigma_scale" in then)  # of a sigma that it does not look at
+
+
 @pytest.mark.parametrize("why", BEYOND)
 def test_what_cannot_be_followed_is_not_used_again_and_the_run_says_why(folder, why):
     folder.write(mydn=BEYOND[why])

@@ -127,3 +127,26 @@ def test_a_denoiser_that_changes_the_shape_of_its_input_fails():
         return y
 
     assert set(gb.score(LAW, [shrink], [0.1], images=2)["status"]) == {"failed"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "scored"), [("wiener-data:n=20", "calpha:size=8,alpha=4"), ("mmse", "calpha:size=16")]
+)
+def test_a_denoiser_made_for_another_law_is_refused(spec, scored):
+    made = gb.denoiser(spec, family=LAW)
+    assert gb.score(LAW, {"mine": made}, [0.1], images=2)["mse"].notna().all()
+    with pytest.raises(UsageError, match=r"was made for calpha:size=8, not for .*give its spec, '.*or a callable"):
+        gb.score(scored, {"mine": made}, [0.1], images=2)
+    if scored.startswith("calpha:size=8"):
+        found = gb.score(scored, {"mine": lambda y, sigma: made(y, sigma)}, [0.1], images=2)["mse"].mean()
+        anew = gb.score(scored, [spec], [0.1], images=2)["mse"].mean()
+        assert found > anew
+
+
+def test_a_denoiser_tuned_for_another_law_is_refused():
+    made = gb.denoiser("tv", family="calpha:size=32")  # a table is stored
+    assert made.facts.tuned
+    with pytest.raises(UsageError, match="was tuned for calpha:size=32, not for disks:size=32"):
+        gb.denoiser(made, family="disks:size=32")
+    by_hand = gb.denoiser("tv:weight=0.3", family="calpha:size=32")
+    assert gb.denoiser(by_hand, family="disks:size=32").spec == "tv:weight=0.3"
