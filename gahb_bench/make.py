@@ -91,7 +91,7 @@ def denoisers(several: Any, law: Family) -> list[Denoiser]:
 def _named(made: Denoiser, name: str) -> Denoiser:
     if made.spec == name:
         return made
-    user.refuse_taken(name)
+    user.check_name(name)
     return made.named(name)
 
 

@@ -20,6 +20,7 @@ D = TypeVar("D", bound="Denoiser")
 
 Differentiation = Literal["exact", "autograd", "difference", "none"]
 
+DEFAULTS = "defaults"  # among denoisers: what is scored unless told otherwise
 UNTUNED = "untuned"  # with this word `Facts.tuning` begins where a parameter follows a rule
 
 

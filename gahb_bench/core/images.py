@@ -65,7 +65,9 @@ def check_sigmas(sigmas: object) -> FloatArray:
         values = np.atleast_1d(np.array(sigmas, dtype=np.float64))  # a copy: a column of a table cannot be written
     except (TypeError, ValueError):
         raise UsageError(f"{sigmas!r} are no noise levels: give a number > 0, or a list of them.") from None
-    if values.ndim != 1 or values.size == 0:
+    if values.ndim != 1:
+        raise UsageError(f"{sigmas!r} are no noise levels: give a number > 0, or a list of them, not one of lists.")
+    if values.size == 0:
         raise UsageError("no noise levels given: give at least one sigma > 0.")
     bad = values[~(np.isfinite(values) & (values > 0) & (values <= _MOST_SIGMA))]
     if bad.size:

@@ -11,7 +11,7 @@ import numpy as np
 from gahb_bench import make
 from gahb_bench.core import memory, rng
 from gahb_bench.core import spec as specs
-from gahb_bench.core.denoiser import Denoiser, Facts
+from gahb_bench.core.denoiser import DEFAULTS, Denoiser, Facts
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import check_scored_sigmas
@@ -24,7 +24,6 @@ from gahb_bench.scoring.score import check_images, optimum_among, refuse_duplica
 RESULTS_VERSION = 2
 
 BLOCK = 128  # most images that are scored at once
-DEFAULTS = "defaults"  # among denoisers: what a run scores unless told otherwise
 
 
 @dataclass(frozen=True, eq=False)

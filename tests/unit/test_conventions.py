@@ -127,8 +127,79 @@ def test_outputs_in_wrappers_are_taken_out(answer):
 
 
 def test_an_ambiguous_output_is_refused():
-    with pytest.raises(DenoiserError, match="returned tuple"):
-        gb.denoiser(lambda y, sigma: (y, y))(torch.rand(1, 1, 8, 8), 0.1)
+    y = torch.rand(1, 1, 8, 8)
+    with pytest.raises(DenoiserError, match=r"returned a tuple of 2 tensors .* return that one alone"):
+        gb.denoiser(lambda y, sigma: (y, y))(y, 0.1)
+    with pytest.raises(DenoiserError, match="returned a list of 3 tensors"):
+        gb.denoiser(lambda y, sigma: [y, torch.zeros(1), y.numpy(), y])(y, 0.1)
+    with pytest.raises(DenoiserError, match="returned dict"):
+        gb.denoiser(lambda y, sigma: {"x": y, "z": y})(y, 0.1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda x: x.numpy(),
+        lambda x: x.numpy().astype(np.float64)[::-1][::-1],
+        lambda x: {"sample": x.numpy()},
+        lambda x: (x.numpy(), None),
+    ],
+)
+def test_arrays_of_numpy_are_estimates(answer):
+    y = torch.rand(2, 1, 8, 8)
+    found = gb.denoiser(lambda y, sigma: answer(y / 2))(y, 0.1)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, y / 2)
+
+
+@pytest.mark.parametrize("answer", [lambda x: x.numpy()[0], lambda x: (255 * x).numpy().astype(np.uint8)])
+def test_arrays_of_another_kind_are_refused(answer):
+    with pytest.raises(DenoiserError, match=r"an estimate (has the shape|is floating point)"):
+        gb.denoiser(lambda y, sigma: answer(y))(torch.rand(2, 1, 8, 8), 0.1)
+
+
+class ByKeyword(torch.nn.Module):
+    def forward(self, y, *, noise_level, scale=1.0):
+        return y * scale / (1 + noise_level)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda y, *, sigma: y / (1 + sigma),
+        lambda y, *, other=None, sigma=9.0: y / (1 + sigma),
+        ByKeyword(),
+        ByKeyword().forward,
+    ],
+)
+def test_sigma_by_keyword_alone(call):
+    y = torch.rand(2, 1, 8, 8)
+    torch.testing.assert_close(gb.denoiser(call)(y, 0.25), y / 1.25)
+    levels = torch.tensor([0.25, 1.0])
+    torch.testing.assert_close(gb.denoiser(call, sigma_as="column")(y, levels), y / (1 + levels).reshape(-1, 1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("form", "shape"),
+    [("scalar", ()), ("tensor", (2,)), ("column", (2, 1, 1, 1)), ("image", (2, 1, 8, 8))],
+)
+def test_forms_of_sigma(form, shape):
+    """Each is passed as it is named, and found by trying where nothing else works."""
+
+    def strict(y, sigma):
+        assert isinstance(sigma, torch.Tensor)
+        assert (sigma.shape, sigma.dtype) == (shape, torch.float32)
+        return y / (1 + sigma.mean())
+
+    y = torch.rand(2, 1, 8, 8)
+    torch.testing.assert_close(gb.denoiser(strict, sigma_as=form)(y, 0.25), y / 1.25)
+    with pytest.raises(DenoiserError, match=f"it works with .*sigma_as='{form}'"):
+        gb.denoiser(strict)(y, 0.25)
+
+
+def test_one_number_is_not_given_for_several_levels():
+    with pytest.raises(DenoiserError, match="images that share one noise level"):
+        gb.denoiser(lambda y, sigma: y, sigma_as="scalar")(torch.rand(2, 1, 8, 8), torch.tensor([0.1, 0.2]))
 
 
 def test_an_image_too_small_to_be_padded_is_named():
@@ -158,7 +229,30 @@ def test_unit_noise():
     torch.testing.assert_close(found, y - torch.tensor([0.1, 0.4]).reshape(-1, 1, 1, 1) * z)
 
 
-@pytest.mark.parametrize("ends", ["0-255", "1:0", "0:0", "a:b", "0:255:1"])
+@pytest.mark.parametrize("ends", [(0, 255), [0.0, 255.0], np.array([0, 255]), "0.0:255"])
+def test_a_range_may_be_a_pair(ends):
+    found = gb.denoiser(lambda y, sigma: y, range=ends)
+    assert found.written().endswith("range='0:255')")
+    assert found.ends == (0, 255)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("batch", value) for value in (1e30, -1, 10**9, 1.5)),
+        *(("sigma_scale", value) for value in (1e300, 1e-300, 0)),
+        *(("channels", value) for value in (1e30, 10**9)),
+        ("adapt", 1e300),
+    ],
+)
+def test_options_beyond_all_reason_are_refused(option, value):
+    with pytest.raises(UsageError, match=rf"{option}=\S+ is not allowed: "):
+        gb.denoiser(lambda y, sigma: y, **{option: value})
+
+
+@pytest.mark.parametrize(
+    "ends", ["0-255", "1:0", "0:0", "a:b", "0:255:1", "0:1e300", "nan:1", (255, 0), (0, 1, 2), 255, None, "1.2.3:4"]
+)
 def test_ranges_that_cannot_be_are_refused(ends):
     with pytest.raises(UsageError, match="black:white"):
         gb.denoiser(lambda y, sigma: y, range=ends)
@@ -182,6 +276,17 @@ def test_names_of_ones_choice(tmp_path, monkeypatch):
     assert list(dict.fromkeys(table["denoiser"])) == ["half", "zero", "mmse"]
     with pytest.raises(UsageError, match="rename it"):
         gb.denoiser("tv=named_net:net")
+    with pytest.raises(UsageError, match=r"'defaults'.* if none are given; rename it"):
+        gb.denoiser("defaults=named_net:net")
+    for name, why in (("a,b", "commas"), ("a:b,c", "commas"), ("defaults", "if none are given"), ("tv", "catalogue")):
+        with pytest.raises(UsageError, match=f"cannot be called '{name}': .*{why}.*; rename it"):
+            gb.score(FAMILY, {name: lambda y, sigma: y}, [0.1], images=2)
+
+    def defaults(y, sigma):
+        return y
+
+    with pytest.raises(UsageError, match="'defaults'"):
+        gb.score(FAMILY, [defaults], [0.1], images=2)
     sys.modules.pop("named_net")
 
 

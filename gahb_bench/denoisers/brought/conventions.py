@@ -1,11 +1,12 @@
 """How a denoiser from outside is called, and what it returns: everything that the user's options say of it."""
 
-import re
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any, ClassVar, Literal, TypeVar
 
+import numpy as np
 import torch
 from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from gahb_bench.core.denoiser import Denoiser, check_estimate
 from gahb_bench.core.errors import DenoiserError, EstimateError, GahbError, reason_of
 from gahb_bench.core.images import Images, per_pixel
+from gahb_bench.core.spec import format_value
 from gahb_bench.denoisers.apply import by_channel
 from gahb_bench.denoisers.brought.base import ExternalNetwork
 
@@ -20,12 +22,15 @@ A = TypeVar("A", bound="AdaptedNetwork")
 
 MEAN = 0.5  # of an image, nominally
 
-_RANGE = re.compile(r"(-?[\d.]+):(-?[\d.]+)")
+_MOST = 1e6  # of intensities, of sigma's factor, of images at once: beyond it there is a mistake
 # What is tried where a call fails: how sigma is given, and what else may be needed.
 _CALLS: tuple[dict[str, Any], ...] = (
     {},
     {"blind": True},
-    *({"blind": False, "sigma_as": form} for form in ("auto", "tensor", "number", "image", "channel")),
+    *(
+        {"blind": False, "sigma_as": form}
+        for form in ("auto", "tensor", "number", "column", "scalar", "image", "channel")
+    ),
 )
 _NEEDS: tuple[dict[str, Any], ...] = (
     {},
@@ -51,39 +56,54 @@ class AdaptedNetwork(ExternalNetwork):
         net(y')                                                                     blind=true
         x_hat = m + (sigma / s0) (D(m + (y - m) s0 / sigma, s0) - m),  m = 1/2      adapt=s0
 
-    What is returned may also be an object with a tensor ``sample``, a dictionary with one, or a tuple whose only tensor
-    of the image's shape it is. A network made for one channel, by its file or by ``channels=1``, is applied to each
-    channel of an image alone.
+    What is returned may also be an array of NumPy, an object with a tensor ``sample``, a dictionary with one, or a
+    tuple whose only tensor of the image's shape it is. A network made for one channel, by its file or by
+    ``channels=1``, is applied to each channel of an image alone.
     """
 
     returns: Literal["image", "noise", "unit-noise"] = Field(
         "image", description="what it estimates: the image, the noise, or the noise over sigma"
     )
     range: str = Field("0:1", description="black:white of its images, 0:255 or -1:1; applied to image and sigma alike")
-    sigma_scale: float = Field(1.0, gt=0, description="sigma is multiplied by this as well, for networks that want so")
-    sigma_as: Literal["auto", "number", "tensor", "image", "channel"] = Field(
+    sigma_scale: float = Field(
+        1.0, ge=1e-6, le=1e6, description="sigma is multiplied by this as well, for networks that want so"
+    )
+    sigma_as: Literal["auto", "number", "scalar", "tensor", "column", "image", "channel"] = Field(
         "auto",
-        description="sigma as a number, a tensor (n,), an image (n, 1, h, w), or as one more channel of y; auto: a "
-        "number for Python code where all images share it, else a tensor",
+        description="sigma as a number, a tensor without axes (scalar), a tensor (n,), a tensor (n, 1, 1, 1) (column), "
+        "an image (n, 1, h, w), or as one more channel of y; auto: a number for Python code where all images share it, "
+        "else a tensor (n,)",
     )
     blind: bool = Field(False, description="call it with y only")
-    channels: int = Field(0, ge=0, description="channels it was made for; 0: those that its file states, else any")
-    batch: int = Field(0, ge=0, description="images at once; 0: as many as come")
+    channels: int = Field(
+        0, ge=0, le=10_000, description="channels it was made for; 0: those that its file states, else any"
+    )
+    batch: int = Field(0, ge=0, le=1_000_000, description="images at once; 0: as many as come")
     pad: Literal["none", "reflect"] = Field("none", description="extend sides that are not divisible by `multiple`")
     multiple: int = Field(16, ge=1, le=4096, description="what the sides must be divisible by, with pad=reflect")
-    adapt: float = Field(0.0, ge=0, description="the one sigma it was made for, to which images are scaled; 0: any")
+    adapt: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        description="the one sigma it was made for, in image units, to which images are scaled about 1/2; 0: any",
+    )
 
     graph: ClassVar[bool] = True  # it takes tensors only
 
     _advice: str | None = PrivateAttr(default=None)
 
-    @field_validator("range")
+    @field_validator("range", mode="before")
     @classmethod
-    def _two_ends(cls, value: str) -> str:
-        match = _RANGE.fullmatch(value)
-        if match is None or not float(match[1]) < float(match[2]):
+    def _two_ends(cls, value: Any) -> str:
+        """As text: in Python it may also be a pair of numbers."""
+        ends = value.split(":") if isinstance(value, str) else value
+        try:
+            low, high = map(float, ends)
+        except (TypeError, ValueError):
+            low = high = math.nan
+        if not -_MOST <= low < high <= _MOST:
             raise ValueError("it should be black:white, two numbers of which the second is larger, for example 0:255")
-        return value
+        return f"{format_value(low)}:{format_value(high)}"
 
     @abstractmethod
     def run(self, y: Images, *sigma: Any) -> Any:
@@ -152,8 +172,8 @@ class AdaptedNetwork(ExternalNetwork):
     def _in_units(self, y: Images, sigma: Tensor) -> Images:
         low, high = self.ends
         given = low + (high - low) * y if self.range != "0:1" else y.clone()  # its own copy, to do with as it likes
-        answer = _tensor(self.run(*self._called_with(given, self.sigma_scale * (high - low) * sigma)), y)
-        answer = check_estimate(answer, y, self.spec).to(y.dtype)
+        answer = self.run(*self._called_with(given, self.sigma_scale * (high - low) * sigma))
+        answer = check_estimate(_tensor(answer, y, self.spec), y, self.spec).to(y.dtype)
         if self.returns == "unit-noise":
             return y - per_pixel(sigma, y) * answer
         return y - answer / (high - low) if self.returns == "noise" else (answer - low) / (high - low)
@@ -165,14 +185,17 @@ class AdaptedNetwork(ExternalNetwork):
         form = self.sigma_as
         if form == "auto":
             form = "number" if not self.graph and bool((sigma == sigma[:1]).all()) else "tensor"
-        if form == "number":
+        levels = sigma.to(y.dtype)
+        if form in ("number", "scalar"):
             if not bool((sigma == sigma[:1]).all()):
                 raise DenoiserError(f"{self.spec} takes sigma as a number: give it images that share one noise level.")
-            return (y, float(sigma[0]))
-        levels = sigma.to(y.dtype)
+            return (y, float(sigma[0]) if form == "number" else levels[0])
         if form == "tensor":
             return (y, levels)
-        plane = per_pixel(levels, y).expand(-1, 1, *y.shape[-2:])
+        column = per_pixel(levels, y)
+        if form == "column":
+            return (y, column)
+        plane = column.expand(-1, 1, *y.shape[-2:])
         return (torch.cat([y, plane], dim=1),) if form == "channel" else (y, plane.clone())
 
     def _what_works(self, y: Images, sigma: Tensor) -> str:
@@ -195,15 +218,24 @@ def _works(estimate: Callable[..., Any], y: Images, sigma: Tensor) -> bool:
         return False
 
 
-def _tensor(answer: Any, y: Images) -> Any:
-    """The estimate in what was returned, where it stands in an object, a dictionary or a tuple."""
-    if isinstance(answer, Tensor):
-        return answer
+def _tensor(answer: Any, y: Images, name: str) -> Any:
+    """The estimate in what was returned, where it stands in an object, a dictionary or a tuple; an array as a tensor.
+
+    Raises
+    ------
+    EstimateError
+        If several could be meant.
+    """
     if isinstance(answer, Mapping):
-        return answer.get("sample", answer)
-    if isinstance(getattr(answer, "sample", None), Tensor):
-        return answer.sample
-    if isinstance(answer, tuple | list):
-        found = [part for part in answer if isinstance(part, Tensor) and part.shape == y.shape]
-        return found[0] if len(found) == 1 else answer
-    return answer
+        answer = answer.get("sample", answer)
+    elif isinstance(getattr(answer, "sample", None), Tensor | np.ndarray):
+        answer = answer.sample
+    elif isinstance(answer, tuple | list):
+        found = [part for part in answer if isinstance(part, Tensor | np.ndarray) and part.shape == tuple(y.shape)]
+        if len(found) > 1:
+            raise EstimateError(
+                f"{name} returned a {type(answer).__name__} of {len(found)} tensors of the shape of its input: which "
+                "of them is the estimate cannot be told, so return that one alone."
+            )
+        answer = found[0] if found else answer
+    return torch.from_numpy(np.ascontiguousarray(answer)).to(y.device) if isinstance(answer, np.ndarray) else answer

@@ -1,6 +1,7 @@
 """Denoisers that users bring: any callable ``(y, sigma) -> x_hat``."""
 
 import importlib
+import inspect
 import re
 import secrets
 import sys
@@ -12,7 +13,7 @@ from pydantic import PrivateAttr
 from torch import Tensor
 
 from gahb_bench.core import registry
-from gahb_bench.core.denoiser import Denoiser, Facts
+from gahb_bench.core.denoiser import DEFAULTS, Denoiser, Facts
 from gahb_bench.core.digest import Content, modules_of
 from gahb_bench.core.errors import UsageError, reason_of
 from gahb_bench.core.family import Family
@@ -39,6 +40,7 @@ class PythonDenoiser(AdaptedNetwork):
     _call: Any = PrivateAttr()
     _label: str = PrivateAttr(default="")
     _modules: list[torch.nn.Module] | None = PrivateAttr(default=None)
+    _keyword: str | None = PrivateAttr(default=None)
     _seen: Seen = PrivateAttr(default_factory=Seen)
     _records: bool = PrivateAttr(default=False)  # it asks for gradients
     _unrepeatable: str = PrivateAttr(default_factory=lambda: secrets.token_hex(8))
@@ -75,20 +77,25 @@ class PythonDenoiser(AdaptedNetwork):
             self._modules = [self._call] if isinstance(self._call, torch.nn.Module) else modules_of(self._call)
         with undisturbed(self._modules):
             if torch.is_grad_enabled():
-                return self._call(y, *sigma)
+                return self._called(y, *sigma)
             return self._without_gradients(y, *sigma)
+
+    def _called(self, y: Images, *sigma: Any) -> Any:
+        if self._keyword is None:
+            self._keyword = _keyword(self._call)
+        return self._call(y, **{self._keyword: sigma[0]}) if self._keyword and sigma else self._call(y, *sigma)
 
     def _without_gradients(self, y: Images, *sigma: Any) -> Any:
         """Called where none are recorded; one that differentiates something itself asks for them by its error."""
         kept = y.clone()
         if not self._records:
             try:
-                return self._call(y, *sigma)
+                return self._called(y, *sigma)
             except RuntimeError as error:
                 if "does not require grad" not in str(error):
                     raise
         with torch.enable_grad():
-            answer = self._call(kept, *sigma)
+            answer = self._called(kept, *sigma)
         self._records = True
         return answer.detach() if isinstance(answer, Tensor) else answer
 
@@ -123,6 +130,21 @@ class UserNetwork(UserDenoiser):
     """A user's ``torch.nn.Module``: it knows what it was trained on."""
 
     knows: ClassVar[Knows] = "training set"
+
+
+def _keyword(call: Any) -> str:
+    """The keyword by which a callable takes sigma, where it takes it by that alone; else an empty text."""
+    try:
+        signature = inspect.signature(call.forward if isinstance(call, torch.nn.Module) else call)
+    except (TypeError, ValueError):  # it has none that Python knows
+        return ""
+    try:
+        signature.bind("y", "sigma")
+    except TypeError:
+        only = [part for part in signature.parameters.values() if part.kind is part.KEYWORD_ONLY]
+        asked = [part.name for part in only if part.default is part.empty or part.name == "sigma"]
+        return asked[0] if len(asked) == 1 else ""
+    return ""
 
 
 def is_path(text: str) -> bool:
@@ -182,16 +204,29 @@ def wrap(call: Any, label: str = "", seen: Seen | None = None, **options: Any) -
     made = (UserNetwork if isinstance(call, torch.nn.Module) else UserDenoiser).from_parameters(options)
     made._call, made._seen = call, seen or Seen()
     name = label or str(getattr(call, "__name__", type(call).__name__))
-    refuse_taken(name)
+    check_name(name)
     made._label = "".join(letter if letter.isprintable() else "?" for letter in name)
     return made
 
 
-def refuse_taken(name: str) -> None:
-    """Refuse a name under which the catalogue has a denoiser: their rows could not be told apart."""
+def check_name(name: str) -> None:
+    """Refuse a name for a denoiser that could not be told from others, or could not be written in a list.
+
+    Raises
+    ------
+    UsageError
+        If the catalogue has a denoiser of that name, it stands for several, or it has a comma.
+    """
+    if "," in name:
+        raise UsageError(f"a denoiser of your own cannot be called {name!r}: commas part names in a list; rename it.")
     first, colon, rest = name.partition(":")
     if colon and "=" not in rest:
         return  # module:callable, which no spec can be
+    if name == DEFAULTS:
+        raise UsageError(
+            f"a denoiser of your own cannot be called {name!r}: the word stands for what is scored if none are given; "
+            "rename it."
+        )
     for entry in (*registry.entries("oracles"), *registry.entries("denoisers")):
         if first == entry.name or first in entry.aliases:
             raise UsageError(
