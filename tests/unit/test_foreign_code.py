@@ -1,9 +1,12 @@
 """Foreign code: what its results depend on is in their key, and it leaves no traces."""
 
+import contextlib
 import os
 import random
+import signal
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 import torch
 
 import gahb_bench as gb
+from gahb_bench.core.errors import DenoiserError
 from gahb_bench.denoisers.brought.guard import undisturbed
 from gahb_bench.denoisers.brought.user import load
 from gahb_bench.denoisers.brought.watch import Seen
@@ -329,6 +333,81 @@ def test_the_process_is_put_back():
         python = random.getstate()  # here, since the type checker of these tests draws from it elsewhere
         random.seed(1)
     assert random.getstate() == python
+
+
+def _rude_environment():
+    os.environ.update(GAHB_RUDE="1", HOME="/nowhere")
+    os.environ.pop("PATH")
+
+
+def _handlers():
+    return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGALRM)}
+
+
+def _handle(*_):
+    pass
+
+
+BACKENDS = torch.backends
+RUDE = {
+    "environment": (lambda: dict(os.environ), _rude_environment),
+    "modules' places": (lambda: list(sys.path), lambda: sys.path.insert(0, "/nowhere")),
+    "warnings": (lambda: list(warnings.filters), lambda: warnings.simplefilter("ignore")),
+    "signals": (_handlers, lambda: [signal.signal(number, _handle) for number in _handlers()]),
+    "NumPy's errors": (np.geterr, lambda: np.seterr(all="ignore")),
+    "default device": (torch.get_default_device, lambda: torch.set_default_device("meta")),
+    "deterministic": (
+        lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+        lambda: torch.use_deterministic_algorithms(True, warn_only=True),
+    ),
+    "anomalies": (
+        lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+        lambda: torch.autograd.set_detect_anomaly(True, check_nan=False),
+    ),
+    "precision": (torch.get_float32_matmul_precision, lambda: torch.set_float32_matmul_precision("medium")),
+    "cudnn": (lambda: BACKENDS.cudnn.benchmark, lambda: setattr(BACKENDS.cudnn, "benchmark", True)),
+    "cudnn's precision": (lambda: BACKENDS.cudnn.allow_tf32, lambda: setattr(BACKENDS.cudnn, "allow_tf32", False)),
+    "mkldnn": (lambda: BACKENDS.mkldnn.enabled, lambda: setattr(BACKENDS.mkldnn, "enabled", False)),
+    "mkldnn's precision": (
+        lambda: BACKENDS.mkldnn.conv.fp32_precision,
+        lambda: setattr(BACKENDS.mkldnn.conv, "fp32_precision", "bf16"),
+    ),
+}
+
+
+@pytest.mark.parametrize("ends", ["returns", "fails"])
+@pytest.mark.parametrize("what", RUDE)
+def test_what_a_denoiser_changes_of_the_process_is_put_back(what, ends):
+    find, change = RUDE[what]
+    changed = []
+
+    def rude(y, sigma):
+        change()
+        changed.append(find())
+        if ends == "fails":
+            raise ValueError("on purpose")
+        return y
+
+    before = find()
+    denoiser = gb.denoiser(rude)
+    with contextlib.suppress(DenoiserError):
+        denoiser(torch.rand(2, 1, 8, 8), 0.1)
+    assert changed[0] != before  # it was changed indeed
+    assert find() == before
+
+
+def test_a_warning_that_was_shown_is_not_shown_again(recwarn):
+    """Filters that were not changed are left alone: putting them back would make Python forget what it has shown."""
+
+    def warns(y, sigma):
+        warnings.warn("once", stacklevel=1)
+        return y
+
+    warnings.simplefilter("default")
+    denoiser = gb.denoiser(warns)
+    for _ in range(3):
+        denoiser(torch.rand(2, 1, 8, 8), 0.1)
+    assert [str(one.message) for one in recwarn] == ["once"]
 
 
 def test_a_denoiser_may_differentiate():
