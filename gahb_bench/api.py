@@ -10,7 +10,7 @@ import pandas as pd
 
 from gahb_bench import make
 from gahb_bench.core.denoiser import Denoiser
-from gahb_bench.core.errors import ScaleWarning, UsageError
+from gahb_bench.core.errors import ScaleWarning, UsageError, unknown
 from gahb_bench.core.family import Family
 from gahb_bench.core.optimum import Reference
 from gahb_bench.scoring import compare as comparing
@@ -20,7 +20,7 @@ from gahb_bench.scoring import score as scores
 from gahb_bench.scoring import summary as summaries
 from gahb_bench.scoring.curve import COLUMNS_OF_SCORES, check_columns
 from gahb_bench.scoring.exponent import Fit
-from gahb_bench.scoring.matching import check_scores
+from gahb_bench.scoring.matching import check_scores, resolve
 from gahb_bench.scoring.plausible import find_implausible, in_255ths
 
 
@@ -185,7 +185,8 @@ def compare(
     Raises
     ------
     UsageError
-        If a table is not a table of scores or holds two scores of one image, or the margin is not a number >= 0.
+        If a table is not a table of scores or holds two scores of one image, the margin is not a number >= 0, or the
+        mapping names a denoiser that is not there.
 
     Examples
     --------
@@ -204,6 +205,10 @@ def compare(
                 f"the tables are of {what} {ours} and {what} {theirs}, so that image i is not the same in both: give "
                 "paired=False."
             )
+    names = set(candidate["denoiser"])
+    for new in (mapping or {}).values():
+        if resolve(new, names) not in names:
+            raise unknown("denoiser of the candidate", new, names)
     references = {}
     for spec, rows in baseline.groupby("family", sort=False):
         with suppress(UsageError):  # a law that is not known here is compared by the errors alone

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gahb_bench.core import spec as specs
-from gahb_bench.core.errors import UsageError, printable
+from gahb_bench.core.errors import UsageError, printable, unknown
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Reference
 from gahb_bench.scoring.curve import HONEST, check_columns
@@ -60,13 +60,17 @@ class Pair:
 
 @dataclass(frozen=True)
 class Unmatched:
-    """Cells that one table has and the other has not: ``missing`` from the candidate, or ``added`` by it."""
+    """Cells that one table has and the other has not: ``missing`` from the candidate, or ``added`` by it.
+
+    ``whole`` if no noise level of the denoiser was matched; ``namesakes`` if the other has files of its file's name.
+    """
 
     family: str
     denoiser: str
     verdict: str
     sigmas: tuple[float, ...]
     whole: bool
+    namesakes: bool = False
 
 
 def match(
@@ -93,20 +97,27 @@ def match(
     Raises
     ------
     UsageError
-        If a table is not a table of scores, or holds two scores for one image.
+        If a table is not a table of scores, or holds two scores for one image, or the mapping names no denoiser of the
+        baseline.
     """
     for table in (baseline, candidate):
         check_scores(table)
     ours, theirs = _by_name(baseline), _by_name(candidate)
     mapping = {resolve(old, _names(ours)): resolve(new, _names(theirs)) for old, new in mapping.items()}
+    for old in mapping:
+        if old not in _names(ours):
+            raise unknown("denoiser of the baseline", old, _names(ours))
     partners = _partners(ours, theirs, mapping, known)
-    pairs, unmatched, taken = [], [], set()
+    taken = {partner for _, partner in partners.values()}
+    added = [address for address in theirs if address not in taken and address not in ours]
+    files = {_file_name(address, known[1]) for address in added} - {None}
+    pairs, unmatched = [], []
     for (family, name), rows in ours.items():
         if (family, name) not in partners:
-            unmatched.append(Unmatched(family, name, "missing", _levels(rows), True))
+            namesakes = _file_name((family, name), known[0]) in files
+            unmatched.append(Unmatched(family, name, "missing", _levels(rows), True, namesakes))
             continue
         matched_by, partner = partners[family, name]
-        taken.add(partner)
         other = theirs[partner]
         common, only_ours, only_theirs = _match_levels(_levels(rows), _levels(other))
         if common:
@@ -116,9 +127,7 @@ def match(
         for verdict, levels in (("missing", only_ours), ("added", only_theirs)):
             if levels:
                 unmatched.append(Unmatched(family, name, verdict, levels, False))
-    for (family, name), rows in theirs.items():
-        if (family, name) not in taken and (family, name) not in ours:
-            unmatched.append(Unmatched(family, name, "added", _levels(rows), True))
+    unmatched += [Unmatched(*address, "added", _levels(theirs[address]), True) for address in added]
     return pairs, unmatched
 
 

@@ -381,6 +381,31 @@ def test_map_compares_denoisers_of_different_names_on_the_same_images(run, basel
     assert run(baseline, baseline, "--map", "mmse=ideal", "--map", "mmse=wavelet")[0] == 2
 
 
+@pytest.mark.parametrize("old", [("a",), ("a", "b")])
+@pytest.mark.parametrize("new", [("c",), ("c", "d")])
+def test_several_files_of_one_name_are_not_guessed_but_the_option_is_named(run, baseline, derived, old, new):
+    """One on each side is matched; otherwise which stands for which cannot be told."""
+
+    def of(folders):
+        def change(table):
+            rows = table[table["denoiser"] == "wavelet"]
+            files = [rows.assign(denoiser=f"network:weights={folder}/best.safetensors") for folder in folders]
+            return pd.concat([table[table["denoiser"] != "wavelet"], *files])
+
+        return change
+
+    before, after = derived(of(old), "before"), derived(of(new), "after")
+    _, out, _ = run(before, after)
+    alone = len(old) == len(new) == 1
+    hint = "the candidate has files of this name: say which stands for it by --map old=new"
+    assert out.count(hint) == (0 if alone else 2 * len(old))  # on two families
+    assert ("missing" in out) == (not alone)
+    told = [f"--map={a}/best.safetensors={b}/best.safetensors" for a, b in zip(old, new, strict=False)]
+    _, out, _ = run(before, after, *told)
+    assert hint not in out
+    assert ("missing" in out) == (len(old) > len(new))
+
+
 def test_another_seed_is_unpaired_and_differences_of_the_runs_are_told(run, baseline, derived):
     other = derived(plan={"seed": 7}, results_version=9, environment={"threads": 63, "packages": {"torch": "0.1"}})
     for form in ("text", "md", "html"):

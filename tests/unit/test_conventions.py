@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import gahb_bench as gb
+from gahb_bench.core import registry
 from gahb_bench.core.errors import DenoiserError, ScaleWarning, UsageError
 
 FAMILY = "calpha:size=12"
@@ -221,6 +222,23 @@ def test_a_network_for_one_noise_level_is_adapted():
     torch.testing.assert_close(found, 0.5 + 0.8 * (y - 0.5))
     soft = gb.denoiser(lambda y, sigma: 0.5 + torch.nn.functional.softshrink(y - 0.5, 0.1), adapt=0.1)
     torch.testing.assert_close(soft(y, 0.3), 0.5 + torch.nn.functional.softshrink(y - 0.5, 0.3))
+
+
+def test_the_one_level_is_in_image_units_about_one_half():
+    """As the option says, whatever the range of the network's images."""
+    seen = []
+
+    def net(y, sigma):
+        seen.append((float(sigma), y))
+        return y
+
+    y = torch.rand(2, 1, 8, 8)
+    gb.denoiser(net, adapt=0.1, range="0:255")(y, 0.2)
+    assert seen[0][0] == pytest.approx(25.5)
+    torch.testing.assert_close(seen[0][1], 255 * (0.5 + (y - 0.5) / 2))
+    said = registry.lookup("denoisers", "callable").model_fields["adapt"].description
+    assert "in image units" in said
+    assert "about 1/2" in said
 
 
 def test_unit_noise():

@@ -44,6 +44,11 @@ WRONG = {
     "gb.exponent(table()[['mse']], LAW, 'mmse')": "no column family",
     "gb.curves(3)": "a pandas.DataFrame",
     "gb.compare(table(), table(seed=1))": "seed 0 and seed 1",
+    "gb.compare(table(), table(), mapping={'mmsee': 'identity'})": "unknown denoiser of the baseline 'mmsee'; did you "
+    "mean 'mmse'? Known: identity, mmse.",
+    "gb.compare(table(), table(), mapping={'mmse': 'wavelet'})": "unknown denoiser of the candidate 'wavelet'. Known: "
+    "identity, mmse.",
+    "gb.compare(table(), table(), mapping={'': 'mmse'})": "unknown denoiser of the baseline ''",
 }
 SCRIPT = """
 import json, sys, torch, gahb_bench as gb
