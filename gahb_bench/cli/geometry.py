@@ -36,15 +36,17 @@ def geometry(
     from gahb_bench.reporting import report
     from gahb_bench.reporting.geometry.content import shown_name
     from gahb_bench.reporting.geometry.report import write_report
-    from gahb_bench.running.geometry import measure_all
+    from gahb_bench.running.geometry import check_possible, measure_all
     from gahb_bench.running.plan import make_plan, split_specs
 
     if out == Path():
         raise UsageError("--out is the working folder: name a folder of its own.")
     levels = parse_sigmas(sigmas) if sigmas is not None else _SIGMAS
+    laws = [make.family(spec) for spec in split_specs(family) or []]
+    check_possible(laws, top)
     with Progress("tuning parameters") as tuning:
         plan = make_plan(
-            split_specs(family) or [],
+            laws,
             split_specs(denoisers),
             levels,
             images,

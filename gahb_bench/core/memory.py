@@ -23,6 +23,8 @@ _ADDRESS = 100  # bytes of an image's number and its place
 _SCORED = 48  # bytes a value: image, noise, two estimates, and their difference in double precision
 _ROW = 2_000  # bytes of one score, until the tables are written
 _CELL = 30_000  # bytes of one denoiser at one noise level: its place in the plan, its curve, its line on the page
+_COMPONENT = 30  # bytes a value of a component's image: its mean and its spectrum, in double and single precision
+_COVARIANCE = 70  # bytes a number of a sample covariance: the images or the matrix, its square root, and its solution
 _TRAINED = 5 * _FLOAT32  # bytes a weight: itself, its gradient, Adam's two moments, its running average
 _STEP = 6 * _FLOAT32  # bytes a value of a batch: image, noise and their sum, of this step and of the next
 _CGROUPS = ("memory.max", "memory/memory.limit_in_bytes")  # where a container states its limit, in versions 2 and 1
@@ -103,6 +105,17 @@ def of_levels(count: int) -> int:
 def of_tables(cells: int, images: int) -> int:
     """Bytes of the tables of a number of cells (a denoiser at a noise level), of so many images each."""
     return cells * (_CELL + _ROW * images)
+
+
+def of_mixture(components: int, shape: Sequence[int]) -> int:
+    """Bytes of a mixture of so many components, each with a mean and a spectrum of the shape ``(c, h, w)``."""
+    return _COMPONENT * components * math.prod(shape)
+
+
+def of_covariance(count: int, shape: Sequence[int]) -> int:
+    """Bytes of the covariance of so many images ``(c, h, w)``, all values with all others."""
+    values = math.prod(shape)
+    return _COVARIANCE * min(count, values) * values
 
 
 def of_training(numbers: int, batch: int, shape: Sequence[int], saved: int = 0) -> int:

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from gahb_bench.core import memory
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Images
 from gahb_bench.core.memory import cached
+
+W = TypeVar("W", bound="WienerData")
 
 Shrinkage = Literal["none", "identity", "stationary"]
 _NUMBERS_AT_ONCE = 2**21
@@ -46,11 +49,19 @@ class WienerData(Denoiser):
     source: ClassVar = "Wiener 1949; Ledoit & Wolf 2004"
     looks: ClassVar = {"": ("blue", "triangle-up")}
 
-    n: int = Field(1000, ge=1, description="number of training images: the first n of the split")
+    n: int = Field(1000, ge=1, le=10_000_000, description="number of training images: the first n of the split")
     stationary: bool = Field(True, description="whether the covariance is taken to be invariant under shifts")
     shrinkage: Literal["auto", "none", "identity", "stationary"] = Field("auto", description="target of the shrinkage")
     split: Literal["train", "train-a", "train-b"] = Field("train", description="where the training images come from")
     seed: int = Field(0, ge=0, description="seed of the training images")
+
+    def bind(self: W, family: Family) -> W:
+        """The same for a family; a covariance that memory does not hold is refused before anything is drawn."""
+        if not self.stationary:
+            needed = memory.of_covariance(self.n, family.shape)
+            what = f"the covariance of {self.n} images of {family.spec}"
+            memory.check_fits(needed, what, "choose fewer or smaller images, or stationary=true")
+        return super().bind(family)
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         family = self.family

@@ -4,7 +4,7 @@ A cell is measured, and kept in the folder's ``parts``, by `gahb_bench.running.g
 folder is `gahb_bench.running.geometry_folder`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 
 from gahb_bench.core.environment import environment
 from gahb_bench.core.errors import StoreError, UsageError, reason_of
+from gahb_bench.core.family import Family
 from gahb_bench.core.files import explain_errors, lock
 from gahb_bench.running.geometry_cell import FULL, RULE, Task, counts
 from gahb_bench.running.geometry_folder import COLUMNS, Failure, Geometry, begin, write
@@ -39,7 +40,7 @@ def measure_all(
     StoreError
         If the folder cannot be written, or holds something else.
     """
-    _check(plan, top)
+    check_possible([law.family for law in plan.families], top)
     with lock(folder):
         manifest = {"rule": RULE, "plan": plan.record.model_dump(mode="json"), "command": command}
         begin(folder, manifest)
@@ -72,11 +73,17 @@ def measure_all(
     return made
 
 
-def _check(plan: Plan, top: int) -> None:
+def check_possible(families: Iterable[Family], top: int) -> None:
+    """Refuse images that are too large, or more eigenvectors to show than they have.
+
+    Raises
+    ------
+    UsageError
+    """
     if top < 1:
         raise UsageError(f"top={top} is not allowed: show at least 1 eigenvector.")
-    for law in plan.families:
-        values = int(np.prod(law.family.shape))
+    for law in families:
+        values = int(np.prod(law.shape))
         if values > _LARGEST_IMAGE:
             raise UsageError(f"{law.spec} has images of {values:,} values: at most {_LARGEST_IMAGE:,} are measured.")
         most = values if values <= FULL else values - 2  # of larger images the leading ones, and one beyond

@@ -9,7 +9,7 @@ import scipy.fft
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from gahb_bench.core import rng
+from gahb_bench.core import memory, rng
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray
 from gahb_bench.families.calpha.law import filter_white_noise, half_spectrum_gain, power_spectrum
@@ -69,6 +69,13 @@ class Gmm(Family):
                 f"components={self.components} is not allowed for points: they lie on a square grid, so it should be "
                 "a square number, like 16 or 25"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _held(self) -> "Gmm":
+        """All components are held in memory, whatever is done with them."""
+        what = f"{self.components} components of {' x '.join(map(str, self.shape))}"
+        memory.check_fits(memory.of_mixture(self.components, self.shape), what, "choose fewer or smaller components")
         return self
 
     @property

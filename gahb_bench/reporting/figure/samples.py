@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
+from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.reporting.figure.drawing import colours, style
+
+_MOST = 300  # pictures of a gallery
 
 
 def png(family: Family, sigmas: Sequence[float], images: int = 6, seed: int = 0, split: str = "test") -> bytes:
@@ -24,7 +27,17 @@ def draw_samples(
     """Images of a family in columns: the clean image on top, one row for each noise level below it.
 
     Three channels are shown as colours. Values are clipped to [0, 1] for display only.
+
+    Raises
+    ------
+    UsageError
+        For more pictures than can be looked at.
     """
+    if images * (1 + len(sigmas)) > _MOST:
+        raise UsageError(
+            f"a gallery of {images} images, clean and at {len(sigmas)} noise levels, has {images * (1 + len(sigmas))} "
+            f"pictures: show at most {_MOST}. `generate` writes any number of images to a file."
+        )
     batch = family.sample(range(images), seed=seed, split=split)
     z = unit_noise(batch)
     rows = [("clean", batch.images)]
