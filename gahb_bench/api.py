@@ -10,8 +10,10 @@ import pandas as pd
 
 from gahb_bench import make
 from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.environment import check_device
 from gahb_bench.core.errors import ScaleWarning, UsageError, unknown
 from gahb_bench.core.family import Family
+from gahb_bench.core.images import check_scored_sigmas
 from gahb_bench.core.optimum import Reference
 from gahb_bench.scoring import compare as comparing
 from gahb_bench.scoring import curve
@@ -68,6 +70,9 @@ def score(
     True
     """
     law = make.family(family)
+    check_scored_sigmas(sigmas)  # what is refused is refused before anything is tuned
+    scores.check_images(images)
+    check_device(device)
     made = make.denoisers(denoisers, law)
     table = scores.score(law, made, sigmas, images, seed, device)
     table.attrs = {"seed": seed, "split": "test"}

@@ -80,12 +80,13 @@ def denoisers(several: Any, law: Family) -> list[Denoiser]:
         for name in several:
             if not isinstance(name, str) or not name.strip() or not name.isprintable():
                 raise UsageError(f"a denoiser's name is text on one line, not {name!r}.")
-        return [_named(denoiser(spec, law), name) for name, spec in several.items()]
+        named = {name: _named(denoiser(spec, law, tune=False), name) for name, spec in several.items()}
+        return [denoiser(made, law) for made in named.values()]
     if isinstance(several, str | bytes) or not isinstance(several, Iterable):
         raise UsageError(
             f"denoisers come as a list, like ['mmse', net], or by names, {{'mine': net}}: not {several!r}."
         )
-    return [denoiser(spec, law) for spec in several]
+    return [denoiser(made, law) for made in [denoiser(spec, law, tune=False) for spec in several]]
 
 
 def _named(made: Denoiser, name: str) -> Denoiser:

@@ -36,13 +36,15 @@ def compare(
     out: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
 ) -> None:
     """Compare runs with a baseline, image by image where they share images; exit 1 if anything is worse."""
-    from gahb_bench.core.files import write_output
-    from gahb_bench.reporting.comparison.content import compare_folders
+    from gahb_bench.core.files import refuse_replacing, write_output
+    from gahb_bench.reporting.comparison.content import MARKS, compare_folders
     from gahb_bench.reporting.comparison.options import read_margins
     from gahb_bench.reporting.comparison.text import conclusion
 
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
+    if out is not None:
+        refuse_replacing(out, MARKS)
     comparison = compare_folders(
         folders,
         margin=margin,

@@ -52,10 +52,12 @@ def run(
     ] = True,
 ) -> None:
     """Score denoisers on families of images against the best that is possible; write a table, a figure and a page."""
+    from gahb_bench import make
     from gahb_bench.core.environment import check_device
     from gahb_bench.core.levels import parse_sigmas
     from gahb_bench.running import engine
-    from gahb_bench.running.parts import Parts
+    from gahb_bench.running.folder import check_folder
+    from gahb_bench.running.parts import Parts, parts_of
     from gahb_bench.running.plan import make_plan, split_specs
 
     levels = parse_sigmas(sigmas) if sigmas is not None else None
@@ -65,12 +67,17 @@ def run(
         described = read_card(card, given={"--family": family, "--sigmas": sigmas, "--images": images, "--seed": seed})
         families, levels, count = [described.spec], described.sigmas, described.images
         start, split = described.seed, described.split
+    check_device(device)
+    laws = [make.family(spec) for spec in families]
+    if laws and out is not None:  # what cannot be done is refused before anything is tuned
+        check_folder(out, [law.spec for law in laws], start, split)
+    for other in reuse or ():
+        parts_of(other)
     with Progress("tuning parameters") as tuning:
-        plan = make_plan(families, chosen, levels, count, start, split, tune=not untuned, progress=tuning)
+        plan = make_plan(laws, chosen, levels, count, start, split, tune=not untuned, progress=tuning)
     warn_of_problems()
     default = Path("reports/runs") / f"{'-'.join(part.family.name for part in plan.families)[:40]}-{plan.key[:8]}"
     folder = (out or default).absolute()  # a denoiser is foreign code and may change the working folder
-    check_device(device)
     if dry_run:
         _print_plan(plan, folder, device)
         return

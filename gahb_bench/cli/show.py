@@ -21,8 +21,9 @@ def show(
     """Draw a gallery of a family's images, clean and noisy, as a PNG."""
     from gahb_bench import make
     from gahb_bench.core.errors import UsageError
-    from gahb_bench.core.files import write_output
+    from gahb_bench.core.files import refuse_replacing, write_output
     from gahb_bench.core.levels import parse_sigmas
+    from gahb_bench.reporting.figure.drawing import MARKS
     from gahb_bench.reporting.figure.samples import png
     from gahb_bench.scoring.score import check_images
 
@@ -31,6 +32,7 @@ def show(
     path = out or Path(f"{law.name}.png")
     if path.suffix.lower() != ".png":
         raise UsageError(f"--out {path} is not allowed: a gallery is a .png file.")
+    refuse_replacing(path, MARKS)
     drawn = png(law, list(parse_sigmas(sigmas)), images, seed, split)
     write_output(path, lambda file: file.write(drawn))
     typer.echo(f"{law.spec}: {images} images -> {path}")

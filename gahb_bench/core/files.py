@@ -1,6 +1,7 @@
 """Files: where the package's data and the user's are, writing without tearing, one writer a folder, errors in words."""
 
 import hashlib
+import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -110,6 +111,28 @@ def refuse_overwriting(folder: Path, names: Iterable[str]) -> None:
             f"{folder} holds {', '.join(there)}, which this would overwrite, and nothing shows that it is of this "
             "program: nothing was changed. Give --out another folder, or move what is there."
         )
+
+
+def refuse_replacing(path: Path, marks: Iterable[bytes], option: str = "--out") -> None:
+    """Refuse to write over a file with content that has none of the marks, one of which each such file of ours has.
+
+    Raises
+    ------
+    StoreError
+    """
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    with (
+        explain_errors(path.parent),
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        if any(content.find(mark) >= 0 for mark in marks):
+            return
+    raise StoreError(
+        f"{path} is there already, and nothing shows that it is of this program: nothing was changed. Give {option} "
+        "another name, or move what is there."
+    )
 
 
 @contextmanager

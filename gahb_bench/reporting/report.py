@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gahb_bench.core.errors import UsageError
-from gahb_bench.core.files import explain_errors, refuse_overwriting, write_atomically
+from gahb_bench.core.files import explain_errors, refuse_overwriting, refuse_replacing, write_atomically
 from gahb_bench.reporting.figure.drawing import attempt
 from gahb_bench.reporting.page import html
 from gahb_bench.reporting.page.gallery import galleries
@@ -102,10 +102,11 @@ def write_figure(worked_out: Content, path: Path, width: str) -> None:
     UsageError
         For an ending or a width that is not known, or more families than fit on a page.
     StoreError
-        If the file cannot be written.
+        If the file cannot be written, or is there and not of this program.
     """
-    from gahb_bench.reporting.figure import paper
+    from gahb_bench.reporting.figure import drawing, paper
 
+    refuse_replacing(path, drawing.MARKS, "--figure")
     made = paper.figure(worked_out, path.suffix, width)
     with explain_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)

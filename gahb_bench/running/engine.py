@@ -103,7 +103,7 @@ def run(
     cells = plan.cells()
     with open_run(folder) as store:
         before = store.manifest()
-        store.refuse_unrelated(plan.record)
+        store.refuse_unrelated([family.spec for family in plan.families], plan.seed, plan.split)
         parts = Parts(folder, reuse)
         if not resume:
             parts.forget(cells)

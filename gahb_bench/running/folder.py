@@ -14,7 +14,7 @@ temporary name, flushed to disk and renamed, so that a file that exists is whole
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -142,6 +142,19 @@ def open_run(path: Path) -> Iterator["RunFolder"]:
         yield folder
 
 
+def check_folder(path: Path, families: Iterable[str], seed: int, split: str) -> None:
+    """Refuse a folder that a run could not be written into, for what it holds; nothing is made.
+
+    Raises
+    ------
+    StoreError
+        If it holds something else, or a run of other images.
+    """
+    folder = RunFolder(path)
+    folder.refuse_others()
+    folder.refuse_unrelated(families, seed, split)
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The folder of a run that is being written."""
@@ -163,13 +176,13 @@ class RunFolder:
                 f"{path} cannot be read: it is not a run's manifest. Give --out another folder, or remove it."
             ) from None
 
-    def refuse_unrelated(self, plan: PlanRecord) -> None:
+    def refuse_unrelated(self, families: Iterable[str], seed: int, split: str) -> None:
         """Refuse a folder that holds a run of other images: its page would be replaced by one about something else."""
         there = self.manifest()
         if there is None:
             return
-        families = {family.spec for family in plan.families} & {family.spec for family in there.plan.families}
-        if not families or (there.plan.seed, there.plan.split) != (plan.seed, plan.split):
+        shared = {family.spec for family in there.plan.families}.intersection(families)
+        if not shared or (there.plan.seed, there.plan.split) != (seed, split):
             raise StoreError(
                 f"{self.path} holds a run of other families, or of another seed or split: nothing was changed. Give "
                 "--out another folder, or remove that one."

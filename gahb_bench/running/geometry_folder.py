@@ -107,18 +107,32 @@ def begin(folder: Path, manifest: dict[str, Any]) -> None:
     StoreError
         If it holds anything else (a run, the user's files), or cannot be written. Then nothing was changed.
     """
-    with explain_errors(folder):
-        there = sorted(path.name for path in folder.iterdir() if path.name != "parts" and not path.name.startswith("."))
+    refuse_others(folder)
+    if not _entries(folder):
+        _put(folder / "run.json", json.dumps({**manifest, "failures": []}, indent=2).encode())
+
+
+def refuse_others(folder: Path) -> None:
+    """Refuse a folder that holds anything but geometry; one that is empty, or not there, is allowed.
+
+    Raises
+    ------
+    StoreError
+    """
+    there = _entries(folder) if folder.exists() else []
     for name in (*_TABLES, "report.html"):
         if (folder / name).is_dir():
             raise StoreError(f"{folder / name} is a folder, but a file is to be written there: remove it.")
-    if not there:
-        _put(folder / "run.json", json.dumps({**manifest, "failures": []}, indent=2).encode())
-    elif not _is_geometry(folder):
+    if there and not _is_geometry(folder):
         raise StoreError(
             f"{folder} holds {there[0]!r} and is no folder of geometry: nothing was changed. Give --out a folder of "
             "its own; in a run's folder RUN, that is RUN/geometry."
         )
+
+
+def _entries(folder: Path) -> list[str]:
+    with explain_errors(folder):
+        return sorted(path.name for path in folder.iterdir() if path.name != "parts" and not path.name.startswith("."))
 
 
 def _is_geometry(folder: Path) -> bool:

@@ -50,7 +50,7 @@ class Parts:
         with explain_errors(folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._known: dict[str, list[_Part]] = {}
-        for place in (self.folder, *map(_parts_of, others)):
+        for place in (self.folder, *map(parts_of, others)):
             for path in sorted(place.glob("*.npz")):
                 found = _NAME.fullmatch(path.name)
                 if found and path.is_file():
@@ -158,8 +158,14 @@ class Parts:
                 part.path.unlink(missing_ok=True)
 
 
-def _parts_of(run: Path) -> Path:
-    """The finished work of another run."""
+def parts_of(run: Path) -> Path:
+    """The finished work of another run.
+
+    Raises
+    ------
+    UsageError
+        If it is not the folder of a run.
+    """
     place = run / "parts"
     if not place.is_dir():
         raise UsageError(f"{run} holds no finished work to use again: give the folder of a run.")

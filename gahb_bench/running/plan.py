@@ -187,9 +187,10 @@ def make_plan(
     needed = _memory(laws, sum(map(len, chosen)) * len(levels), images)
     what = f"a run on {', '.join(law.spec for law in laws)} (images: {images}, noise levels: {len(levels)})"
     memory.check_fits(needed, what, "choose fewer or smaller images, fewer noise levels or fewer denoisers")
-    planned = tuple(_plan_family(law, those, tune, progress) for law, those in zip(laws, chosen, strict=True))
-    if len({family.spec for family in planned}) < len(planned):
-        raise UsageError(f"a family is given twice among {', '.join(family.spec for family in planned)}: give it once.")
+    if len({law.spec for law in laws}) < len(laws):
+        raise UsageError(f"a family is given twice among {', '.join(law.spec for law in laws)}: give it once.")
+    made = [_make(law, those) for law, those in zip(laws, chosen, strict=True)]
+    planned = tuple(_plan_family(law, those, tune, progress) for law, those in zip(laws, made, strict=True))
     return Plan(planned, tuple(float(s) for s in levels), int(images), int(seed), split)
 
 
@@ -217,14 +218,17 @@ def _memory(families: Sequence[Family], cells: int, images: int) -> int:
     return memory.PROCESS + memory.of_tables(cells, images) + scored
 
 
-def _plan_family(
-    family: Family,
-    chosen: Sequence[str | Denoiser | Callable[..., Any]],
-    tune: bool,
-    progress: Callable[[int, int], object],
-) -> FamilyPlan:
-    made = [make.denoiser(spec, family, tune, progress).followed(family) for spec in chosen]
+def _make(family: Family, chosen: Sequence[str | Denoiser | Callable[..., Any]]) -> list[Denoiser]:
+    """The denoisers, none tuned yet: what is refused is refused before that."""
+    made = [make.denoiser(spec, family, tune=False) for spec in chosen]
     refuse_duplicates(denoiser.spec for denoiser in made)
+    return made
+
+
+def _plan_family(
+    family: Family, chosen: Sequence[Denoiser], tune: bool, progress: Callable[[int, int], object]
+) -> FamilyPlan:
+    made = [make.denoiser(denoiser, family, tune, progress).followed(family) for denoiser in chosen]
     methods = tuple(Method(denoiser, denoiser.facts) for denoiser in made)
     return FamilyPlan(family, methods, optimum_among(made, family), family.digest)
 

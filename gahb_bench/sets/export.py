@@ -11,7 +11,7 @@ from gahb_bench import make
 from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.core.environment import version
 from gahb_bench.core.errors import UsageError
-from gahb_bench.core.files import write_output
+from gahb_bench.core.files import refuse_replacing, write_output
 from gahb_bench.scoring.score import check_images
 
 
@@ -39,10 +39,13 @@ def export(
     ------
     UsageError
         For an unknown family or split, or a file that cannot be written.
+    StoreError
+        If the file is there and no data set.
     """
     check_images(images)
     if path.suffix != ".npz":
         raise UsageError(f"--out {path} is not allowed: a data set is a .npz file.")
+    refuse_replacing(path, [b"manifest.npy"])
     law = make.family(family)
     batch = law.sample(range(images), seed=seed, split=split)
     arrays: dict[str, Any] = {"images": batch.images.numpy(), "indices": np.asarray(batch.indices)}

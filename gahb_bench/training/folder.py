@@ -33,7 +33,8 @@ class TrainingFolder:
     def __init__(self, path: Path, settings: Settings, *, main: bool = True, tensorboard: bool = False) -> None:
         self.path, self._settings, self._main = path, settings, main
         self.best = path / "best.safetensors"
-        self._events: Any = _events(path / "events") if tensorboard and main else None
+        self._writer = _event_writer() if tensorboard and main else None
+        self._events: Any = None
 
     @contextmanager
     def lock(self, begin_again: bool = False) -> Iterator["TrainingFolder"]:
@@ -51,6 +52,8 @@ class TrainingFolder:
             return
         with lock(self.path):
             self._refuse_another(begin_again)
+            if self._writer is not None:  # it makes its folder
+                self._events = self._writer(str(self.path / "events"))
             yield self
 
     def forget(self) -> None:
@@ -142,8 +145,8 @@ class TrainingFolder:
             )
 
 
-def _events(path: Path) -> Any:
-    """A writer of events for TensorBoard.
+def _event_writer() -> Any:
+    """The class that writes events for TensorBoard.
 
     Raises
     ------
@@ -156,7 +159,7 @@ def _events(path: Path) -> Any:
         raise MissingPackageError(
             "--tensorboard needs the package tensorboard: pip install tensorboard. The log is in log.jsonl in any case."
         ) from None
-    return SummaryWriter(str(path))
+    return SummaryWriter
 
 
 def _step_of(line: str) -> float:

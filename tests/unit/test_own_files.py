@@ -1,13 +1,16 @@
 """Files that are the user's: nothing overwrites them, and an empty name is no folder."""
 
 import shutil
+import sys
+import types
+from pathlib import Path
 
 import pytest
 
 import gahb_bench as gb
 from gahb_bench import make
 from gahb_bench.cli import app
-from gahb_bench.core.errors import GahbError, StoreError, StoreWarning
+from gahb_bench.core.errors import GahbError, StoreError, StoreWarning, UsageError
 from gahb_bench.core.files import HOME
 from gahb_bench.reporting import report
 from gahb_bench.running import engine, geometry
@@ -113,6 +116,130 @@ def test_a_training_does_not_overwrite_the_weights_it_starts_from(tmp_path, resu
     shutil.copy(best, tmp_path / "mine.safetensors")  # under a name that is not written, beside it, it may lie
     fit(settings(initial=str(tmp_path / "mine.safetensors")), tmp_path, resume=resume)
     assert (tmp_path / "mine.safetensors").read_bytes() == best.read_bytes()
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_refused_training_makes_no_events(tmp_path, monkeypatch, resume):
+    """TensorBoard's writer makes its folder when it is made."""
+    made = []
+
+    class Writer:
+        def __init__(self, path):
+            made.append(path)
+            Path(path).mkdir()
+
+        def add_scalar(self, *_):
+            pass
+
+        flush = add_scalar
+
+    tensorboard = types.ModuleType("torch.utils.tensorboard")
+    vars(tensorboard)["SummaryWriter"] = Writer
+    monkeypatch.setitem(sys.modules, tensorboard.__name__, tensorboard)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "log.jsonl").write_text("mine")
+    refused(folder, lambda: fit(settings(), folder, resume=resume, tensorboard=True), "holds log.jsonl")
+    assert (made, [path.name for path in folder.iterdir()]) == ([], ["log.jsonl"])
+    fit(settings(), tmp_path / "new", resume=resume, tensorboard=True)
+    assert made == [str(tmp_path / "new" / "events")]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    engine.run(plan(), folder)
+    report.write_report(folder)
+    return folder
+
+
+FORMS = [("compare", form) for form in ("text", "md", "html", "json", "junit")]
+FILES = [*FORMS, *(("report", form) for form in ("png", "svg", "pdf")), ("show", "png"), ("generate", "npz")]
+
+
+@pytest.mark.parametrize(("name", "form"), FILES)
+def test_a_single_file_of_the_users_is_not_replaced(runs, tmp_path, name, form):
+    """It is refused before anything is computed; an empty file, and one of this program's own, may be replaced."""
+    path = tmp_path / f"mine.{form}"
+    words = {
+        "compare": ("compare", str(runs), str(runs), "--format", form, "--out", str(path)),
+        "report": ("report", str(runs), "--figure", str(path)),
+        "show": ("show", "--family", FAMILY, "--images", "1", "--out", str(path)),
+        "generate": ("generate", "--family", FAMILY, "--images", "1", "--out", str(path)),
+    }[name]
+
+    def call():
+        app(words, standalone_mode=False)
+
+    option = "--figure" if name == "report" else "--out"
+    for mine in (b"mine", b"notes on gahb_bench\n" * 9, b"\x89PNG\r\n\x1a\n"):
+        path.write_bytes(mine)
+        refused(tmp_path, call, f"is there already, .*nothing was changed. Give {option} another name")
+    path.write_bytes(b"")
+    call()
+    first = path.read_bytes()
+    assert len(first) > 100
+    call()
+    if form != "npz":  # which states times
+        assert path.read_bytes() == first
+
+
+def test_a_gallerys_own_name_is_no_reason_to_replace_a_picture(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "calpha.png").write_bytes(b"mine")
+    words = ("show", "--family", FAMILY, "--images", "1")
+    refused(tmp_path, lambda: app(words, standalone_mode=False), "calpha.png is there already")
+
+
+@pytest.fixture
+def untunable(monkeypatch):
+    """Tuning is an error: whatever is refused has to be refused before it."""
+
+    def begun(*_, **__):
+        raise AssertionError("it was tuned")
+
+    monkeypatch.setattr(make, "tuned_when_bound", begun)
+    with pytest.raises(AssertionError, match="it was tuned"):
+        gb.denoiser("gaussian-blur", FAMILY)
+
+
+OF_TUNED = ("run", "--family", FAMILY, "--denoisers", "gaussian-blur", "--images", "1", "--sigmas", "0.1")
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        (("--out", "page"), "holds report.html, which this would overwrite"),
+        (("--out", "run"), "holds a run of other families, or of another seed or split"),
+        (("--out", "training"), "holds a training"),
+        (("--device", "cuda:99"), "cannot be used here"),
+        (("--reuse", "page"), "holds no finished work"),
+        (("--denoisers", "nosuch"), "unknown denoiser"),
+        (("--denoisers", "gaussian-blur"), "is given twice"),
+        (("--family", "calpha:size=16", "--denoisers", "no.such:thing"), "cannot load"),
+    ],
+)
+def test_a_run_that_is_refused_is_refused_before_tuning(untunable, tmp_path, monkeypatch, more, match):
+    monkeypatch.chdir(tmp_path)
+    for name in ("page", "training"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "page" / "report.html").write_text("mine")
+    (tmp_path / "training" / "training.json").write_text("{}")
+    engine.run(plan(seed=1), tmp_path / "run")
+    before = contents(tmp_path)
+    with pytest.raises(GahbError, match=match):
+        app((*OF_TUNED, *more), standalone_mode=False)
+    assert contents(tmp_path) == before
+
+
+def test_other_doors_refuse_before_tuning(untunable, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    words = ("geometry", "--family", FAMILY, "--denoisers", "gaussian-blur", "--out", str(tmp_path))
+    refused(tmp_path, lambda: app(words, standalone_mode=False), "is no folder of geometry")
+    for wrong in ({"sigmas": [-1]}, {"images": 0}, {"device": "cuda:99"}, {"denoisers": ["gaussian-blur", "nosuch"]}):
+        given = {"denoisers": ["gaussian-blur"], "sigmas": [0.1], "images": 1} | wrong
+        with pytest.raises(UsageError):
+            gb.score(FAMILY, **given)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from gahb_bench.running.folder import Manifest, RunData, read
 from gahb_bench.scoring.compare import BITWISE, MARGIN_DB, VERDICTS, check_margin, comparisons, judge, levels, measure
 from gahb_bench.scoring.matching import Contents, Pair, check_scores, match
 
+MARKS = (b"Differences are mean log-ratios of risk in dB", b"gahb_bench compare")  # one of them is in every form of it
 GATES = tuple(verdict for verdict in VERDICTS if verdict != "same")
 
 

@@ -10,7 +10,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from gahb_bench.core.errors import UsageError, unknown
-from gahb_bench.reporting.figure.drawing import style
+from gahb_bench.reporting.figure.drawing import MADE_BY, style
 from gahb_bench.reporting.figure.figures import PARAMETERS, draw_mse, draw_regret, escaped, look, reference_handles
 from gahb_bench.reporting.study.content import Content
 from gahb_bench.reporting.study.method import Method
@@ -73,8 +73,8 @@ def figure(content: Content, ending: str, width: str) -> bytes:
     with style(_PARAMETERS):
         drawn = _draw(sections, width)
         file = io.BytesIO()
-        dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {"Software": None}}[ending.lower()]
-        drawn.canvas.print_figure(file, format=ending[1:].lower(), dpi=_PIXELS_AN_INCH, metadata=dates)
+        kind = ending[1:].lower()
+        drawn.canvas.print_figure(file, format=kind, dpi=_PIXELS_AN_INCH, metadata=MADE_BY[kind])
     return file.getvalue()
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.reporting.figure.drawing import colours, style
+from gahb_bench.reporting.figure.drawing import MADE_BY, colours, style
 
 _MOST = 300  # pictures of a gallery
 
@@ -17,7 +17,7 @@ def png(family: Family, sigmas: Sequence[float], images: int = 6, seed: int = 0,
     """The gallery of `draw_samples` as PNG."""
     with style({}):
         file = io.BytesIO()
-        draw_samples(family, sigmas, images, seed, split).savefig(file, format="png", metadata={"Software": None})
+        draw_samples(family, sigmas, images, seed, split).savefig(file, format="png", metadata=MADE_BY["png"])
     return file.getvalue()
 
 
