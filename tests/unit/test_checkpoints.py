@@ -4,6 +4,7 @@ import argparse
 import warnings
 from pathlib import Path
 
+import foreign_files
 import pytest
 import torch
 from foreign_files import small_unet
@@ -300,3 +301,30 @@ def test_a_tensor_that_is_missing_is_named(tmp_path, missing):
     del t[missing]
     with pytest.raises(UsageError, match=missing.replace(".", r"\.")):
         read("paper-bias-free", save(t, tmp_path))
+
+
+# ---------------------------------------------------------------------------------------------------- range
+
+CHECKPOINTS = {
+    "paper-bf-cnn": lambda: older_bf_cnn(),
+    "paper-bias-free": lambda: study(dncnn(True), model="dncnn", bias=True),
+    "paper-unet": None,
+}
+
+
+@pytest.mark.parametrize("ends", ["0:255", "-1:1", "0:1"])
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_checkpoint_of_another_range(tmp_path, name, ends):
+    """It is given images in its range, and what it estimates is in that range too."""
+    made = CHECKPOINTS[name]
+    spec = f"{name}:weights={save(made(), tmp_path)}" if made else foreign_files.spec(name, tmp_path)
+    low, high = map(float, ends.split(":"))
+    y = images()[..., :16]
+    plain = gb.denoiser(spec)
+    expected = (plain(low + (high - low) * y, SIGMA) - low) / (high - low)
+    found = gb.denoiser(f"{spec},range={ends}")
+    torch.testing.assert_close(found(y, SIGMA), expected)
+    assert found.spec == (plain.spec if ends == "0:1" else plain.spec.replace("weights", f"range=({ends}),weights"))
+    assert {other.range for other in found.units_to_try()} == {"0:255", "-1:1", "0:1"} - {ends}
+    with pytest.raises(UsageError, match="black:white"):
+        gb.denoiser(f"{spec},range=255:0")

@@ -1,6 +1,7 @@
 """What networks from outside have in common."""
 
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
 from pydantic import PrivateAttr
 from torch import Tensor
@@ -8,6 +9,10 @@ from torch import Tensor
 from gahb_bench.core.denoiser import D, Denoiser, Facts
 from gahb_bench.core.errors import DenoiserError
 from gahb_bench.core.family import Family
+from gahb_bench.core.spec import format_value
+
+RANGES = ("0:1", "0:255", "-1:1")  # of images, as networks are made for them: black:white
+_MOST = 1e6  # an end of a range beyond this is a mistake
 
 
 class ExternalNetwork(Denoiser):
@@ -33,6 +38,30 @@ class ExternalNetwork(Denoiser):
     def bind(self: D, family: Family) -> D:
         del family
         return self
+
+
+def read_range(value: Any) -> str:
+    """A range ``black:white`` as text, of two numbers in text or, in Python, a pair of them; a validator of pydantic.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    ends = value.split(":") if isinstance(value, str) else value
+    try:
+        low, high = map(float, ends)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not -_MOST <= low < high <= _MOST:
+        raise ValueError("it should be black:white, two numbers of which the second is larger, for example 0:255")
+    return f"{format_value(low)}:{format_value(high)}"
+
+
+def ends_of(span: str) -> tuple[float, float]:
+    """Intensities of black and white of a range as `read_range` gives it."""
+    low, high = span.split(":")
+    return float(low), float(high)
 
 
 def channels_of(shape: tuple[int | None, ...]) -> int | None:

@@ -1,6 +1,5 @@
 """How a denoiser from outside is called, and what it returns: everything that the user's options say of it."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
@@ -14,15 +13,13 @@ from torch import Tensor, nn
 from gahb_bench.core.denoiser import Denoiser, check_estimate
 from gahb_bench.core.errors import DenoiserError, EstimateError, GahbError, reason_of
 from gahb_bench.core.images import Images, per_pixel
-from gahb_bench.core.spec import format_value
 from gahb_bench.denoisers.apply import by_channel
-from gahb_bench.denoisers.brought.base import ExternalNetwork
+from gahb_bench.denoisers.brought.base import RANGES, ExternalNetwork, ends_of, read_range
 
 A = TypeVar("A", bound="AdaptedNetwork")
 
 MEAN = 0.5  # of an image, nominally
 
-_MOST = 1e6  # of intensities, of sigma's factor, of images at once: beyond it there is a mistake
 # What is tried where a call fails: how sigma is given, and what else may be needed.
 _CALLS: tuple[dict[str, Any], ...] = (
     {},
@@ -42,7 +39,7 @@ _NEEDS: tuple[dict[str, Any], ...] = (
 # What is tried where an estimate is poor: units, and what is estimated.
 _UNITS: tuple[dict[str, Any], ...] = tuple(
     {"range": span, "sigma_scale": scale, "returns": returns}
-    for span, scale, returns in product(("0:1", "0:255", "-1:1"), (1.0, 255.0), ("image", "noise", "unit-noise"))
+    for span, scale, returns in product(RANGES, (1.0, 255.0), ("image", "noise", "unit-noise"))
 )
 
 
@@ -92,18 +89,7 @@ class AdaptedNetwork(ExternalNetwork):
 
     _advice: str | None = PrivateAttr(default=None)
 
-    @field_validator("range", mode="before")
-    @classmethod
-    def _two_ends(cls, value: Any) -> str:
-        """As text: in Python it may also be a pair of numbers."""
-        ends = value.split(":") if isinstance(value, str) else value
-        try:
-            low, high = map(float, ends)
-        except (TypeError, ValueError):
-            low = high = math.nan
-        if not -_MOST <= low < high <= _MOST:
-            raise ValueError("it should be black:white, two numbers of which the second is larger, for example 0:255")
-        return f"{format_value(low)}:{format_value(high)}"
+    _read_range = field_validator("range", mode="before")(read_range)
 
     @abstractmethod
     def run(self, y: Images, *sigma: Any) -> Any:
@@ -117,8 +103,7 @@ class AdaptedNetwork(ExternalNetwork):
     @property
     def ends(self) -> tuple[float, float]:
         """Intensities of black and white."""
-        low, high = self.range.split(":")
-        return float(low), float(high)
+        return ends_of(self.range)
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         try:

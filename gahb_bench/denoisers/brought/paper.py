@@ -6,17 +6,17 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor, nn
 
-from gahb_bench.core.denoiser import Facts
+from gahb_bench.core.denoiser import Denoiser, Facts
 from gahb_bench.core.errors import DenoiserError, UsageError, printable
 from gahb_bench.core.files import content_digest
 from gahb_bench.core.images import Images
 from gahb_bench.core.network import parameter_count
 from gahb_bench.denoisers.apply import by_channel, in_parts
 from gahb_bench.denoisers.brought import checkpoint, files
-from gahb_bench.denoisers.brought.base import ExternalNetwork
+from gahb_bench.denoisers.brought.base import RANGES, ExternalNetwork, ends_of, read_range
 from gahb_bench.denoisers.brought.checkpoint import Checkpoint
 from gahb_bench.networks.bf_cnn import BfCnnModule
 from gahb_bench.networks.unet import Sizes, UNetModule
@@ -36,12 +36,18 @@ _OLDER = re.compile(r"(running_sd|gammas)\.(\d{1,4})(\.weight)?")
 class PaperNetwork(ExternalNetwork):
     """A blind network of the research code: ``x_hat = y - net(y)``, sizes read from the tensors.
 
+        y' = low + (high - low) y,   x_hat = (D(y') - low) / (high - low)           range=low:high
+
     One made for one channel is applied to each channel of an image alone.
     """
 
     weights: str = Field("", description="the research code's own file: torch.save or safetensors; see `checkpoint`")
 
+    range: str = Field("0:1", description="black:white of the images that it was trained on, 0:255 or -1:1")
+
     _network: Any = PrivateAttr()
+
+    _read_range = field_validator("range", mode="before")(read_range)
 
     def model_post_init(self, context: object) -> None:
         del context
@@ -90,8 +96,15 @@ class PaperNetwork(ExternalNetwork):
 
     def estimate(self, y: Images, sigma: Tensor) -> Images:
         del sigma
+        low, high = ends_of(self.range)
         channels = self._network.to(y.device).channels
-        return by_channel(lambda images: in_parts(self._denoised, images), channels, y, name=self.spec)
+        given = low + (high - low) * y
+        answer = by_channel(lambda images: in_parts(self._denoised, images), channels, given, name=self.spec)
+        return (answer - low) / (high - low)
+
+    def units_to_try(self) -> list[Denoiser]:
+        """The same for images of other ranges."""
+        return [self.model_copy(update={"range": span}) for span in RANGES if span != self.range]
 
 
 class PaperUNet(PaperNetwork):
