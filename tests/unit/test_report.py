@@ -433,6 +433,14 @@ def test_a_run_of_an_earlier_version(plain, tmp_path):
         same = next(m for m in now["methods"] if m["label"] == method["label"])
         assert method["regret_db"] == same["regret_db"]
     assert "As stored in a run of an earlier version" in page(old).text
+    without, shown = ((folder / "report.html").read_text() for folder in (old, plain))
+    assert ("One noise level" in shown, "One noise level" in without) == (True, False)  # which nothing would show
+    assert without.index("On which images?") < without.index('class="level"')
+    assert shown.index("One noise level") < shown.index('class="level"') < shown.index("On which images?")
+    assert [text.count('id="family-1-level"') for text in (without, shown)] == [1, 1]
+    assert ("slider above" in shown, "slider above" in without) == (True, False)
+    for text in (without, shown):
+        assert {link for link in re.findall(r'href="#([^"]+)"', text) if f'id="{link}"' not in text} == set()
     assert set(compare_folders([old, plain]).table["reason"]) == {"bitwise"}
     (together,) = content(read(old), read(plain)).sections
     assert len(together.reference.sigma) > 40
