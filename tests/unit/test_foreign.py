@@ -341,7 +341,7 @@ def test_onnx_without_its_package(monkeypatch):
         ("torchscript:file=text.pt", "it looks like nothing known here"),
         ("exported:file=empty", "it looks like nothing known here"),
         ("torchscript:file=net.ts,returns=residual", "image.* or .*noise"),
-        ("torchscript:file=net.ts,sigma_scale=0", "greater than 0"),
+        ("torchscript:file=net.ts,sigma_scale=0", "greater than or equal to"),
     ],
 )
 def test_wrong_files_are_refused(tmp_path, monkeypatch, bag, spec, message):

@@ -42,12 +42,12 @@ _SWITCHES: tuple[tuple[Any, str], ...] = (
     (backends.cuda.matmul, "allow_tf32"),
     (backends.cuda.matmul, "allow_fp16_reduced_precision_reduction"),
     (backends.cuda.matmul, "allow_bf16_reduced_precision_reduction"),
+    *((owner, "fp32_precision") for owner in (backends, backends.cuda.matmul, backends.cudnn, backends.mkldnn)),
     *(
-        (owner, "fp32_precision")
-        for owner in (
-            *(backends, backends.cuda.matmul, backends.cudnn, backends.cudnn.conv, backends.cudnn.rnn),
-            *(backends.mkldnn, backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn),
-        )
+        (getattr(owner, part), "fp32_precision")
+        for owner in (backends.cudnn, backends.mkldnn)
+        for part in ("matmul", "conv", "rnn")
+        if hasattr(owner, part)
     ),
 )
 
