@@ -44,9 +44,29 @@ class _Shrinkage(nn.Module):
 
     def forward(self, y: Tensor, sigma: Tensor) -> Tensor:
         centred = (y - self.mean).flatten(1)
-        if bool((sigma == sigma[:1]).all()):  # one noise level, one factorisation
-            return self.mean + (centred @ self.matrix(sigma[:1])[0]).view_as(y)
-        return self.mean + (self.matrix(sigma) @ centred[:, :, None]).view_as(y)
+        with torch.autocast(y.device.type, enabled=False):  # C + s^2 I rounded to bfloat16 is not positive
+            if bool((sigma == sigma[:1]).all()):
+                moved = centred @ self.matrix(sigma[:1])[0]
+            else:
+                variance = sigma.to(centred.dtype).square()[:, None]
+                moved = centred - variance * self.solve(centred, variance)
+        return self.mean + moved.view_as(y)
+
+    def solve(self, right: Tensor, variance: Tensor) -> Tensor:
+        """Rows ``(C + variance I)^-1 right``, ``(n, pixels)``, at variances ``(n, 1)``, by one factorisation for all.
+
+        The singular vectors are taken as constants: where singular values are equal, as at the start, their derivative
+        is infinite. The derivative goes through one step of iterative refinement instead, where it is that of the
+        inverse exactly, -(C + s^2 I)^-1 dC (C + s^2 I)^-1.
+        """
+        basis, scales, _ = torch.linalg.svd(self.root.detach())
+        gains = 1 / (scales.square() + variance)
+
+        def inverse(rows: Tensor) -> Tensor:
+            return ((rows @ basis) * gains) @ basis.T
+
+        first = inverse(right)
+        return first - inverse(first @ self.root @ self.root.T + variance * first - right)
 
     def matrix(self, sigma: Tensor) -> Tensor:
         """The matrices ``(n, pixels, pixels)`` of the map at noise levels ``(n,)``, symmetric."""
