@@ -1,6 +1,7 @@
 """Many trainings from one file."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -144,3 +145,22 @@ def test_half_precision_is_for_the_first_two_thirds_of_the_steps(tmp_path, monke
     fit(make_settings("calpha:size=8", TINY, values), tmp_path / "t")
     assert seen == [torch.bfloat16] * 4 + [torch.float32] * 2
     assert set(outer) == {torch.float32}
+
+
+def test_the_kept_trainings_are_of_the_plan_and_finished():
+    """Each is one that the plan asks for, done to its last step; all together are small."""
+    reports = Path(__file__).parents[2] / "reports"
+    planned = {training.name: training for training in plan.read(reports / "architectures.toml")}
+    small = {training.name for training in plan.read(reports / "matched.toml")}
+    assert small <= set(planned)
+    kept = sorted((reports / "architectures").glob("*/best.safetensors"))
+    assert kept
+    for path in kept:
+        training, recipe = planned[path.parent.name], weights.read_recipe(path)
+        assert (recipe["family"], recipe["network"]) == (training.family, training.network)
+        last = json.loads((path.parent / "log.jsonl").read_text().splitlines()[-1])
+        assert last["step"] == recipe["settings"]["steps"]
+        assert last["core_seconds"] == pytest.approx(60 * training.minutes, rel=0.25)
+        tensors = weights.read_tensors(path)
+        assert {value.dtype for value in tensors.values() if value.is_floating_point()} == {torch.float16}
+    assert sum(path.stat().st_size for path in kept) < 16 * 2**20
