@@ -22,6 +22,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from geometry import table as jacobians
 from scipy import stats
 
 import gahb_bench as gb
@@ -32,12 +33,15 @@ from gahb_bench.networks import weights
 from gahb_bench.networks.recipe import read_recipe, shipped_for
 from gahb_bench.reporting.figure.drawing import style
 from gahb_bench.running import engine
+from gahb_bench.running.geometry import measure_all
+from gahb_bench.running.geometry_folder import read
 from gahb_bench.running.plan import make_plan
 from gahb_bench.training import plan as plans
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "architectures"
 IMAGES = 64
+GEOMETRY_IMAGES, GEOMETRY_SIGMAS = 4, (0.1, 0.3)
 MAIN = ("calpha:size=32", "calpha-contours:size=32", "disks:size=32", "hierarchy:depth=5")
 MATCHED = {  # the law whose optimum has the form of the network
     "calpha:size=32": "mixture:components=1",
@@ -316,6 +320,20 @@ def grid(scores: pd.DataFrame, denoiser: str, sigma: float) -> np.ndarray:
     return rows.sort_values("image")["mse"].to_numpy()
 
 
+def geometry(law: Law) -> str:
+    """The Jacobians of the best and the worst general network of a law."""
+    ranked = sorted(law.general, key=lambda one: law.regret(one.spec))
+    if len(ranked) < 2:
+        return ""
+    pair = [ranked[0], ranked[-1]]
+    exact = ["mmse"] if "mmse" in law.summary.index else []
+    plan = make_plan([law.family], [*exact, *(one.spec for one in pair)], GEOMETRY_SIGMAS, GEOMETRY_IMAGES)
+    folder = FOLDER / "geometry" / re.sub(r"[^\w=.]+", "-", law.family)
+    measure_all(plan, folder, command="python reports/architectures.py")
+    rows = read(folder).rows.replace({"denoiser": {one.spec: one.network for one in pair}})
+    return f"`{law.family}`:\n\n{jacobians(rows, law.family)}\n"
+
+
 def seeds(laws: list[Law]) -> str:
     """The spread between two trainings that differ by their seed."""
     found = []
@@ -400,6 +418,12 @@ blind to σ. No network may be below the optimum of its own field by more than 3
 
 {receptive}
 
+## The best and the worst in their Jacobians
+
+The general architectures with the least and the largest mean regret of each law, beside the optimum where its posterior
+covariance is known; means over {geometry_images} images. [reports/geometry.md](geometry.md) says what the columns are.
+
+{geometry}
 ## What the budget bought
 
 {budgets}
@@ -432,6 +456,8 @@ def main() -> None:
         stop=FIT[1],
         learning=learning(laws),
         receptive=receptive(calpha),
+        geometry="\n".join(geometry(law) for law in laws if law.family in MAIN),
+        geometry_images=GEOMETRY_IMAGES,
         budgets=budgets(laws),
     )
     (HERE / "architectures.md").write_text(page, encoding="utf-8")

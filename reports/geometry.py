@@ -69,12 +69,23 @@ def _say(done: int, total: int) -> None:
 
 def _section(name: str, spec: str) -> str:
     made = read(FOLDER / name)
-    rows, law = made.rows, gb.family(spec)
-    d = math.prod(law.shape)
-    reference = law.reference(SIGMAS)
+    return (
+        f"## {spec}\n\n" + table(made.rows, spec) + f"\n\n{_adapted(made.bases)}{_harmonic(made.rows)}"
+        f"\n![Overlap and dimensions against the noise level](geometry/{name}/overlap.png)\n"
+        f"![Spectra](geometry/{name}/spectra.png)\n"
+        f"![Leading eigenvectors at σ = 0.1](geometry/{name}/eigenvectors-0.1.png)\n"
+        f"![Energy outside the first vectors of each basis](geometry/{name}/adaptivity.png)\n"
+    )
+
+
+def table(rows: pd.DataFrame, spec: str) -> str:
+    """The Jacobians of denoisers on a law, beside what is known of the optimum's: a row a noise level and denoiser."""
+    law = gb.family(spec)
+    d, sigmas = math.prod(law.shape), np.sort(rows["sigma"].unique())
+    reference = law.reference(sigmas)
     head = ("σ", "denoiser", "tr J", "true tr J", "dimensions", "true", "overlap", "wasted", "S error", "curl")
     lines = [_line([*head, "excess", "asymmetry"]), _line(["---"] * (len(head) + 2))]
-    for sigma, mmse in zip(SIGMAS, reference.mse, strict=True):
+    for sigma, mmse in zip(sigmas, reference.mse, strict=True):
         for denoiser in rows["denoiser"].unique():
             own = rows[(rows["denoiser"] == denoiser) & (rows["sigma"] == sigma)]
             scaled = {column: own[column] / mmse for column in ("error_symmetric", "error_antisymmetric", "excess")}
@@ -89,14 +100,7 @@ def _section(name: str, spec: str) -> str:
                 _cell(own["asymmetry"], 2),
             ]
             lines.append(_line([f"{sigma:g}", f"`{denoiser.removeprefix('network:weights=')}`", *cells]))
-    harmonic = _harmonic(rows)
-    return (
-        f"## {spec}\n\n" + "\n".join(lines) + f"\n\n{_adapted(made.bases)}{harmonic}"
-        f"\n![Overlap and dimensions against the noise level](geometry/{name}/overlap.png)\n"
-        f"![Spectra](geometry/{name}/spectra.png)\n"
-        f"![Leading eigenvectors at σ = 0.1](geometry/{name}/eigenvectors-0.1.png)\n"
-        f"![Energy outside the first vectors of each basis](geometry/{name}/adaptivity.png)\n"
-    )
+    return "\n".join(lines)
 
 
 def _adapted(bases: pd.DataFrame) -> str:
