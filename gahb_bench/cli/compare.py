@@ -40,10 +40,12 @@ def compare(
     from gahb_bench.reporting.comparison.content import MARKS, compare_folders
     from gahb_bench.reporting.comparison.options import read_margins
     from gahb_bench.reporting.comparison.text import conclusion
+    from gahb_bench.running.folder import refuse_file_of_a_run
 
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
     if out is not None:
+        refuse_file_of_a_run(out)
         refuse_replacing(out, MARKS)
     comparison = compare_folders(
         folders,

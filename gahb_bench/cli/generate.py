@@ -25,8 +25,10 @@ def generate(
     ] = False,
 ) -> None:
     """Export a data set, described by a spec or a card, to .npz with latents and a manifest."""
+    from gahb_bench.running.folder import refuse_file_of_a_run
     from gahb_bench.sets.export import export
 
+    refuse_file_of_a_run(out)
     if card is not None:
         described = read_card(card, given={"--family": family, "--images": images, "--seed": seed, "--split": split})
         made = export(

@@ -25,6 +25,7 @@ def show(
     from gahb_bench.core.levels import parse_sigmas
     from gahb_bench.reporting.figure.drawing import MARKS
     from gahb_bench.reporting.figure.samples import png
+    from gahb_bench.running.folder import refuse_file_of_a_run
     from gahb_bench.scoring.score import check_images
 
     law = make.family(family)
@@ -32,6 +33,7 @@ def show(
     path = out or Path(f"{law.name}.png")
     if path.suffix.lower() != ".png":
         raise UsageError(f"--out {path} is not allowed: a gallery is a .png file.")
+    refuse_file_of_a_run(path)
     refuse_replacing(path, MARKS)
     drawn = png(law, list(parse_sigmas(sigmas)), images, seed, split)
     write_output(path, lambda file: file.write(drawn))

@@ -10,7 +10,7 @@ from gahb_bench.reporting.page import html
 from gahb_bench.reporting.page.gallery import galleries
 from gahb_bench.reporting.study.content import Content, content
 from gahb_bench.reporting.text import markdown
-from gahb_bench.running.folder import REPORT, read
+from gahb_bench.running.folder import REPORT, read, refuse_file_of_a_run
 
 _MARK = b"gahb_bench</title>"  # in every page of ours
 GEOMETRY = "geometry"  # the folder, in that of a run, whose page is linked
@@ -106,6 +106,7 @@ def write_figure(worked_out: Content, path: Path, width: str) -> None:
     """
     from gahb_bench.reporting.figure import drawing, paper
 
+    refuse_file_of_a_run(path, "--figure")
     refuse_replacing(path, drawing.MARKS, "--figure")
     made = paper.figure(worked_out, path.suffix, width)
     with explain_errors(path.parent):

@@ -155,6 +155,20 @@ def check_folder(path: Path, families: Iterable[str], seed: int, split: str) -> 
     folder.refuse_unrelated(families, seed, split)
 
 
+def refuse_file_of_a_run(path: Path, option: str = "--out") -> None:
+    """Refuse to write another thing over a file that a run keeps in its folder, or under the name of one.
+
+    Raises
+    ------
+    StoreError
+    """
+    path = path.resolve()
+    if path.name in ("run.json", *_TABLES, *REPORT) and (path.parent / "run.json").exists():
+        raise StoreError(
+            f"{path} is a file of the run in that folder: nothing was changed. Give {option} another name."
+        )
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The folder of a run that is being written."""

@@ -184,6 +184,27 @@ def test_a_single_file_of_the_users_is_not_replaced(runs, tmp_path, name, form):
         assert path.read_bytes() == first
 
 
+OF_A_RUN = [("compare", "run.json"), ("compare", "report.html"), ("compare", "summary.csv"), ("report", "curves.png")]
+
+
+@pytest.mark.parametrize(("name", "file"), [*OF_A_RUN, ("show", "curves.png"), ("generate", "thumbnails.npz")])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_single_file_takes_no_place_of_a_runs(runs, tmp_path, name, file, there):
+    """Not even if this program wrote what is there, or the name is free until the run's page is made."""
+    folder = tmp_path / "run"
+    shutil.copytree(runs, folder)
+    if not there and file != "run.json":
+        (folder / file).unlink()
+    path = str(tmp_path / "run" / ".." / "run" / file)
+    words = {
+        "compare": ("compare", str(runs), str(runs), "--format", "json", "--out", path),
+        "report": ("report", str(runs), "--figure", path),
+        "show": ("show", "--family", FAMILY, "--images", "1", "--out", path),
+        "generate": ("generate", "--family", FAMILY, "--images", "1", "--out", path),
+    }[name]
+    refused(tmp_path, lambda: app(words, standalone_mode=False), f"{file} is a file of the run in that folder")
+
+
 def test_a_gallerys_own_name_is_no_reason_to_replace_a_picture(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "calpha.png").write_bytes(b"mine")
