@@ -111,12 +111,32 @@ def _unbound(
         return _named(_unbound(inner, law), name)
     if ":" not in spec and (spec.endswith(WEIGHTS) or spec in shipped()):
         spec = specs.format_spec("network", {"weights": spec})
+    user.refuse_other_forms(spec)
     if user.is_path(spec):
         seen = user.Seen()
         return user.wrap(user.load(spec, seen), spec, seen)
     refuse_bare_path(spec)
     parsed = specs.parse(spec)
     return _denoiser_class(parsed.name, law).from_parameters(dict(parsed.parameters))
+
+
+def names_denoiser(before: str, key: str, value: str) -> bool:
+    """Whether ``key=value`` in a list is a denoiser under a name of one's choice, no parameter of the spec before it."""
+    parameters = _parameters(before)
+    if parameters is None:
+        return specs.looks_like_spec(before, key, value)
+    return key not in parameters and (specs.looks_like_spec(before, key, value) or _parameters(value) is not None)
+
+
+def _parameters(spec: str) -> set[str] | None:
+    """The parameters that a denoiser may have, whatever the law; None where the spec names none that is known."""
+    head = specs.head(spec)
+    name = "network" if head.endswith(WEIGHTS) or head in shipped() else head.partition(":")[0]
+    found = registry.lookup("denoisers", name)
+    oracles = [entry for entry in registry.entries("oracles") if name in entry.names]
+    if found is None and not oracles:
+        return _parameters("callable") if user.is_path(head) else None
+    return {*(found.model_fields if found else ()), *(each.name for entry in oracles for each in entry.parameters)}
 
 
 def network(spec: str | Network) -> Network:

@@ -4,7 +4,7 @@ This module knows text only; values get their types where the named thing is bui
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from gahb_bench.core.errors import UsageError
@@ -72,10 +72,17 @@ def name_given(text: str) -> tuple[str, str]:
     return (match.group(1), _unwrap(text[match.end() :].strip())) if match else ("", text)
 
 
-def parse_list(text: str) -> list[str]:
+def looks_like_spec(before: str, key: str, value: str) -> bool:
+    """Whether a value, as text, is a spec or ``module:callable``, whatever the spec before it and its key."""
+    del before, key
+    return _NAMES_SPEC.match(value) is not None
+
+
+def parse_list(text: str, names_spec: Callable[[str, str, str], bool] = looks_like_spec) -> list[str]:
     """Cut a comma-separated list of specs; a piece ``key=value`` belongs to the spec before it.
 
-    A piece ``name=spec`` is a spec under a name of one's choice where the spec has a colon, or comes first.
+    A piece ``name=spec`` is a spec under a name of one's choice where it comes first, or ``names_spec`` says so, given
+    the spec before it, the name and the spec.
 
     >>> parse_list("mmse,wavelet:rule=hard,shifts=all,my-net=mynet:net")
     ['mmse', 'wavelet:rule=hard,shifts=all', 'my-net=mynet:net']
@@ -85,7 +92,7 @@ def parse_list(text: str) -> list[str]:
         name, value = name_given(piece)
         if name and not value:
             raise UsageError(f"cannot read the list {text!r}: nothing follows {piece.strip()!r}.")
-        if _PARAMETER.match(piece) and specs and not _NAMES_SPEC.match(value):
+        if _PARAMETER.match(piece) and specs and not names_spec(specs[-1], name, value):
             specs[-1] += ("," if ":" in specs[-1] else ":") + piece.strip()
         elif piece.strip():
             specs.append(piece.strip())
@@ -115,6 +122,15 @@ def format_value(value: object) -> str:
         return "+".join(format_value(item) for item in value)
     text = str(value)
     return f"({text})" if any(mark in text for mark in ",:=()") else text
+
+
+def head(spec: str) -> str:
+    """What stands before the first comma, without a name of one's choice.
+
+    >>> head("mine=mynet:net,range=0:255"), head("tv,weight=3")
+    ('mynet:net', 'tv')
+    """
+    return _split(name_given(spec)[1])[0].strip()
 
 
 def _split(text: str) -> list[str]:

@@ -196,7 +196,7 @@ def make_plan(
 
 def split_specs(texts: Sequence[str] | None) -> list[str] | None:
     """Comma-separated lists, given once or repeatedly, as one list of specs."""
-    return [spec for text in texts for spec in specs.parse_list(text)] if texts else None
+    return [spec for text in texts for spec in specs.parse_list(text, make.names_denoiser)] if texts else None
 
 
 def _chosen(

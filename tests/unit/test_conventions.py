@@ -12,6 +12,7 @@ import torch
 import gahb_bench as gb
 from gahb_bench.core import registry
 from gahb_bench.core.errors import DenoiserError, ScaleWarning, UsageError
+from gahb_bench.running.plan import split_specs
 
 FAMILY = "calpha:size=12"
 SIGMAS = [0.03, 0.3]
@@ -279,6 +280,50 @@ def test_ranges_that_cannot_be_are_refused(ends):
 def test_options_beside_a_spec_are_refused():
     with pytest.raises(UsageError, match="stand in its spec"):
         gb.denoiser("identity", range="0:255")
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("a=mynet:net,b=mmse", ["a=mynet:net", "b=mmse"]),
+        ("a=torchscript:file=s.pt,b=mmse", ["a=torchscript:file=s.pt", "b=mmse"]),
+        ("a=tv:weight=1,b=identity", ["a=tv:weight=1", "b=identity"]),
+        ("b=identity,c=mmse", ["b=identity", "c=mmse"]),
+        ("mynet:net,b=mmse,c=tv,weight=2", ["mynet:net", "b=mmse", "c=tv:weight=2"]),
+        ("a=tv,weight=3,b=calpha-32,c=x/best.safetensors", ["a=tv:weight=3", "b=calpha-32", "c=x/best.safetensors"]),
+        ("a=mmse,b=mynet:net,tv", ["a=mmse", "b=mynet:net", "tv"]),
+        (
+            "a=callable:adapt=0.2,path=mynet:net,range=0:255,b=(wavelet:rule=hard,shifts=all),c=mmse",
+            ["a=callable:adapt=0.2,path=mynet:net,range=0:255", "b=(wavelet:rule=hard,shifts=all)", "c=mmse"],
+        ),
+        ("onnx:file=a.onnx,blind=true,b=wavelet:rule=hard", ["onnx:file=a.onnx,blind=true", "b=wavelet:rule=hard"]),
+        ("wavelet:rule=hard,shfits=all,tv", ["wavelet:rule=hard,shfits=all", "tv"]),
+        ("nosuch,rule=hard,b=tv:weight=1", ["nosuch:rule=hard", "b=tv:weight=1"]),
+    ],
+)
+def test_lists_of_named_denoisers(given, meant):
+    """What a piece key=value is depends on whether the denoiser before it has that parameter."""
+    assert split_specs([given]) == meant
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("mynet:net,range=0:255", "callable:path=(mynet:net),range=0:255."),
+        ("a=mynet:net,range=0:255,blind=true", "callable:path=(mynet:net),range=0:255,blind=true."),
+        ("./mynet.py:net", " mynet:net,"),
+        ("mynet.py:net", " mynet:net,"),
+        ("mynet.py", " mynet:NAME,"),
+        ("lib/mynet.py:net", " lib.mynet:net,"),
+        ("/home/x-y/mynet.py:net", " mynet:net,"),
+        ("callable:path=(./mynet.py:net)", " mynet:net,"),
+        ("./mynet.py:net,range=-1:1", "callable:path=(mynet:net),range=-1:1,"),
+    ],
+)
+def test_other_forms_of_a_callable_are_told_the_right_one(given, meant):
+    with pytest.raises(UsageError) as caught:
+        gb.denoiser(given)
+    assert meant in str(caught.value)
 
 
 def test_names_of_ones_choice(tmp_path, monkeypatch):

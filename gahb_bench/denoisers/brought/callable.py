@@ -6,7 +6,7 @@ from pydantic import Field
 
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.errors import UsageError
-from gahb_bench.denoisers.brought.user import PythonDenoiser, is_path, load
+from gahb_bench.denoisers.brought.user import PythonDenoiser, is_path, load, refuse_other_forms
 
 
 class CallableDenoiser(PythonDenoiser):
@@ -25,6 +25,7 @@ class CallableDenoiser(PythonDenoiser):
 
     def model_post_init(self, context: object) -> None:
         del context
+        refuse_other_forms(self.path)
         if not is_path(self.path):
             raise UsageError(
                 f"path={self.path!r} names no callable: write callable:path=(module:name), with parentheses."

@@ -18,7 +18,7 @@ from gahb_bench.core.digest import Content, modules_of
 from gahb_bench.core.errors import UsageError, reason_of
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Images, Knows
-from gahb_bench.core.spec import format_spec
+from gahb_bench.core.spec import format_spec, head
 from gahb_bench.denoisers.brought.conventions import AdaptedNetwork
 from gahb_bench.denoisers.brought.guard import undisturbed
 from gahb_bench.denoisers.brought.watch import Seen, watch
@@ -26,6 +26,7 @@ from gahb_bench.denoisers.brought.watch import Seen, watch
 P = TypeVar("P", bound="PythonDenoiser")
 
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_FILE = re.compile(r"(?P<folder>[^,=:]*/)?(?P<module>[^/,=:]+)\.py(:(?P<call>[A-Za-z_][\w.]*))?(?P<options>,.*)?")
 
 
 class PythonDenoiser(AdaptedNetwork):
@@ -150,6 +151,30 @@ def _keyword(call: Any) -> str:
 def is_path(text: str) -> bool:
     """Whether the text has the form ``module:callable``."""
     return _PATH.fullmatch(text) is not None
+
+
+def refuse_other_forms(spec: str) -> None:
+    """Refuse a Python file, or ``module:callable`` with options behind it, where a denoiser is named.
+
+    Raises
+    ------
+    UsageError
+        Saying how it is written.
+    """
+    if match := _FILE.fullmatch(spec):
+        call, options = f"{match['module']}:{match['call'] or 'NAME'}", match["options"] or ""
+        below = (match["folder"] or "").removeprefix("./").replace("/", ".") + call
+        meant = below if is_path(below) else call
+        raise UsageError(
+            f"{spec!r} names a file of Python: write its module and a callable in it, "
+            f"{f'callable:path=({meant}){options}' if options else meant}, found from the working folder or on the "
+            "Python path."
+        )
+    path = head(spec)
+    known = (entry.names for kind in ("oracles", "denoisers") for entry in registry.entries(kind))
+    if is_path(path) and path != spec and not any(path.partition(":")[0] in names for names in known):
+        options = spec[len(path) :]
+        raise UsageError(f"{spec!r} has options behind {path}: write callable:path=({path}){options}.")
 
 
 def load(path: str, seen: Seen) -> Any:
