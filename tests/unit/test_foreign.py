@@ -280,6 +280,53 @@ def test_graphs_of_fixed_shape_say_so(tmp_path):
         denoiser(images(3), SIGMA)
 
 
+class ByNumber(torch.nn.Module):
+    """It takes a number, as annotated code that is scripted does."""
+
+    def forward(self, y, s: float):
+        return 0.5 + (y - 0.5) / (1.0 + s)
+
+
+class ByScalar(torch.nn.Module):
+    """It takes a tensor without axes."""
+
+    def forward(self, y, s):
+        return 0.5 + (y - 0.5) / (1.0 + s.reshape(()))
+
+
+def test_sigma_as_a_number_for_programs(tmp_path):
+    y, right = images(2), 0.5 + (images(2) - 0.5) / 1.1
+    script(ByNumber(), tmp_path / "net.pt")
+    spec = f"torchscript:file={tmp_path / 'net.pt'}"
+    torch.testing.assert_close(gb.denoiser(f"{spec},sigma_as=number")(y, 0.1), right)
+    scaled = gb.denoiser(f"{spec},range=0:255,sigma_as=number")(y, 0.1)
+    torch.testing.assert_close(scaled, (0.5 + (255 * y - 0.5) / 26.5) / 255)
+    with pytest.raises(DenoiserError, match=r"it works with .*Expected a value of type 'float'"):
+        gb.denoiser(spec)(y, 0.1)
+    with pytest.raises(DenoiserError, match="images that share one noise level"):
+        gb.denoiser(f"{spec},sigma_as=number")(y, torch.tensor([0.1, 0.2]))
+    export(ByScalar(), (y, torch.tensor(0.1)), tmp_path / "net.pt2", fixed=True)
+    for form in ("number", "scalar"):
+        made = gb.denoiser(f"exported:file={tmp_path / 'net.pt2'},sigma_as={form}")
+        torch.testing.assert_close(made(y, 0.1), right)
+
+
+def test_a_program_of_one_number_is_refused(tmp_path):
+    """torch.export makes a constant of a number."""
+    torch.export.save(torch.export.export(ByNumber(), (images(2), 0.1)), tmp_path / "net.pt2")
+    with pytest.raises(UsageError, match=r"takes the number 0.1 and no other.*with sigma as a tensor"):
+        gb.denoiser(f"exported:file={tmp_path / 'net.pt2'},sigma_as=number")
+
+
+def test_sigma_as_a_number_for_onnx():
+    pytest.importorskip("onnxruntime")
+    y = images(1)
+    with pytest.raises(
+        DenoiserError, match="it works with onnx:file="
+    ):  # it takes (n,): the message is no AttributeError
+        gb.denoiser(f"onnx:file={GOLDEN / 'shrink.onnx'},sigma_as=number")(y, 0.1)
+
+
 def test_onnx_graphs_of_fixed_shape_say_so():
     pytest.importorskip("onnxruntime")
     denoiser = gb.denoiser(f"onnx:file={GOLDEN / 'fixed.onnx'},blind=true")

@@ -48,12 +48,18 @@ class Exported(AdaptedNetwork):
         checked = safety.repack(content, self.file, self._keep)
         try:
             program = torch.export.load(io.BytesIO(checked))
-            self._shapes = _input_shapes(program)
+            numbers = [each for each in program.graph_signature.user_inputs if not isinstance(each, str)]
+            self._shapes = [] if numbers else _input_shapes(program)
             self._network = program.module()
         except Exception as error:
             raise UsageError(
                 f"torch {torch.__version__} cannot load {self.file}: {reason_of(error)}. Save it again with this torch."
             ) from None
+        if numbers:
+            raise UsageError(
+                f"{self.file} takes the number {numbers[0]} and no other, as torch.export keeps the numbers that it is "
+                "given: export it again with sigma as a tensor."
+            )
         self._digest = content_digest(content)
 
     def _keep(self, name: str, data: bytes) -> bytes | None:
@@ -75,11 +81,11 @@ class Exported(AdaptedNetwork):
     def made_for(self) -> int | None:
         return self.channels or channels_of(self._shapes[0])
 
-    def run(self, y: Images, *sigma: Tensor) -> Any:
+    def run(self, y: Images, *sigma: Tensor | float) -> Any:
         if len(self._shapes) != 1 + len(sigma):
             raise DenoiserError(f"{self.spec} takes {len(self._shapes)} inputs: give blind=true if it takes y only.")
         check_fixed(self._shapes[0], y, self.spec)
-        return self._network.to(y.device)(*(value.float() for value in (y, *sigma)))
+        return self._network.to(y.device)(*(torch.as_tensor(value, device=y.device).float() for value in (y, *sigma)))
 
 
 def _input_shapes(program: torch.export.ExportedProgram) -> list[tuple[int | None, ...]]:

@@ -77,7 +77,7 @@ class Onnx(AdaptedNetwork):
         """Another program computes it."""
         return "difference"
 
-    def run(self, y: Images, *sigma: Tensor) -> Any:
+    def run(self, y: Images, *sigma: Tensor | float) -> Any:
         inputs = self._session.get_inputs()
         if len(inputs) != 1 + len(sigma):
             names = ", ".join(node.name for node in inputs)
@@ -86,7 +86,7 @@ class Onnx(AdaptedNetwork):
             )
         check_fixed(self._shape, y, self.spec)
         given = {
-            node.name: value.cpu().numpy().astype(_DTYPES.get(node.type, np.float32))
+            node.name: torch.as_tensor(value).cpu().numpy().astype(_DTYPES.get(node.type, np.float32))
             for node, value in zip(inputs, (y, *sigma), strict=True)
         }
         answer = self._session.run(None, given)[0]

@@ -60,5 +60,6 @@ class TorchScript(AdaptedNetwork):
             return data
         return data if _KEPT.fullmatch(name) else None
 
-    def run(self, y: Images, *sigma: Tensor) -> Any:
-        return self._network.to(y.device)(*(value.float() for value in (y, *sigma)))
+    def run(self, y: Images, *sigma: Tensor | float) -> Any:
+        given = (value if isinstance(value, float) else value.float() for value in (y, *sigma))
+        return self._network.to(y.device)(*given)
