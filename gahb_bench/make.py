@@ -121,7 +121,7 @@ def _unbound(
 
 
 def names_denoiser(before: str, key: str, value: str) -> bool:
-    """Whether ``key=value`` in a list is a denoiser under a name of one's choice, no parameter of the spec before it."""
+    """Whether ``key=value`` in a list is a denoiser under a name, and no parameter of the spec before it."""
     parameters = _parameters(before)
     if parameters is None:
         return specs.looks_like_spec(before, key, value)

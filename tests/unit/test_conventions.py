@@ -383,6 +383,59 @@ def test_wrong_units_are_pointed_out_with_what_mends_them(ends, returns, says):
     assert any(says in str(one.message) for one in caught), [str(one.message) for one in caught]
 
 
+def shrinks(y, sigma, low, high, scale, ends=(-0.3, 1.3)):
+    """The best multiple of y about grey, of an image that it clips, in its own units."""
+    span = high - low
+    u = ((y - low) / span).clamp(*ends)
+    return low + span * (0.5 + (u - 0.5) * 0.09 / (0.09 + (sigma / scale) ** 2))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "scale", "says"),
+    [
+        (0.0, 255.0, 255.0, "range='0:255')"),
+        (-1.0, 1.0, 2.0, "range='-1:1')"),
+        (0.0, 1.0, 255.0, "sigma_scale=255.0)"),
+        (0.0, 65535.0, 65535.0, "range='0:65535')"),
+    ],
+)
+@pytest.mark.parametrize("sigmas", [[0.05, 0.3], [0.01, 0.02, 0.3], [0.05, 0.1, 0.35, 0.4]])
+def test_wrong_units_are_pointed_out_wherever_they_cost(low, high, scale, says, sigmas):
+    """Not at the usual noise level alone, and of a denoiser that does no more than a multiple of y."""
+
+    def mine(y, sigma):
+        return shrinks(y, sigma, low, high, scale)
+
+    with pytest.warns(ScaleWarning, match="it is .* dB better with") as caught:
+        gb.score("calpha:size=8", [mine], sigmas, images=3)
+    assert any(says in str(one.message) for one in caught), [str(one.message) for one in caught]
+    right = {"range": f"{low:g}:{high:g}"} if high != 1 or low else {"sigma_scale": 255}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ScaleWarning)
+        gb.score("calpha:size=8", {"right": gb.denoiser(mine, **right)}, sigmas, images=3)
+
+
+SPARE = {
+    "none": lambda y, sigma: y,
+    "towards black": lambda y, sigma: y / (1 + 16 * sigma**2),
+    "towards grey": lambda y, sigma: 0.5 + (y - 0.5) / (1 + 16 * sigma**2),
+    "half as far": lambda y, sigma: 0.5 + (y - 0.5) / (1 + 8 * sigma**2),
+    "the mean": lambda y, sigma: y.mean(dim=(-2, -1), keepdim=True).expand_as(y),
+    "too much": lambda y, sigma: 0.5 + (y - 0.5) / (1 + 64 * sigma**2),
+    "blur": lambda y, sigma: torch.nn.functional.avg_pool2d(y, 3, 1, 1, count_include_pad=False),
+    "for 0.1": lambda y, sigma: gb.denoiser("mmse", "calpha:size=16")(y, 0.1),
+}
+
+
+@pytest.mark.parametrize("name", SPARE)
+@pytest.mark.parametrize("sigmas", [[0.01], [0.3], [1.0], [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]])
+def test_what_is_merely_poor_is_not_taken_for_other_units(recwarn, name, sigmas):
+    """Also beside the optimum, at which most seems to be lost."""
+    gb.score("calpha:size=16", {name: SPARE[name], "mmse": "mmse"}, sigmas, images=4)
+    said = [str(one.message) for one in recwarn if issubclass(one.category, ScaleWarning)]
+    assert not [text for text in said if "better with" in text], said
+
+
 @pytest.mark.parametrize("spare", [lambda y, sigma: y, lambda y, sigma: y / (1 + 16 * sigma**2)])
 def test_right_units_are_not_pointed_out(recwarn, spare):
     right = gb.denoiser(Filter((-1.0, 1.0), "noise"), range="-1:1", returns="noise")

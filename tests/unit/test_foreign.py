@@ -639,7 +639,10 @@ def test_sigma_of_the_wrong_scale_is_pointed_out(tmp_path, capsys, monkeypatch):
         warnings.simplefilter("error")
         gb.score(FAMILY, [spec, "identity", "gaussian-blur:width=9"], [0.01, SIGMA], images=4)
     wrong = f"{spec},sigma_scale=255"
-    with pytest.warns(gb.errors.ScaleWarning, match=r"far worse .* sigma=0\.01 .* times sigma\^2, and .*sigma_scale"):
+    mended = (
+        r"far worse .* sigma=0\.01 .* times sigma\^2, and .* better with callable:path=\(foreign_files:shrink\): was"
+    )
+    with pytest.warns(gb.errors.ScaleWarning, match=mended):
         table = gb.score(FAMILY, [wrong], [0.01, SIGMA], images=4)
     assert set(table["status"]) == {"ok"}
     outcome = engine.run(make_plan([FAMILY], [wrong, spec, "identity"], [0.01, SIGMA], images=4), tmp_path / "run")

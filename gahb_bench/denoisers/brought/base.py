@@ -11,7 +11,7 @@ from gahb_bench.core.errors import DenoiserError
 from gahb_bench.core.family import Family
 from gahb_bench.core.spec import format_value
 
-RANGES = ("0:1", "0:255", "-1:1")  # of images, as networks are made for them: black:white
+RANGES = ("0:1", "0:255", "-1:1", "0:65535")  # of images, as networks are made for them: black:white
 _MOST = 1e6  # an end of a range beyond this is a mistake
 
 

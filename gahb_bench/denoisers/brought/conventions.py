@@ -40,6 +40,7 @@ _NEEDS: tuple[dict[str, Any], ...] = (
 _UNITS: tuple[dict[str, Any], ...] = tuple(
     {"range": span, "sigma_scale": scale, "returns": returns}
     for span, scale, returns in product(RANGES, (1.0, 255.0), ("image", "noise", "unit-noise"))
+    if (span, scale) != ("0:65535", 255.0)  # of 16 bits, with sigma of 8 more
 )
 
 

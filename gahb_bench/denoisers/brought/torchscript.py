@@ -61,5 +61,5 @@ class TorchScript(AdaptedNetwork):
         return data if _KEPT.fullmatch(name) else None
 
     def run(self, y: Images, *sigma: Tensor | float) -> Any:
-        given = (value if isinstance(value, float) else value.float() for value in (y, *sigma))
+        given = (value.float() if isinstance(value, Tensor) else value for value in (y, *sigma))
         return self._network.to(y.device)(*given)
