@@ -8,16 +8,20 @@ import zlib
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
+import foreign_files
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from reporting_runs import EVIL, awkward_run, small_run
 
 import gahb_bench as gb
 from gahb_bench import __main__ as entry
 from gahb_bench.core.errors import StoreError, UsageError
+from gahb_bench.denoisers.brought import files
 from gahb_bench.reporting.comparison.content import compare_folders
-from gahb_bench.running.plan import RESULTS_VERSION
+from gahb_bench.running import engine
+from gahb_bench.running.plan import RESULTS_VERSION, make_plan
 from gahb_bench.scoring.compare import bands, judge, levels, measure
 from gahb_bench.scoring.matching import Pair, match
 
@@ -404,6 +408,47 @@ def test_several_files_of_one_name_are_not_guessed_but_the_option_is_named(run, 
     _, out, _ = run(before, after, *told)
     assert hint not in out
     assert ("missing" in out) == (len(old) > len(new))
+
+
+class Scale(torch.nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.tensor(factor))
+
+    def forward(self, y, sigma):
+        return y * self.factor
+
+
+SAVE = {
+    "torchscript": lambda net, path: foreign_files.script(net, path),
+    "exported": lambda net, path: foreign_files.export(net, (torch.rand(4, 1, 8, 8), torch.ones(4)), path, fixed=True),
+    "tensors": lambda net, path: torch.save(net.state_dict(), path),
+}
+
+
+@pytest.mark.parametrize("kind", ["tensors", "torchscript"])
+def test_a_digest_leaves_out_the_files_name(tmp_path, kind):
+    """The folder in an archive of torch is named after the file."""
+    for name, factor in (("net", 0.9), ("other", 0.9), ("third", 0.8)):
+        SAVE[kind](Scale(factor), tmp_path / name)
+    net, other, third = ((tmp_path / name).read_bytes() for name in ("net", "other", "third"))
+    assert files.digest(net) == files.digest(other) != files.digest(third)
+
+
+@pytest.mark.parametrize("kind", ["torchscript", "exported"])
+def test_a_file_of_the_same_content_is_the_same_denoiser_under_any_name(run, tmp_path, kind):
+    names = {"a": "net.pt2", "b": "other.pt2", "c": "third.pt2"}
+    for folder, name in names.items():
+        (tmp_path / folder).mkdir()
+        SAVE[kind](Scale(0.8 if folder == "c" else 0.9), tmp_path / folder / name)
+        spec = f"{kind}:file={tmp_path / folder / name}"
+        engine.run(make_plan(["calpha:size=8"], [spec, "mmse"], [0.1], images=4), tmp_path / f"run-{folder}")
+    _, out, _ = run(tmp_path / "run-a", tmp_path / "run-b")
+    assert "denoiser, matched by content" in out
+    assert "2 same (2 of them bitwise)" in out
+    assert "missing" not in out
+    _, out, _ = run(tmp_path / "run-a", tmp_path / "run-c")
+    assert "1 missing, 1 added" in out
 
 
 def test_another_seed_is_unpaired_and_differences_of_the_runs_are_told(run, baseline, derived):

@@ -10,7 +10,6 @@ from pydantic import Field, PrivateAttr
 from torch import Tensor
 
 from gahb_bench.core.errors import DenoiserError, UsageError, printable, reason_of
-from gahb_bench.core.files import content_digest
 from gahb_bench.core.images import Images
 from gahb_bench.denoisers.brought import files, safety
 from gahb_bench.denoisers.brought.base import channels_of, check_fixed
@@ -60,7 +59,7 @@ class Exported(AdaptedNetwork):
                 f"{self.file} takes the number {numbers[0]} and no other, as torch.export keeps the numbers that it is "
                 "given: export it again with sigma as a tensor."
             )
-        self._digest = content_digest(content)
+        self._digest = files.digest(checked)
 
     def _keep(self, name: str, data: bytes) -> bytes | None:
         """What of the archive is loaded: the graph and raw tensors; no samples of the inputs, which are pickled."""

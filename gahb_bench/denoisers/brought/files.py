@@ -1,10 +1,12 @@
 """Files that users bring: read once, told apart by their content. What they hold is not trusted: see `safety`."""
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
 from gahb_bench.core.errors import UsageError, printable
+from gahb_bench.core.files import content_digest
 
 _HINTS = {
     ".pt": "paper-unet:weights={0}, paper-bf-cnn:weights={0} or paper-bias-free:weights={0} (research code), or "
@@ -14,6 +16,7 @@ _HINTS = {
     ".onnx": "onnx:file={0}",
 }
 _HINTS[".pth"] = _HINTS[".pt"]
+_ID = ".data/serialization_id"
 _KINDS = {
     "tensors": "a file of torch.save (paper-unet:, paper-bf-cnn: and paper-bias-free:weights=... read research code's)",
     "torchscript": "a TorchScript program (torchscript:file=... reads it)",
@@ -69,6 +72,20 @@ def expect(content: bytes, path: str, *kinds: str) -> None:
     if found not in kinds:
         wanted = _KINDS[kinds[0]].partition(" (")[0]
         raise UsageError(f"{path} is not {wanted}: it looks like {_KINDS[found]}.")
+
+
+def digest(content: bytes) -> str:
+    """Hash of what a file holds; of an archive, of its parts, whose names and whose id say nothing of the network.
+
+    The folder in an archive of torch's is named after the file, and its id is a sum over all that was in it, sample
+    inputs and positions in the source too.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            parts = [(name.partition("/")[2], archive.read(name)) for name in archive.namelist()]
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError):
+        return content_digest(content)
+    return content_digest(json.dumps([(name, content_digest(data)) for name, data in parts if name != _ID]).encode())
 
 
 def kind_of(content: bytes) -> str:

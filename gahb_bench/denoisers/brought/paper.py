@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from gahb_bench.core.denoiser import Denoiser, Facts
 from gahb_bench.core.errors import DenoiserError, UsageError, printable
-from gahb_bench.core.files import content_digest
 from gahb_bench.core.images import Images
 from gahb_bench.core.network import parameter_count
 from gahb_bench.denoisers.apply import by_channel, in_parts
@@ -58,7 +57,7 @@ class PaperNetwork(ExternalNetwork):
             self._network, tensors = self._build(held)
         fit_tensors(self._network, tensors, self.weights)
         self._network.eval().requires_grad_(False)
-        self._digest = content_digest(content)
+        self._digest = files.digest(content)
 
     @property
     def own_facts(self) -> Facts:

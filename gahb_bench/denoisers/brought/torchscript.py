@@ -10,7 +10,6 @@ from pydantic import Field, PrivateAttr
 from torch import Tensor
 
 from gahb_bench.core.errors import UsageError, printable
-from gahb_bench.core.files import content_digest
 from gahb_bench.core.images import Images
 from gahb_bench.denoisers.brought import files, safety
 from gahb_bench.denoisers.brought.conventions import AdaptedNetwork
@@ -48,7 +47,7 @@ class TorchScript(AdaptedNetwork):
             raise UsageError(
                 f"torch {torch.__version__} cannot load the TorchScript program {self.file}: {printable(error, 200)}"
             ) from None
-        self._digest = content_digest(content)
+        self._digest = files.digest(checked)
 
     def _keep(self, name: str, data: bytes) -> bytes | None:
         """What of the archive is loaded: the program, its tensors and the pickles that name nothing else."""
