@@ -117,9 +117,11 @@ class _Trial:
 
     def counts(self, gain: float, same_target: bool) -> bool:
         """Whether it is so good that it is hardly by chance; with the same thing estimated, a multiple may do."""
+        if not gain > _BETTER_DB:
+            return False
         mse = self.own / 10 ** (gain / 10)
         multiple = same_target and mse < _MULTIPLE * self.multiple and mse < _KNOWING * self.grey
-        return gain > _BETTER_DB and (mse < _USEFUL * self.multiple or multiple)
+        return mse < _USEFUL * self.multiple or multiple
 
     def speaks_against(self, gain: float) -> bool:
         """Whether it is worse where the denoiser as it is does well."""

@@ -470,3 +470,17 @@ def test_what_the_page_says_of_its_intervals_is_what_was_counted():
     assert round(min(worst["64"], worst["128"])) == 80
     for words in ("92 to 97 %", "57 % on 16 images", "80 % on 64 or 128"):
         assert words in sentences.INTERVALS
+
+
+@pytest.mark.parametrize(("fails_from", "says"), [(0.2, "mean over 2 of 3 levels"), (0.05, "mean over 1 of 3 levels")])
+def test_the_terminal_marks_a_mean_over_the_levels_that_did_not_fail(fails_from, says):
+    def partly(y, sigma):
+        return y if sigma < fails_from else 1 / 0
+
+    def never(y, sigma):
+        return 1 / 0
+
+    table = gb.score("calpha:size=8", [partly, never, "identity"], [0.01, 0.1, 0.3], images=4)
+    lines = {line.split()[0]: line for line in summary(gb.curves(table), gb.summary(table)).splitlines() if line}
+    assert lines["partly"].endswith(says)
+    assert "levels" not in lines["identity"] + lines["never"]

@@ -47,8 +47,11 @@ def _family(family: str, rows: pd.DataFrame, summed: pd.DataFrame, untuned: Coll
         at = curve.set_index("sigma").reindex(chosen)
         cells = "".join(f"{_cell(*row):>10}" for row in zip(at[column], at["status"], strict=True))
         shown = named(str(name), (family, str(name)) in untuned)
-        whole = _over_all(curve, summed[summed["denoiser"] == name].iloc[0]) if known else ""
-        lines.append(f"{shown:<36} {curve['knows'].iloc[0]:<13}{whole}{cells}")
+        over = summed[summed["denoiser"] == name].iloc[0]
+        whole, failed = _over_all(curve, over) if known else "", int((curve["status"] == "failed").sum())
+        count = int(over["levels"])
+        partly = f"   mean over {count} of {count + failed} levels" if known and count and failed else ""
+        lines.append(f"{shown:<36} {curve['knows'].iloc[0]:<13}{whole}{cells}{partly}")
     for name in rows[below_optimum(rows)]["denoiser"].unique():
         lines.append(f"warning: {name} is below the optimum, which nothing that sees only y can be: has it seen x?")
     return "\n".join(lines) + "\n"
