@@ -2,6 +2,8 @@
 
 import threading
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -79,6 +81,17 @@ class _Float32(nn.Module):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as torch names it
         with torch.autocast(input.device.type, enabled=False):
             return super().forward(input.float() if input.dtype in (torch.bfloat16, torch.float16) else input)
+
+
+def in_float32(forward: Callable[[Any, Tensor, Tensor], Tensor]) -> Callable[[Any, Tensor, Tensor], Tensor]:
+    """A ``forward(y, sigma)`` that autocast leaves alone: of a network whose numbers bfloat16 would not carry."""
+
+    @wraps(forward)
+    def kept(self: Any, y: Tensor, sigma: Tensor) -> Tensor:
+        with torch.autocast(y.device.type, enabled=False):
+            return forward(self, y, sigma)
+
+    return kept
 
 
 class Float32Conv2d(_Float32, nn.Conv2d):

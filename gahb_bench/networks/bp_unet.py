@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gahb_bench.core.images import per_pixel
-from gahb_bench.core.network import Network
+from gahb_bench.core.network import Network, in_float32
 
 _LEAST = 1e-30  # added to a message before its logarithm, where its largest term is 1
 
@@ -63,6 +63,7 @@ class _Tree(nn.Module):
         self.root = nn.Parameter(torch.zeros(symbols))
         self.register_buffer("intensities", torch.linspace(0, 1, symbols))
 
+    @in_float32
     def forward(self, y: Tensor, sigma: Tensor) -> Tensor:
         distance = (y[..., None] - self.intensities) / per_pixel(sigma, y)[..., None]
         logs = -0.5 * distance.square().flatten(0, 1)  # (n c, h, w, b)

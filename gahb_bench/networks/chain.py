@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gahb_bench.core.images import per_pixel
-from gahb_bench.core.network import Network
+from gahb_bench.core.network import Network, in_float32
 
 _LEAST = 1e-30  # added to a message before its logarithm, where its largest term is 1
 _FINER = 0.02, 0.02, 0.1  # the profile's numbers change by these times the learning rate a step
@@ -58,6 +58,7 @@ class _Chain(nn.Module):
         self.jump_law = nn.Parameter(torch.zeros(2 * reach + 1))  # log h
         self.profile = nn.Parameter(torch.zeros(3))  # of a, b and log edge
 
+    @in_float32
     def forward(self, y: Tensor, sigma: Tensor) -> Tensor:
         profiles, moves = self._profiles(), self._moves()
         columns = y.flatten(0, 1).mT  # (n c, columns, rows)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gahb_bench.core.errors import UsageError
-from gahb_bench.core.network import Network
+from gahb_bench.core.network import Network, in_float32
 
 _MOST_PIXELS = 4096  # a matrix of 4096^2 entries: 67 MB in float32
 
@@ -42,14 +42,14 @@ class _Shrinkage(nn.Module):
         self.mean = mean
         self.root = nn.Parameter(std * torch.eye(pixels))
 
+    @in_float32  # C + s^2 I rounded to bfloat16 is not positive
     def forward(self, y: Tensor, sigma: Tensor) -> Tensor:
         centred = (y - self.mean).flatten(1)
-        with torch.autocast(y.device.type, enabled=False):  # C + s^2 I rounded to bfloat16 is not positive
-            if bool((sigma == sigma[:1]).all()):
-                moved = centred @ self.matrix(sigma[:1])[0]
-            else:
-                variance = sigma.to(centred.dtype).square()[:, None]
-                moved = centred - variance * self.solve(centred, variance)
+        if bool((sigma == sigma[:1]).all()):
+            moved = centred @ self.matrix(sigma[:1])[0]
+        else:
+            variance = sigma.to(centred.dtype).square()[:, None]
+            moved = centred - variance * self.solve(centred, variance)
         return self.mean + moved.view_as(y)
 
     def solve(self, right: Tensor, variance: Tensor) -> Tensor:

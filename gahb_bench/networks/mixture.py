@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gahb_bench.core.images import Images, per_pixel
-from gahb_bench.core.network import Network
+from gahb_bench.core.network import Network, in_float32
 
 _FASTER = 5.0  # logarithms of spectra change by this times the learning rate a step, all else by the learning rate
 
@@ -63,6 +63,7 @@ class _Mixture(nn.Module):
         twice[width // 2] = 1 if width % 2 == 0 else 2
         self.register_buffer("twice", twice, persistent=False)
 
+    @in_float32
     def forward(self, y: Tensor, sigma: Tensor) -> Tensor:
         size = y.shape[-2:]
         variance = self.std**2 * (_FASTER * self.spectra).exp()

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from gahb_bench.core.images import per_pixel
-from gahb_bench.core.network import Network
+from gahb_bench.core.network import Network, in_float32
 from gahb_bench.transforms.wavelets import WaveletTransform, check_orthogonal
 
 _HIDDEN = 24
@@ -62,6 +62,7 @@ class _Shrinkage(nn.Module):
             level[band.rows, band.columns] = band.level - 1
         self.register_buffer("level", level.flatten(), persistent=False)
 
+    @in_float32
     def forward(self, y: Tensor, sigma: Tensor) -> Tensor:
         s = per_pixel(sigma, y)
         w = self.transform.forward(y - self.mean)

@@ -72,6 +72,17 @@ def test_told_the_law_it_is_the_posterior_mean(network, family, told):
             torch.testing.assert_close(single, x_hat.float(), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("network", ["shrinkage", "mixture:components=2", "bp-unet:symbols=3", "chain", "linear"])
+def test_bfloat16_is_not_for_them(network):
+    """Under autocast they compute what they compute without it."""
+    law = gb.family("besov:size=8,coarse=0")
+    module = gb.network(network).build(law.shape, 0.5, 0.25)
+    y, sigma = gb.add_noise(law.sample(range(2)), 0.1), torch.tensor([0.1, 0.2])
+    with torch.autocast("cpu", torch.bfloat16):
+        low = module(y, sigma)
+    assert torch.equal(low, module(y, sigma))
+
+
 @pytest.mark.parametrize(
     ("network", "family", "steps", "regret"),
     [
