@@ -20,9 +20,9 @@ from gahb_bench.scoring import curve
 from gahb_bench.scoring import exponent as exponents
 from gahb_bench.scoring import score as scores
 from gahb_bench.scoring import summary as summaries
-from gahb_bench.scoring.curve import COLUMNS_OF_SCORES, check_columns
+from gahb_bench.scoring.curve import COLUMNS_OF_SCORES, check_table
 from gahb_bench.scoring.exponent import Fit
-from gahb_bench.scoring.matching import check_scores, resolve
+from gahb_bench.scoring.matching import check_mapping, check_scores, resolve
 from gahb_bench.scoring.plausible import find_implausible, in_255ths
 
 
@@ -60,7 +60,7 @@ def score(
     Raises
     ------
     UsageError
-        For an unknown name or parameter, or noise levels that are not positive and finite.
+        For an unknown name or parameter, or noise levels that are not positive and finite, or given twice.
 
     Examples
     --------
@@ -70,14 +70,14 @@ def score(
     True
     """
     law = make.family(family)
-    check_scored_sigmas(sigmas)  # what is refused is refused before anything is tuned
+    levels = check_scored_sigmas(sigmas).tolist()  # what is refused is refused before anything is tuned
+    scores.refuse_repeated(levels)
     scores.check_images(images)
     check_device(device)
     made = make.denoisers(denoisers, law)
     table = scores.score(law, made, sigmas, images, seed, device)
     table.attrs = {"seed": seed, "split": "test"}
     brought = [denoiser for denoiser in made if denoiser.own_facts.brought]
-    levels = np.atleast_1d(np.asarray(sigmas, dtype=float)).tolist()
     for message in [*in_255ths(levels), *find_implausible(table, law, brought, seed, device)]:
         warnings.warn(message, ScaleWarning, stacklevel=2)
     return table
@@ -210,14 +210,16 @@ def compare(
                 f"the tables are of {what} {ours} and {what} {theirs}, so that image i is not the same in both: give "
                 "paired=False."
             )
+    check_mapping({} if mapping is None else mapping)
     names = set(candidate["denoiser"])
     for new in (mapping or {}).values():
         if resolve(new, names) not in names:
             raise unknown("denoiser of the candidate", new, names)
+    laws = list(_laws(families).values())
     references = {}
     for spec, rows in baseline.groupby("family", sort=False):
         with suppress(UsageError):  # a law that is not known here is compared by the errors alone
-            references |= _references(rows.assign(family=spec), families)
+            references |= _references(rows.assign(family=spec), laws)
     return comparing.compare(baseline, candidate, margin, paired, mapping, references)
 
 
@@ -250,7 +252,7 @@ def exponent(
     >>> abs(fit.value - fit.reference) < 0.2
     True
     """
-    check_columns(table, ("family", "denoiser", "sigma", "image", "mse"))
+    check_table(table, ("family", "denoiser", "sigma", "image", "mse"))
     law = make.family(family)
     rows = table[(table["family"] == law.spec) & (table["denoiser"] == str(denoiser))]
     levels = np.sort(rows["sigma"].unique())
@@ -261,9 +263,20 @@ def exponent(
 
 def _references(table: pd.DataFrame, families: Iterable[Family]) -> dict[str, Reference]:
     """What is known of each family of a table, at its noise levels."""
-    check_columns(table, COLUMNS_OF_SCORES)
-    given = {family.spec: family for family in families}
+    check_table(table, COLUMNS_OF_SCORES)
+    given = _laws(families)
     return {
         str(spec): (given.get(str(spec)) or make.family(str(spec))).reference(np.sort(rows["sigma"].unique()))
         for spec, rows in table.groupby("family", sort=False)
     }
+
+
+def _laws(families: Any) -> dict[str, Family]:
+    """Laws by their specs."""
+    laws = [] if isinstance(families, str) or not isinstance(families, Iterable) else list(families)
+    if (families and not laws) or not all(isinstance(law, Family) for law in laws):
+        raise UsageError(
+            f"families={families!r} is not allowed: it is a list of laws, [gb.family(SPEC), ...], and only those are "
+            "needed that are not known by their names."
+        )
+    return {law.spec: law for law in laws}

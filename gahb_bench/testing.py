@@ -9,6 +9,7 @@ from gahb_bench.api import curves, score
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.errors import ScaleWarning, UsageError
 from gahb_bench.core.family import Family
+from gahb_bench.scoring.compare import check_margin
 from gahb_bench.scoring.curve import below_optimum, is_settled
 
 
@@ -39,12 +40,13 @@ def assert_near_optimal(
         better than what is possible for anything that sees only y.
     UsageError
         If the optimum is not known exactly at these noise levels, or vanishes at one of them; or if the denoiser says
-        itself that it knows the image or what made it.
+        itself that it knows the image or what made it; or ``max_regret_db`` is not a number >= 0.
 
     Examples
     --------
     >>> assert_near_optimal("mmse", "calpha:size=16", [0.1], images=8)
     """
+    check_margin(max_regret_db, "max_regret_db")
     law = make.family(family)
     reference = law.reference(sigmas)
     if not is_settled(reference).all():

@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from gahb_bench.core.errors import UsageError
+from gahb_bench.core.errors import UsageError, printable
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _PARAMETER = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*=")
 _CHOSEN = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*=")
 _NAMES_SPEC = re.compile(r"[A-Za-z][\w.-]*:[^)]")  # a value that is a spec or module:callable: it has a name of its own
+_DEEPEST = 16  # spec within spec
 _FORM = "a spec has the form name or name:key=value,key=value"
 
 
@@ -68,6 +69,7 @@ def name_given(text: str) -> tuple[str, str]:
     >>> name_given("mine=mynet:net"), name_given("wavelet:rule=hard")
     (('mine', 'mynet:net'), ('', 'wavelet:rule=hard'))
     """
+    _refuse_depth(text)
     match = _CHOSEN.match(text)
     return (match.group(1), _unwrap(text[match.end() :].strip())) if match else ("", text)
 
@@ -135,6 +137,7 @@ def head(spec: str) -> str:
 
 def _split(text: str) -> list[str]:
     """Cut at the commas outside parentheses."""
+    _refuse_depth(text)
     pieces, depth, start = [], 0, 0
     for position, mark in enumerate(text):
         depth += (mark == "(") - (mark == ")")
@@ -146,6 +149,20 @@ def _split(text: str) -> list[str]:
     if depth != 0:
         raise UsageError(f"the parentheses in {text!r} do not balance.")
     return [*pieces, text[start:]]
+
+
+def _refuse_depth(text: str) -> None:
+    """Refuse specs within specs beyond what anything can mean, before Python refuses to follow them."""
+    values = [0]  # begun and not ended, by parentheses
+    for mark in text:
+        if mark == "(":
+            values.append(0)
+        elif mark == ")" and len(values) > 1:
+            values.pop()
+        elif mark in ",=":
+            values[-1] = values[-1] + 1 if mark == "=" else 0
+        if mark == "=" and sum(values) > _DEEPEST:
+            raise UsageError(f"{printable(text, 60)!r} has specs within specs, more than {_DEEPEST} deep: give fewer.")
 
 
 def _unwrap(value: str) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -101,10 +102,11 @@ def compare(
     return judge(measure(pairs, unmatched).assign(margin_db=float(margin)))
 
 
-def check_margin(margin: float) -> None:
+def check_margin(margin: float, name: str = "margin") -> None:
     """Refuse a margin that is not a number of dB >= 0."""
-    if not (math.isfinite(margin) and margin >= 0):
-        raise UsageError(f"margin={margin:g} is not allowed: it is a number of dB, >= 0.")
+    if not (isinstance(margin, Real) and math.isfinite(margin) and margin >= 0):
+        given = f"{margin:g}" if isinstance(margin, Real) else repr(margin)
+        raise UsageError(f"{name}={given} is not allowed: it is a number of dB, >= 0.")
 
 
 def measure(pairs: Iterable[Pair], unmatched: Iterable[Unmatched] = ()) -> pd.DataFrame:

@@ -58,12 +58,7 @@ def curves(table: pd.DataFrame, references: Mapping[str, Reference]) -> pd.DataF
     UsageError
         If one denoiser has two scores for one image at one noise level.
     """
-    check_columns(table, COLUMNS_OF_SCORES)
-    if table.duplicated(["family", "denoiser", "sigma", "image"]).any():
-        raise UsageError(
-            "the table holds two scores of one denoiser on one image at one noise level: make the curves of each run "
-            "(seed, split) apart, or drop the duplicates."
-        )
+    check_table(table, COLUMNS_OF_SCORES)
     with np.errstate(divide="ignore", invalid="ignore"):  # an optimum that makes no error at all has no regret in dB
         parts = [
             _family_curves(str(family), rows, references[str(family)])
@@ -85,6 +80,34 @@ def check_columns(table: Any, columns: Iterable[str]) -> None:
     lacking = [name for name in columns if name not in table.columns]
     if lacking:
         raise UsageError(f"not a table of scores: it has no column {', '.join(lacking)}. Give the rows of gb.score.")
+
+
+def check_table(table: Any, columns: Iterable[str]) -> None:
+    """Refuse what does not hold scores, in these columns at least: each image once, named, with numbers that may be.
+
+    Raises
+    ------
+    UsageError
+        Naming what is wrong.
+    """
+    check_columns(table, columns)
+    numbers = [name for name in ("sigma", "mse", "excess", "seconds") if name in table.columns]
+    wrong = [name for name in numbers if not (pd.api.types.is_numeric_dtype(table[name]) or table[name].isna().all())]
+    if wrong:
+        raise UsageError(
+            f"not a table of scores: {', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} not all numbers. Give the "
+            "rows of gb.score."
+        )
+    for name in ("family", "denoiser", "sigma", "image"):
+        if table[name].isna().any():
+            raise UsageError(f"not a table of scores: a row names no {name}. Give the rows of gb.score.")
+    if table.duplicated(["family", "denoiser", "sigma", "image"]).any():
+        raise UsageError(
+            "the table holds two scores of one denoiser on one image at one noise level: take the runs (seed, split) "
+            "apart, or drop the duplicates."
+        )
+    if (table["mse"] < 0).any():
+        raise UsageError("the table holds a negative mean squared error: it is damaged, or not a table of scores.")
 
 
 @dataclass(frozen=True)

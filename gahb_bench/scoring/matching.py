@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from gahb_bench.core import spec as specs
 from gahb_bench.core.errors import UsageError, printable, unknown
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Reference
-from gahb_bench.scoring.curve import HONEST, check_columns
+from gahb_bench.scoring.curve import HONEST, check_table
 
 _NEEDED = ("family", "denoiser", "sigma", "image", "mse", "status", "reason", "seconds")
 _BROKEN = 5.0  # standard errors by which E[difference of MSE - difference of excess] = 0 may be missed
@@ -102,6 +103,7 @@ def match(
     """
     for table in (baseline, candidate):
         check_scores(table)
+    check_mapping(mapping)
     ours, theirs = _by_name(baseline), _by_name(candidate)
     mapping = {resolve(old, _names(ours)): resolve(new, _names(theirs)) for old, new in mapping.items()}
     for old in mapping:
@@ -140,20 +142,20 @@ def resolve(text: str, names: Iterable[str]) -> str:
     return found[0] if len(found) == 1 else text
 
 
+def check_mapping(mapping: Any) -> None:
+    """Refuse what does not say which denoiser stands for which.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not isinstance(mapping, Mapping) or not all(isinstance(name, str) for pair in mapping.items() for name in pair):
+        raise UsageError(f"mapping is a dictionary of denoisers' names, like {{'old': 'new'}}, not {mapping!r}.")
+
+
 def check_scores(table: pd.DataFrame) -> None:
-    """Refuse a table that does not hold scores, each image once."""
-    check_columns(table, _NEEDED)
-    if not all(pd.api.types.is_numeric_dtype(table[name]) for name in ("sigma", "mse", "seconds")):
-        raise UsageError(
-            "not a table of scores: sigma, mse and seconds are not all numbers. Give the rows of gb.score."
-        )
-    if table.duplicated(["family", "denoiser", "sigma", "image"]).any():
-        raise UsageError(
-            "the table holds two scores of one denoiser on one image at one noise level: compare runs (seed, split) "
-            "apart, or drop the duplicates."
-        )
-    if (table["mse"] < 0).any():
-        raise UsageError("the table holds a negative mean squared error: it is damaged, or not a table of scores.")
+    """Refuse a table that cannot be compared: see `gahb_bench.scoring.curve.check_table`."""
+    check_table(table, _NEEDED)
 
 
 def _partners(

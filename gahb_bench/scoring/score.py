@@ -43,6 +43,7 @@ def score(
 ) -> pd.DataFrame:
     """Score denoisers on the first ``images`` images of a family's test split; see `gahb_bench.score`."""
     levels = check_scored_sigmas(sigmas)
+    refuse_repeated(levels.tolist())
     check_images(images)
     refuse_duplicates([denoiser.spec for denoiser in denoisers])
     needed = memory.of_tables(len(denoisers) * len(levels), images) + memory.of_scoring(images, family.shape)
@@ -174,6 +175,13 @@ def check_images(images: int) -> None:
     """Refuse a number of images that is not a positive integer."""
     if isinstance(images, bool) or not isinstance(images, int | np.integer) or images < 1:
         raise UsageError(f"images={images!r} is not allowed: it is a number of images, an integer >= 1.")
+
+
+def refuse_repeated(sigmas: Sequence[float]) -> None:
+    """Refuse a noise level that is given twice: an image would have two scores."""
+    repeated = [sigma for position, sigma in enumerate(sigmas) if sigma in sigmas[:position]]
+    if repeated:
+        raise UsageError(f"sigma={repeated[0]:g} is given twice: give each noise level once.")
 
 
 def refuse_duplicates(specs: Iterable[str]) -> None:

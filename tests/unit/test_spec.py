@@ -67,3 +67,27 @@ def test_family_errors_say_what_is_allowed(spec, message):
     with pytest.raises(UsageError) as caught:
         gb.family(spec)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "nest",
+    [
+        lambda spec: f"shuffled:of=({spec})",
+        lambda spec: f"shuffled:of={spec}",
+        lambda spec: f"shuffled:seed=1,of=({spec}),keep=1",
+    ],
+)
+@pytest.mark.parametrize("levels", [17, 300])
+def test_specs_within_specs_have_an_end(nest, levels):
+    text = "calpha"
+    for _ in range(levels):
+        text = nest(text)
+    with pytest.raises(UsageError, match="specs within specs, more than 16 deep"):
+        gb.family(text)
+    with pytest.raises(UsageError, match="more than 16 deep"):
+        gb.denoiser("a=" * levels + "mmse")
+    deep = "calpha:size=8"
+    for _ in range(3):
+        deep = f"shuffled:of=({deep})"
+    assert gb.family(deep).shape == (1, 8, 8)
+    assert len(parse("calpha:" + ",".join(f"k{i}={i}" for i in range(50))).parameters) == 50

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 from torch import Tensor, nn
 
 from gahb_bench.core.denoiser import Denoiser, check_estimate
@@ -23,7 +23,7 @@ MEAN = 0.5  # of an image, nominally
 # What is tried where a call fails: how sigma is given, and what else may be needed.
 _CALLS: tuple[dict[str, Any], ...] = (
     {},
-    {"blind": True},
+    {"blind": True, "sigma_as": "auto", "sigma_scale": 1.0},
     *(
         {"blind": False, "sigma_as": form}
         for form in ("auto", "tensor", "number", "column", "scalar", "image", "channel")
@@ -92,6 +92,12 @@ class AdaptedNetwork(ExternalNetwork):
 
     _read_range = field_validator("range", mode="before")(read_range)
 
+    @model_validator(mode="after")
+    def _refuse_contradictions(self: A) -> A:
+        if self.blind and (self.sigma_as, self.sigma_scale) != ("auto", 1.0):
+            raise ValueError("blind=true calls it with y only: leave out sigma_as= and sigma_scale=, or blind=")
+        return self
+
     @abstractmethod
     def run(self, y: Images, *sigma: Any) -> Any:
         """What the network returns for images in its range and, unless it is blind, its noise levels."""
@@ -127,7 +133,8 @@ class AdaptedNetwork(ExternalNetwork):
     def units_to_try(self) -> list[Denoiser]:
         """The same for other units, and for other things to be estimated."""
         now = {key: getattr(self, key) for key in _UNITS[0]}
-        return [self.with_options(**units) for units in _UNITS if units != now]
+        seen = [units for units in _UNITS if not (self.blind and units["sigma_scale"] != 1)]
+        return [self.with_options(**units) for units in seen if units != now]
 
     def _estimate(self, y: Images, sigma: Tensor) -> Images:
         level, scaled = sigma, y
