@@ -3,8 +3,9 @@
     python -m gahb_bench train --plan reports/architectures.toml       trains them (15 minutes of one core each)
     python reports/architectures.py trained/architectures              keeps what is finished, then makes the page
 
-Of each finished training settings, log and best weights, in half precision, are kept in reports/architectures/; the
-scores of all networks of a law stand in reports/architectures/runs/. A second go computes only what is new.
+Of each finished training settings, log and best weights (in half precision unless they are few) are kept in
+reports/architectures/; the scores of all networks of a law stand in reports/architectures/runs/. A second go computes only
+what is new.
 """
 
 import json
@@ -24,6 +25,7 @@ import pandas as pd
 import torch
 from geometry import table as jacobians
 from scipy import stats
+from ship import rounded
 
 import gahb_bench as gb
 from gahb_bench.core.levels import DEFAULT_SIGMAS
@@ -98,7 +100,7 @@ class Trained:
 
 
 def keep(source: Path) -> None:
-    """Take the finished trainings of a plan's folder into the project, in half precision."""
+    """Take the finished trainings of a plan's folder into the project, rounded."""
     for folder in sorted(source.iterdir()):
         if not (folder / "last.safetensors").exists():
             continue
@@ -107,8 +109,7 @@ def keep(source: Path) -> None:
             continue
         target = FOLDER / folder.name
         target.mkdir(parents=True, exist_ok=True)
-        tensors = {k: v.half() if v.is_floating_point() else v for k, v in weights.read_tensors(best).items()}
-        weights.save(target / best.name, tensors, read_recipe(best))
+        weights.save(target / best.name, rounded(weights.read_tensors(best)), read_recipe(best))
         for name in ("training.json", "log.jsonl"):
             shutil.copyfile(folder / name, target / name)
         print(f"kept {folder.name}", flush=True)

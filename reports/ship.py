@@ -1,4 +1,4 @@
-"""Make trained weights part of the package: half precision, with their regret at the default noise levels.
+"""Make trained weights part of the package: rounded, with their regret at the default noise levels.
 
     python reports/ship.py trained/calpha-edm-unet/best.safetensors calpha-32
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 import gahb_bench as gb
 from gahb_bench.core.levels import DEFAULT_SIGMAS
@@ -18,16 +19,17 @@ from gahb_bench.networks import weights
 from gahb_bench.networks.recipe import read_recipe
 
 IMAGES = 128
+FEW = 2**18  # bytes
 SHIPPED = Path(__file__).parents[1] / "gahb_bench" / "networks" / "pretrained"
 
 
 def main(source: Path, name: str) -> None:
     """Round, score, write."""
     recipe, tensors = without_folders(read_recipe(source)), weights.read_tensors(source)
-    half = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+    kept = rounded(tensors)
     SHIPPED.mkdir(exist_ok=True)
     target = SHIPPED / f"{name}.safetensors"
-    weights.save(target, half, recipe)
+    weights.save(target, kept, recipe)
     law = gb.family(recipe["family"])
     ran = [f"network:weights={name}"] + (["mmse"] if law.reference(DEFAULT_SIGMAS).kind == "exact" else [])
     curve = gb.curves(gb.score(law, ran, DEFAULT_SIGMAS, images=IMAGES))
@@ -39,9 +41,16 @@ def main(source: Path, name: str) -> None:
     }
     kind = str(rows["reference_kind"].iloc[0])
     test = {"images": IMAGES, "sigma": list(DEFAULT_SIGMAS), "reference": kind, **measured}
-    weights.save(target, half, recipe | {"test": test})
+    weights.save(target, kept, recipe | {"test": test})
     known = [value for value in measured["regret_db"] if value is not None]
     print(f"{name}: mean regret {np.mean(known):.3f} dB, worst {max(known):.3f} dB, {len(known)} levels")
+
+
+def rounded(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Numbers in half precision, unless they are few."""
+    if sum(value.nbytes for value in tensors.values()) < FEW:
+        return tensors
+    return {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
 
 
 def without_folders(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class _Tree(nn.Module):
         self.transitions = nn.Parameter(torch.randn(depth, 4, symbols * productions, symbols))
         self.choices = nn.Parameter(torch.zeros(depth, symbols, productions)) if productions > 1 else None
         self.root = nn.Parameter(torch.zeros(symbols))
-        self.register_buffer("intensities", torch.linspace(0, 1, symbols))
+        self.register_buffer("intensities", torch.linspace(0, 1, symbols), persistent=False)
 
     @in_float32
     def forward(self, y: Tensor, sigma: Tensor) -> Tensor:
