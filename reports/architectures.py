@@ -4,8 +4,8 @@
     python reports/architectures.py trained/architectures              keeps what is finished, then makes the page
 
 Of each finished training settings, log and best weights (in half precision unless they are few) are kept in
-reports/architectures/; the scores of all networks of a law stand in reports/architectures/runs/. A second go computes only
-what is new.
+reports/architectures/; the scores of all networks of a law stand in reports/architectures/runs/. A second go computes
+only what is new.
 """
 
 import json
