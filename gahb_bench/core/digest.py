@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gahb_bench.core.files import read_file
+
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _KNOWN = ("gahb_bench", "pydantic", "builtins", "abc", "typing")
 _ENVIRONMENT = {"environ", "getenv", "environb"}
@@ -49,6 +51,8 @@ class Content:
 
     def file(self, path: Path) -> None:
         """A file by its content; one that is not there counts too, since it may come."""
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            self.cannot_follow(f"it reads {path}, a device or a pipe")
         self._sources[f"{path.name} {_content(path)}"] = ""  # wherever it lies
 
     def cannot_follow(self, what: str) -> None:
@@ -271,7 +275,7 @@ def join_digests(*digests: str) -> str:
 
 def _content(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(read_file(path)).hexdigest()
     except OSError:
         return "cannot be read"
 

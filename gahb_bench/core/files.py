@@ -1,8 +1,10 @@
 """Files: where the package's data and the user's are, writing without tearing, one writer a folder, errors in words."""
 
+import errno
 import hashlib
 import mmap
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +67,20 @@ def data_file(*parts: str) -> Path:
         there = sorted(p.name for p in path.parent.glob(f"*{path.suffix}")) if path.parent.is_dir() else []
         raise UsageError(f"there is no data file {'/'.join(parts)!r}; there are: {', '.join(there) or 'none'}.")
     return path
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a regular file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, or is a device or a pipe: those need have no end.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file")
+    return path.read_bytes()
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

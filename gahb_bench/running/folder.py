@@ -27,7 +27,7 @@ from pydantic import BaseModel, ValidationError
 
 from gahb_bench.core.denoiser import UNTUNED
 from gahb_bench.core.errors import StoreError
-from gahb_bench.core.files import explain_errors, lock, refuse_overwriting, write_atomically
+from gahb_bench.core.files import explain_errors, lock, read_file, refuse_overwriting, write_atomically
 from gahb_bench.core.images import Knows
 from gahb_bench.core.optimum import Reference, ReferenceKind
 from gahb_bench.running.thumbnails import Thumbnails
@@ -184,7 +184,7 @@ class RunFolder:
             refuse_overwriting(self.path, (*_TABLES, *REPORT))
             return
         try:
-            json.loads(path.read_text(encoding="utf-8"))["plan_key"]
+            json.loads(read_file(path))["plan_key"]
         except Exception:  # a folder, unreadable, not JSON, not a manifest: whatever it is, it is not ours
             raise StoreError(
                 f"{path} cannot be read: it is not a run's manifest. Give --out another folder, or remove it."
@@ -277,7 +277,7 @@ def read_manifest(path: Path) -> Manifest:
         If it cannot be read, is not a run's, or is of a schema this version does not know.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_file(path))
         schema = content.pop("schema", None)
     except OSError as error:
         raise StoreError(

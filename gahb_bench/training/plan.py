@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gahb_bench.core.errors import DenoiserError, UsageError, reason_of
+from gahb_bench.core.files import read_file
 from gahb_bench.training.folder import TrainingFolder
 from gahb_bench.training.loop import Progress, Trainer, fit
 from gahb_bench.training.settings import Settings, check_possible, make_settings
@@ -79,7 +80,7 @@ def read(path: Path) -> list[Training]:
         If the file cannot be read, or a training in it is not possible: which, and what is allowed.
     """
     try:
-        content = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        content = _File.model_validate(tomllib.loads(read_file(path).decode()))
     except OSError as error:
         raise UsageError(f"cannot read the plan {path}: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,18 +1,22 @@
 """What asks for too much is refused, with the memory it would take, before anything is computed."""
 
+import os
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import gahb_bench as gb
 from gahb_bench import __main__ as entry
+from gahb_bench.core.digest import Content
 from gahb_bench.core.environment import check_device
 from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.core.network import build_empty
 from gahb_bench.networks import weights
 from gahb_bench.networks.recipe import read_recipe, shipped
 from gahb_bench.scoring.matching import match
+from gahb_bench.training import plan
 from gahb_bench.training.folder import TrainingFolder
 from gahb_bench.training.settings import check_possible, make_settings
 
@@ -141,3 +145,59 @@ def test_a_denoiser_is_mapped_by_its_path_as_typed():
     pairs, unmatched = match(table(OLD), table(OTHER), {"a/net.safetensors": "./b/x.safetensors"})
     assert [(pair.denoiser, pair.candidate) for pair in pairs] == [(OLD, OTHER)]
     assert unmatched == []
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *(f"{name}:file={{}}" for name in ("torchscript", "exported", "onnx")),
+        *(f"{name}:weights={{}}" for name in ("paper-unet", "paper-bf-cnn", "paper-bias-free", "network")),
+    ],
+)
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_device_is_no_file_of_a_network(tmp_path, spec, linked):
+    """/dev/zero has no end; its like that has one stands for it here."""
+    if spec.startswith("onnx"):
+        pytest.importorskip("onnxruntime")
+    path = tmp_path / "net.pt" if linked else Path("/dev/null")
+    if linked:
+        path.symlink_to("/dev/null")
+    with pytest.raises(UsageError, match=r"it is a device or a pipe, not a file|there are no weights"):
+        gb.denoiser(spec.format(path))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("compare", "run", "run", "--margins", "/dev/null"),
+        ("compare", "device", "run"),
+        ("generate", "--card", "/dev/null", "--out", "x.npz"),
+    ],
+)
+def test_a_device_is_no_other_file_either(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "device").mkdir()
+    (tmp_path / "device" / "run.json").symlink_to("/dev/null")
+    monkeypatch.setattr(sys, "argv", ["gahb_bench", *words])
+    with pytest.raises(SystemExit) as caught:
+        entry.main()
+    error = capsys.readouterr().err
+    assert caught.value.code == 2, error
+    assert "it is a device or a pipe, not a file" in error or "there is no card" in error
+
+
+def test_a_device_is_no_plan_of_trainings():
+    with pytest.raises(UsageError, match="cannot read the plan /dev/null: it is a device or a pipe"):
+        plan.read(Path("/dev/null"))
+
+
+def test_what_reads_a_pipe_is_not_used_again(tmp_path):
+    """It would be waited for without end, and need not say the same twice."""
+    os.mkfifo(tmp_path / "pipe")
+    found = Content()
+    found.file(tmp_path / "pipe")
+    assert "pipe, a device or a pipe" in found.unfollowed
+    found = Content()
+    found.file(tmp_path / "none")
+    found.file(tmp_path)
+    assert not found.unfollowed

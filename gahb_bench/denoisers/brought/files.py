@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 from gahb_bench.core.errors import UsageError, printable
-from gahb_bench.core.files import content_digest
+from gahb_bench.core.files import content_digest, read_file
 
 _HINTS = {
     ".pt": "paper-unet:weights={0}, paper-bf-cnn:weights={0} or paper-bias-free:weights={0} (research code), or "
@@ -54,7 +54,7 @@ def read(path: str, usage: str) -> bytes:
     if not path:
         raise UsageError(f"no file is named: write {usage}.")
     try:
-        return Path(path).expanduser().read_bytes()
+        return read_file(Path(path).expanduser())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot read the file {printable(path)}: {reason}. Write {usage}.") from None

@@ -14,7 +14,7 @@ from torch import Tensor
 from gahb_bench.core.denoiser import Differentiation
 from gahb_bench.core.digest import join_digests
 from gahb_bench.core.errors import DenoiserError, MissingPackageError, UsageError, printable
-from gahb_bench.core.files import content_digest
+from gahb_bench.core.files import content_digest, read_file
 from gahb_bench.core.images import Images
 from gahb_bench.denoisers.brought import files
 from gahb_bench.denoisers.brought.base import channels_of, check_fixed
@@ -109,7 +109,7 @@ def _files_beside(content: bytes, file: str) -> list[bytes]:
         if not path.is_relative_to(folder):
             raise UsageError(f"{file} is refused: it takes weights from {printable(name)}, outside of its folder.")
         try:
-            found.append(path.read_bytes())
+            found.append(read_file(path))
         except OSError as error:
             raise UsageError(
                 f"{file} takes weights from {printable(name)}, which cannot be read in its folder: {error.strerror}. "

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gahb_bench.core.errors import UsageError, printable
+from gahb_bench.core.files import read_file
 from gahb_bench.running.folder import RunData
 from gahb_bench.scoring.compare import check_margin
 from gahb_bench.scoring.matching import resolve
@@ -30,7 +31,7 @@ def read_margins(path: Path) -> dict[str, float]:
     """
     form = 'write a table [families] with lines like "calpha*" = 0.05'
     try:
-        margins = _Margins.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).families
+        margins = _Margins.model_validate(tomllib.loads(read_file(path).decode())).families
     except OSError as error:
         raise UsageError(f"cannot read the margins {path}: {error.strerror or error}.") from None
     except ValidationError as error:
