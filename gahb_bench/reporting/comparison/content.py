@@ -119,8 +119,8 @@ def compare_folders(
     """
     if not 2 <= len(folders) <= len(ascii_uppercase):
         raise UsageError(
-            f"{len(folders)} run folders given: a comparison needs a baseline, and 1 to {len(ascii_uppercase) - 1} "
-            "candidates after it."
+            f"{words.counted(len(folders), 'run folder')} given: a comparison needs a baseline, and 1 to "
+            f"{len(ascii_uppercase) - 1} candidates after it."
         )
     check_margin(margin)
     if not fail_on:

@@ -56,11 +56,14 @@ def conclusion(comparison: Comparison) -> str:
     """Whether the comparison failed, in a sentence."""
     count, gates = len(comparison.failing), " or ".join(comparison.fail_on)
     if not gates:
-        return f"{len(comparison.table)} rows compared; nothing makes it fail."
+        return f"{words.counted(len(comparison.table), 'row')} compared; nothing makes it fail."
     if count:
-        return f"FAILED: {count} of {len(comparison.table)} rows {'is' if count == 1 else 'are'} {gates}."
+        return (
+            f"FAILED: {count} of {words.counted(len(comparison.table), 'row')} {'is' if count == 1 else 'are'} {gates}."
+        )
     missing = int((comparison.table["verdict"] == "missing").sum())
-    passed = f"Passed: none of {len(comparison.table) - missing} rows is {gates}."
+    there = len(comparison.table) - missing
+    passed = f"Passed: {'the one row is not' if there == 1 else f'none of {there} rows is'} {gates}."
     if missing and "missing" not in comparison.fail_on:
         passed += f" {missing} more {'is' if missing == 1 else 'are'} missing, which --fail-on missing would forbid."
     return passed

@@ -132,6 +132,15 @@ def interval(low: float | None, high: float | None) -> str:
     return f"[{decibel(low)}, {decibel(high)}]"
 
 
+def counted(count: int, noun: str) -> str:
+    """How many of something.
+
+    >>> counted(1, "row"), counted(2, "row")
+    ('1 row', '2 rows')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A number to a few significant digits; a dash where there is none.
 
