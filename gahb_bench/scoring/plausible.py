@@ -18,7 +18,8 @@ FAR = 4.0  # times sigma^2, the MSE of no denoising
 _BETTER_DB = 0.5  # by this much other units must do better
 _WORSE_DB = 0.1  # and by this much worse nowhere
 _USEFUL = 0.5  # of the error of the best multiple of y about grey
-_MULTIPLE = 1.1  # times that error: as good as the best multiple
+_MULTIPLE = 1.05  # times that error: as good as the best multiple; what is no more than that
+_MULTIPLE_DB = 1.0  # must do better by this
 _KNOWING = 0.75  # of the error of grey alone
 _IMAGES = 4  # on which other units are tried
 _USUAL = 0.1  # they are tried at the noise level nearest to this: there a denoiser can show what it does,
@@ -33,7 +34,7 @@ def find_implausible(
 
     Other units, and other things to be estimated, are tried on four images, at the noise level nearest to 0.1 and where
     most is lost to the best multiple of y about grey and to the other denoisers of the table: what is half a decibel
-    better somewhere, and nowhere worse, is named.
+    better somewhere, and nowhere worse, is named; a whole one where it is then no more than a multiple of y.
 
     Parameters
     ----------
@@ -120,8 +121,10 @@ class _Trial:
         if not gain > _BETTER_DB:
             return False
         mse = self.own / 10 ** (gain / 10)
-        multiple = same_target and mse < _MULTIPLE * self.multiple and mse < _KNOWING * self.grey
-        return mse < _USEFUL * self.multiple or multiple
+        if mse < _USEFUL * self.multiple:
+            return True
+        as_good = mse < _MULTIPLE * self.multiple and mse < _KNOWING * self.grey
+        return same_target and as_good and gain > _MULTIPLE_DB
 
     def speaks_against(self, gain: float) -> bool:
         """Whether it is worse where the denoiser as it is does well."""

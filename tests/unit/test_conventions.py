@@ -419,6 +419,7 @@ SPARE = {
     "none": lambda y, sigma: y,
     "towards black": lambda y, sigma: y / (1 + 16 * sigma**2),
     "towards grey": lambda y, sigma: 0.5 + (y - 0.5) / (1 + 16 * sigma**2),
+    "by sigma": lambda y, sigma: y / (1 + sigma),
     "half as far": lambda y, sigma: 0.5 + (y - 0.5) / (1 + 8 * sigma**2),
     "the mean": lambda y, sigma: y.mean(dim=(-2, -1), keepdim=True).expand_as(y),
     "too much": lambda y, sigma: 0.5 + (y - 0.5) / (1 + 64 * sigma**2),
