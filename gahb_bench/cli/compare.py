@@ -27,7 +27,11 @@ def compare(
     ] = None,
     mapping: Annotated[
         list[str] | None,
-        typer.Option("--map", help="old=new: compare old of the baseline with new of the candidates; may be repeated."),
+        typer.Option(
+            "--map",
+            help="old=new: compare old of the baseline with new of the candidates, denoisers or architectures (on each "
+            "law, its network trained there); may be repeated.",
+        ),
     ] = None,
     fail_on: Annotated[
         str, typer.Option("--fail-on", help="Verdicts to exit 1 on: worse,missing,inconclusive,better,added.")

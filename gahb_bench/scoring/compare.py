@@ -233,6 +233,8 @@ def _band_row(pair: Pair, band: str, chosen: np.ndarray) -> dict[str, Any]:
 def _unmatched_row(found: Unmatched) -> dict[str, Any]:
     where = "baseline" if found.verdict == "missing" else "candidate"
     reason = f"only in the {where}" if found.whole else f"σ = {_listed(found.sigmas)} only in the {where}"
+    if found.asked:
+        reason = f"the candidate has no {found.asked} for this law"
     if found.namesakes:
         reason += "; the candidate has files of this name: say which stands for it by --map old=new"
     return {

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gahb_bench.core import spec as specs
+from gahb_bench.core.denoiser import Facts
 from gahb_bench.core.errors import UsageError, printable, unknown
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Reference
@@ -22,7 +23,7 @@ _SAME_SIGMA = 1e-9  # relative distance below which two noise levels are one
 
 
 Address = tuple[str, str]  # family and denoiser
-Contents = Mapping[Address, tuple[str, str]]  # what a denoiser's file holds, as a hash, and its architecture
+Contents = Mapping[Address, Facts]  # what is known of denoisers beside their specs
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Pair:
 class Unmatched:
     """Cells that one table has and the other has not: ``missing`` from the candidate, or ``added`` by it.
 
-    ``whole`` if no noise level of the denoiser was matched; ``namesakes`` if the other has files of its file's name.
+    ``whole`` if no noise level of the denoiser was matched; ``namesakes`` if the other has files of its file's name;
+    ``asked`` what the mapping lets stand for it, and is not there.
     """
 
     family: str
@@ -72,6 +74,7 @@ class Unmatched:
     sigmas: tuple[float, ...]
     whole: bool
     namesakes: bool = False
+    asked: str = ""
 
 
 def match(
@@ -89,8 +92,8 @@ def match(
 
     Parameters
     ----------
-    mapping : the denoiser of the candidate that stands for one of the baseline, where their names differ; a spec, or
-        the path in it as it was typed
+    mapping : what of the candidate stands for what of the baseline, where their names differ: a denoiser, or an
+        architecture (`meant`); where both say it of one denoiser, its name decides
     unpaired : why image i of the two tables is not the same image; empty where it is
     references : what is known of the optimum, by family; without one, a family is compared by MSE
     known : what is known of the denoisers of either
@@ -99,25 +102,24 @@ def match(
     ------
     UsageError
         If a table is not a table of scores, or holds two scores for one image, or the mapping names no denoiser of the
-        baseline.
+        baseline, or may mean several on one law.
     """
     for table in (baseline, candidate):
         check_scores(table)
     check_mapping(mapping)
     ours, theirs = _by_name(baseline), _by_name(candidate)
-    mapping = {resolve(old, _names(ours)): resolve(new, _names(theirs)) for old, new in mapping.items()}
-    for old in mapping:
-        if old not in _names(ours):
-            raise unknown("denoiser of the baseline", old, _names(ours))
-    partners = _partners(ours, theirs, mapping, known)
+    known = ({one: known[0].get(one, Facts()) for one in ours}, {one: known[1].get(one, Facts()) for one in theirs})
+    asked = _asked(mapping, *known)
+    partners = _partners(asked, *known)
     taken = {partner for _, partner in partners.values()}
     added = [address for address in theirs if address not in taken and address not in ours]
     files = {_file_name(address, known[1]) for address in added} - {None}
     pairs, unmatched = [], []
     for (family, name), rows in ours.items():
         if (family, name) not in partners:
-            namesakes = _file_name((family, name), known[0]) in files
-            unmatched.append(Unmatched(family, name, "missing", _levels(rows), True, namesakes))
+            wanted = asked.get((family, name), ("", ("", "")))[1][1]
+            namesakes = not wanted and _file_name((family, name), known[0]) in files
+            unmatched.append(Unmatched(family, name, "missing", _levels(rows), True, namesakes, wanted))
             continue
         matched_by, partner = partners[family, name]
         other = theirs[partner]
@@ -153,23 +155,92 @@ def check_mapping(mapping: Any) -> None:
         raise UsageError(f"mapping is a dictionary of denoisers' names, like {{'old': 'new'}}, not {mapping!r}.")
 
 
+def meant(text: str, known: Contents) -> dict[str, list[str]]:
+    """The denoisers that are meant, by family: the one of this name (`resolve`), or networks of an architecture.
+
+    Of an architecture they are those that were trained on the very family. It is named by its spec, or by a part of it,
+    ``edm-unet`` for ``edm-unet:width=16``, where that is part of no other.
+
+    Returns
+    -------
+    dict
+        Family to names; without the families that have none.
+
+    Raises
+    ------
+    UsageError
+        If several architectures may be meant.
+    """
+    names = _names(known)
+    name = resolve(text, names)
+    if name in names:
+        return {family: [name] for family, other in known if other == name}
+    trained: dict[str, dict[str, list[str]]] = {}
+    for (family, name), facts in known.items():
+        if facts.architecture and facts.trained_on == family:
+            trained.setdefault(facts.architecture, {}).setdefault(family, []).append(name)
+    if text in trained:
+        return trained[text]
+    try:
+        part = specs.parse(text)
+    except UsageError:
+        return {}
+    fitting = [network for network in trained if _is_part(part, specs.parse(network))]
+    whole = [network for network in fitting if part == specs.parse(network)] or fitting
+    if len(whole) > 1:
+        raise UsageError(
+            f"{text!r} may be any of the architectures {', '.join(sorted(whole))}: give the whole spec of one."
+        )
+    return trained[whole[0]] if whole else {}
+
+
+def _is_part(part: specs.Spec, whole: specs.Spec) -> bool:
+    return part.name == whole.name and part.parameters.items() <= whole.parameters.items()
+
+
 def check_scores(table: pd.DataFrame) -> None:
     """Refuse a table that cannot be compared: see `gahb_bench.scoring.curve.check_table`."""
     check_table(table, _NEEDED)
 
 
+def _asked(mapping: Mapping[str, str], ours: Contents, theirs: Contents) -> dict[Address, tuple[str, Address]]:
+    """Which of theirs the mapping lets stand for which of ours, and whether by its name or by its architecture."""
+    asked: dict[Address, tuple[str, Address]] = {}
+    names = _names(ours), _names(theirs)
+    for old, new in sorted(mapping.items(), key=lambda both: resolve(both[0], names[0]) not in names[0]):
+        mine, others = meant(old, ours), meant(new, theirs)
+        if not mine:
+            raise unknown("denoiser of the baseline", old, names[0])
+        named = all(resolve(text, known) in known for text, known in zip((old, new), names, strict=True))
+        for family, found in mine.items():
+            if any((family, name) in asked for name in found):
+                continue
+            partners = others.get(family, [new])
+            _refuse_several(old, family, found, "{}=NEW")
+            _refuse_several(new, family, partners, f"{found[0]}={{}}")
+            asked[family, found[0]] = ("name" if named else "architecture", (family, partners[0]))
+    return asked
+
+
+def _refuse_several(network: str, family: str, found: list[str], form: str) -> None:
+    if len(found) > 1:
+        raise UsageError(
+            f"{len(found)} networks of {network} were trained on {family} ({', '.join(map(printable, found))}): say "
+            f"which is meant there, --map {printable(form.format(found[0]))}."
+        )
+
+
 def _partners(
-    ours: Iterable[Address], theirs: Iterable[Address], mapping: Mapping[str, str], known: tuple[Contents, Contents]
+    asked: Mapping[Address, tuple[str, Address]], ours: Contents, theirs: Contents
 ) -> dict[Address, tuple[str, Address]]:
-    """Which of theirs stands for each of ours, and by what it was found: its name, its content or its file's name."""
-    theirs = set(theirs)
-    asked = {(family, name): (family, mapping.get(name, name)) for family, name in ours}
-    found = {mine: ("name", other) for mine, other in asked.items() if other in theirs}
+    """Which of theirs stands for each of ours, and by what: name, architecture, content of its file or that's name."""
+    wanted = {mine: asked.get(mine, ("name", mine)) for mine in ours}
+    found = {mine: (way, other) for mine, (way, other) in wanted.items() if other in theirs}
     for way, tell in (("content", _content), ("file name", _file_name)):
         taken = {other for _, other in found.values()}
-        left = [mine for mine in asked if mine not in found and mine[1] not in mapping]
-        others = [other for other in theirs if other not in taken and other not in asked]
-        mine_by, other_by = _by_key(left, known[0], tell), _by_key(others, known[1], tell)
+        left = [mine for mine in ours if mine not in found and mine not in asked]
+        others = [other for other in theirs if other not in taken and other not in ours]
+        mine_by, other_by = _by_key(left, ours, tell), _by_key(others, theirs, tell)
         found |= {mine_by[key]: (way, other_by[key]) for key in mine_by.keys() & other_by.keys()}
     return found
 
@@ -185,15 +256,14 @@ def _by_key(
 
 def _content(address: Address, known: Contents) -> Hashable | None:
     """Family, the spec without its file, and what that holds."""
-    digest, _ = known.get(address, ("", ""))
+    digest = known[address].digest
     return (address[0], _with_file(address[1], ""), digest) if digest and _file(address[1]) else None
 
 
 def _file_name(address: Address, known: Contents) -> Hashable | None:
     """Family, the spec with the file's name alone, and the architecture, where that is known."""
-    _, architecture = known.get(address, ("", ""))
     file = _file(address[1])
-    return (address[0], _with_file(address[1], PurePath(file).name), architecture) if file else None
+    return (address[0], _with_file(address[1], PurePath(file).name), known[address].architecture) if file else None
 
 
 def _file(name: str) -> str:

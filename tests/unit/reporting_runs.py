@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from gahb_bench import make
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.images import Images
 from gahb_bench.core.optimum import Reference
 from gahb_bench.families.calpha.optimum import CalphaOptimum
+from gahb_bench.networks import weights
 from gahb_bench.running import engine
 from gahb_bench.running.plan import make_plan
 
@@ -32,6 +34,21 @@ def small_run(
     """A real run."""
     engine.run(make_plan(families, denoisers, sigmas, images), folder, command="the command")
     return folder
+
+
+def network_file(path: Path, network: str, family: str, seed: int = 0) -> Path:
+    """Weights as ``train`` writes them, of a network that was not trained: numbers at random."""
+    law, architecture = make.family(family), make.network(network)
+    shape, moments = law.shape, {"mean": 0.5, "std": 0.25}
+    module = architecture.build(shape, **moments)
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {
+        name: 0.1 * torch.randn(value.shape, generator=generator) if value.is_floating_point() else value
+        for name, value in module.state_dict().items()
+    }
+    recipe = {"network": architecture.spec, "family": law.spec, "shape": list(shape), **moments}
+    weights.save(path, tensors, recipe)
+    return path
 
 
 class Awkward(Denoiser):

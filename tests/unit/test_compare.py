@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from reporting_runs import EVIL, awkward_run, small_run
+from reporting_runs import EVIL, awkward_run, network_file, small_run
 
 import gahb_bench as gb
 from gahb_bench import __main__ as entry
@@ -395,6 +395,127 @@ def test_map_compares_denoisers_of_different_names_on_the_same_images(run, basel
         code, _, err = run(baseline, baseline, "--map", wrong)
         assert (code, "old=new" in err) == (2, True)
     assert run(baseline, baseline, "--map", "mmse=ideal", "--map", "mmse=wavelet")[0] == 2
+
+
+LAWS = ("calpha:size=8", "gmm:size=8")
+ARCHITECTURES = {
+    "edm": "edm-unet:levels=1,width=4",
+    "plain": "dncnn:depth=3,width=4",
+    "circular": "dncnn:depth=3,padding=circular,width=4",
+    "mixture": "mixture:components=2",
+    "default": "shrinkage",
+    "haar": "shrinkage:wavelet=haar",
+}
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """A run of networks on two laws, of each architecture one a law, and the folder of their weights."""
+    folder = tmp_path_factory.mktemp("zoo")
+    files = [
+        network_file(folder / f"{name}-{law[0]}.safetensors", network, law, seed)
+        for seed, (name, network) in enumerate(ARCHITECTURES.items())
+        for law in LAWS
+    ]
+    return small_run(folder / "run", LAWS, ["mmse", *map(str, files)], (0.01, 0.1, 0.3, 1.0), images=8), folder
+
+
+def bands_of(out):
+    """The rows, as JSON, of what is compared under another name, by law."""
+    found = {}
+    for row in json.loads(out)["bands"]:
+        if row["candidate"] != row["denoiser"] or row["verdict"] == "missing":
+            found.setdefault(row["family"], []).append(row)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("asked", "old", "new"),
+    [
+        ("edm-unet=mixture", "edm", "mixture"),
+        ("mixture:components=2=edm-unet", "mixture", "edm"),
+        ("edm-unet:width=4,levels=1=mixture:components=2", "edm", "mixture"),  # parameters in another order
+        ("dncnn:padding=circular=edm-unet:width=4", "circular", "edm"),  # a part of the spec
+        ("dncnn:depth=3,width=4=dncnn:padding=circular", "plain", "circular"),  # a whole spec, and part of another
+        ("shrinkage=shrinkage:wavelet=haar", "default", "haar"),
+    ],
+)
+def test_an_architecture_is_on_each_law_its_network_trained_there(run, zoo, asked, old, new):
+    folder, files = zoo
+    code, out, err = run(folder, folder, "--map", asked, "--format", "json")
+    assert (code in (0, 1), err) == (True, "")
+    found = bands_of(out)
+    assert list(found) == list(LAWS)
+    for law, rows in found.items():
+        a, b = (f"network:weights={files}/{name}-{law[0]}.safetensors" for name in (old, new))
+        assert {(row["denoiser"], row["candidate"], row["pairing"]) for row in rows} == {(a, b, "paired")}
+        named = json.loads(run(folder, folder, "--map", f"{a}={b}", "--format", "json")[1])["bands"]
+        by_name = {row["band"]: row for row in named if row["family"] == law and row["denoiser"] == a}
+        for row in rows:
+            assert row["difference_db"] == by_name[row["band"]]["difference_db"]
+            assert row["images"] == 8
+    told = [d for d in json.loads(out)["candidates"][0]["differences"] if d["what"].endswith("matched by architecture")]
+    assert [f"({ARCHITECTURES[old]})" in d["baseline"] and f"({ARCHITECTURES[new]})" in d["candidate"] for d in told]
+    assert len(told) == len(LAWS)
+
+
+def test_architectures_of_two_runs_and_denoisers_beside_them(run, zoo, tmp_path):
+    folder, files = zoo
+    again = {
+        law: network_file(tmp_path / f"again-{law[0]}.safetensors", "mixture:components=2", law, 9) for law in LAWS
+    }
+    other = small_run(tmp_path / "run", LAWS, ["mmse", *map(str, again.values())], (0.01, 0.1, 0.3, 1.0), images=8)
+    for asked, name in (("mixture=mixture", "mixture"), ("edm-unet=mixture", "edm"), ("mmse=mixture", "")):
+        out = run(folder, other, "--map", asked, "--format", "json")[1]
+        found = {law: [row for row in rows if row["verdict"] != "missing"] for law, rows in bands_of(out).items()}
+        for law in LAWS:
+            old = f"network:weights={files}/{name}-{law[0]}.safetensors" if name else "mmse"
+            compared = {(row["denoiser"], row["candidate"], row["pairing"]) for row in found[law] if row["band"]}
+            assert compared == {(old, f"network:weights={again[law]}", "paired")}, asked
+
+
+def test_an_architecture_that_may_be_several_is_refused_and_what_is_to_be_typed_works(run, zoo, tmp_path):
+    folder, files = zoo
+    code, out, err = run(folder, folder, "--map", "dncnn=edm-unet")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"'dncnn' may be any of the architectures {ARCHITECTURES['circular']}, {ARCHITECTURES['plain']}: " in err
+    seeds = [network_file(tmp_path / f"{seed}.safetensors", ARCHITECTURES["edm"], LAWS[0], seed) for seed in (1, 2)]
+    others = [f"{files}/{name}-{law[0]}.safetensors" for law in LAWS for name in ("edm", "mixture")]
+    given = [str(seeds[0]), str(seeds[1]), *others[1:]]
+    twice = small_run(tmp_path / "run", LAWS, given, (0.1, 1.0), images=4)
+    first, second, mixture = (f"network:weights={path}" for path in given[:3])
+    for asked, typed, row in (
+        ("edm-unet=mixture", f"{second}={mixture}", (second, mixture)),
+        ("mixture=edm-unet", f"{mixture}={second}", (mixture, second)),
+    ):
+        code, out, err = run(twice, twice, "--map", asked)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert f"2 networks of edm-unet were trained on {LAWS[0]} ({first}, {second})" in err
+        assert re.search(rf"--map \S*{re.escape(first)}\S*\.$", err)
+        out = run(twice, twice, "--map", asked, "--map", typed, "--format", "json")[1]
+        found = {law: {(r["denoiser"], r["candidate"]) for r in rows} for law, rows in bands_of(out).items()}
+        assert found[LAWS[0]] == {row}
+        pair = [f"network:weights={files}/{name}-g.safetensors" for name in ("edm", "mixture")]
+        assert tuple(pair if asked.startswith("edm") else pair[::-1]) in found[LAWS[1]]
+    code, _, err = run(folder, folder, "--map", "edm-unet=mixture", "--map", f"{ARCHITECTURES['edm']}=shrinkage")
+    assert (code, "mapped twice" in err) == (2, True)
+
+
+def test_where_the_candidate_has_no_such_network_it_is_missing(run, zoo, tmp_path):
+    _, files = zoo
+    given = [f"{files}/edm-c.safetensors", f"{files}/edm-g.safetensors", f"{files}/mixture-g.safetensors"]
+    less = small_run(tmp_path / "run", LAWS, given, (0.1, 1.0), images=4)
+    out = run(less, less, "--map", "edm-unet=mixture", "--format", "json")[1]
+    found = bands_of(out)
+    assert {row["candidate"] for row in found[LAWS[1]]} == {f"network:weights={given[2]}"}
+    (missing,) = found[LAWS[0]]
+    assert (missing["verdict"], missing["denoiser"]) == ("missing", f"network:weights={given[0]}")
+    assert missing["reason"] == "the candidate has no mixture for this law"
+    for wrong in ("edm-unet=unet", "dit=edm-unet", "edm-unet:width=5=mixture", "edm-unet"):
+        code, out, err = run(less, less, "--map", wrong)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "old=new" in err
+        assert ARCHITECTURES["edm"] in err
 
 
 @pytest.mark.parametrize("old", [("a",), ("a", "b")])

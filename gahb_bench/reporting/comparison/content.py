@@ -8,6 +8,7 @@ from string import ascii_uppercase
 
 import pandas as pd
 
+from gahb_bench.core.denoiser import Facts
 from gahb_bench.core.errors import StoreError, UsageError, printable, unknown
 from gahb_bench.reporting.comparison.options import fits, margin_of, read_mapping
 from gahb_bench.reporting.study import words
@@ -107,7 +108,8 @@ def compare_folders(
     folders : a baseline and at least one candidate
     margin, margins : dB that do not matter; by family spec or glob, the exact spec first, then the first that fits
     only : globs ``FAMILY``, ``DENOISER`` or ``FAMILY/DENOISER`` of what is compared; everything without
-    mapping : texts ``old=new``: denoiser ``old`` of the baseline is compared with ``new`` of the candidates
+    mapping : texts ``old=new``: denoiser ``old`` of the baseline is compared with ``new`` of the candidates; either may
+        be an architecture, which on each law is the network of it that was trained there
     fail_on : verdicts for which the comparison fails
 
     Raises
@@ -129,7 +131,7 @@ def compare_folders(
         if verdict not in GATES:
             raise unknown("verdict", verdict, GATES)
     baseline, *others = (_read(folder) for folder in folders)
-    renamed = read_mapping(mapping, baseline, others)
+    renamed = read_mapping(mapping, _contents(baseline), [_contents(other) for other in others])
     lettered = zip(ascii_uppercase[1:], others, strict=False)
     found = [_candidate(letter, baseline, other, renamed) for letter, other in lettered]
     table = pd.concat([rows for _, rows in found], ignore_index=True)
@@ -160,29 +162,39 @@ def _candidate(
     versions = baseline.manifest.results_version, run.manifest.results_version
     addresses = (("seed", ours.seed, theirs.seed), ("split", ours.split, theirs.split), ("results version", *versions))
     unpaired = [f"the {what} differs ({printable(a)}, {printable(b)})" for what, a, b in addresses if a != b]
-    known = _contents(baseline.manifest), _contents(run.manifest)
+    known = _contents(baseline), _contents(run)
     pairs, unmatched = match(baseline.scores, run.scores, mapping, " and ".join(unpaired), baseline.references, known)
     if not pairs:
         raise UsageError(
             f"{run.folder} and {baseline.folder} have no denoiser on a family at a noise level in common, so that "
             "nothing can be compared. Where a denoiser has another name, give --map old=new."
         )
-    moved = dict.fromkeys((p.matched_by, p.denoiser, p.candidate) for p in pairs if p.matched_by != "name")
-    found = [Difference(f"denoiser, matched by {way}", words.sentence(a), words.sentence(b)) for way, a, b in moved]
-    differences = (*found, *_differences(baseline.manifest, run.manifest))
+    moved = dict.fromkeys(_moved(pair, *known) for pair in pairs if pair.matched_by != "name")
+    differences = (*moved, *_differences(baseline.manifest, run.manifest))
     candidate = Candidate(letter, run, differences, " and ".join(unpaired), tuple(pairs))
     rows = measure(pairs, unmatched)
     rows.insert(0, "run", letter)
     return candidate, rows
 
 
-def _contents(run: Manifest) -> Contents:
-    """The digest and the architecture of each denoiser."""
-    return {
-        (family.spec, denoiser.spec): (denoiser.digest, denoiser.architecture)
-        for family in run.plan.families
-        for denoiser in family.denoisers
+def _contents(run: RunData) -> Contents:
+    """What is known of each denoiser of which there are scores."""
+    planned = {
+        (family.spec, one.spec): Facts(digest=one.digest, architecture=one.architecture, trained_on=one.trained_on)
+        for family in run.manifest.plan.families
+        for one in family.denoisers
     }
+    scored = zip(run.scores["family"], run.scores["denoiser"], strict=True)
+    return {address: planned.get(address, Facts()) for address in dict.fromkeys(scored)}
+
+
+def _moved(pair: Pair, ours: Contents, theirs: Contents) -> Difference:
+    """A denoiser's two names, each with its architecture where that is what it was matched by."""
+    named = []
+    for name, known in ((pair.denoiser, ours), (pair.candidate, theirs)):
+        network = known[pair.family, name].architecture if pair.matched_by == "architecture" else ""
+        named.append(words.sentence(f"{name} ({network})" if network else name))
+    return Difference(f"denoiser, matched by {pair.matched_by}", *named)
 
 
 def _differences(a: Manifest, b: Manifest) -> tuple[Difference, ...]:

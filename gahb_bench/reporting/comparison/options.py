@@ -9,9 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gahb_bench.core.errors import UsageError, printable
 from gahb_bench.core.files import read_file
-from gahb_bench.running.folder import RunData
 from gahb_bench.scoring.compare import check_margin
-from gahb_bench.scoring.matching import resolve
+from gahb_bench.scoring.matching import Contents, meant
 
 
 class _Margins(BaseModel):
@@ -44,26 +43,31 @@ def read_margins(path: Path) -> dict[str, float]:
     return margins
 
 
-def read_mapping(texts: Sequence[str], baseline: RunData, others: Sequence[RunData]) -> dict[str, str]:
-    """``old=new``, cut at the ``=`` that leaves a denoiser of the baseline and one of a candidate, or their paths."""
-    known = set(baseline.scores["denoiser"])
-    new = {name for other in others for name in other.scores["denoiser"]}
+def read_mapping(texts: Sequence[str], baseline: Contents, others: Sequence[Contents]) -> dict[str, str]:
+    """``old=new``, cut at the ``=`` that leaves what means something in the baseline and in a candidate (`meant`)."""
     found: dict[str, str] = {}
     for text in texts:
-        cuts = [(text[:place], text[place + 1 :]) for place, mark in enumerate(text) if mark == "="]
-        fitting = [(resolve(left.strip(), known), resolve(right.strip(), new)) for left, right in cuts]
-        fitting = [(left, right) for left, right in fitting if left in known and right in new]
+        cuts = [(text[:place].strip(), text[place + 1 :].strip()) for place, mark in enumerate(text) if mark == "="]
+        fitting = [(old, new) for old, new in cuts if meant(old, baseline) and any(meant(new, one) for one in others)]
         if len(fitting) != 1:
             raise UsageError(
-                f"cannot read --map {text!r}: it is old=new, the spec or the path of a denoiser of the baseline "
-                f"({', '.join(sorted(map(printable, known)))}), and of one of a candidate "
-                f"({', '.join(sorted(map(printable, new)))})."
+                f"cannot read --map {text!r}: it is old=new, the spec or the path of a denoiser of the baseline, or an "
+                f"architecture trained on a law of it ({_known([baseline])}), and the same of a candidate "
+                f"({_known(others)})."
             )
-        old = fitting[0][0]
-        if old in found:
+        old, new = fitting[0]
+        if any(meant(old, baseline) == meant(other, baseline) for other in found):
             raise UsageError(f"the denoiser {old!r} is mapped twice: map it once.")
-        found[old] = fitting[0][1]
+        found[old] = new
     return found
+
+
+def _known(runs: Sequence[Contents]) -> str:
+    """What `meant` finds in some runs: the names of denoisers, and architectures on the laws they were trained on."""
+    known = [(*address, facts) for run in runs for address, facts in run.items()]
+    names = {name for _, name, _ in known}
+    names |= {facts.architecture for family, _, facts in known if facts.architecture and facts.trained_on == family}
+    return ", ".join(sorted(map(printable, names)))
 
 
 def fits(row: object, pattern: str) -> bool:
