@@ -12,6 +12,7 @@ from scipy import stats
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Reference
+from gahb_bench.scoring import bits
 from gahb_bench.scoring.intervals import LEVEL, ratio_interval
 from gahb_bench.scoring.jackknife import mean_difference
 from gahb_bench.scoring.matching import Pair, Unmatched, match
@@ -32,6 +33,9 @@ COLUMNS = [
     "difference_db",
     "low_db",
     "high_db",
+    "difference_bits",
+    "low_bits",
+    "high_bits",
     "margin_db",
     "verdict",
     "reason",
@@ -84,8 +88,10 @@ def compare(
     -------
     pandas.DataFrame
         ``family, denoiser, candidate, band, sigma_low, sigma_high, levels, images, pairing, measure, difference_db,
-        low_db, high_db, margin_db, verdict, reason, seconds_ratio``; the last is the ratio of the median seconds an
-        image, ``measure`` is ``excess`` or ``mse``.
+        low_db, high_db, difference_bits, low_bits, high_bits, margin_db, verdict, reason, seconds_ratio``; the last is
+        the ratio of the median seconds an image, ``measure`` is ``excess`` or ``mse``. The bits a pixel are
+        `gahb_bench.scoring.bits.difference`, with a 95 % interval of their own: NaN where either side lacks its excess
+        over an exact optimum, or a noise level that the other has, or there are fewer than four.
 
     Raises
     ------
@@ -111,7 +117,11 @@ def check_margin(margin: float, name: str = "margin") -> None:
 
 def measure(pairs: Iterable[Pair], unmatched: Iterable[Unmatched] = ()) -> pd.DataFrame:
     """Differences per band, before they are judged: also their standard error, degrees of freedom and skewness."""
-    rows = [_band_row(pair, band, chosen) for pair in pairs for band, chosen in bands(pair.sigmas).items()]
+    rows = []
+    for pair in pairs:
+        found = bands(pair.sigmas)
+        lost = {} if pair.excess is None else bits.difference(pair.sigmas, *pair.excess, pair.paired, found)
+        rows += [_band_row(pair, band, chosen, lost.get(band, bits.UNKNOWN)) for band, chosen in found.items()]
     rows += [_unmatched_row(found) for found in unmatched]
     return pd.DataFrame(rows, columns=[*COLUMNS, "error_db", "freedom", "skewness"])
 
@@ -192,7 +202,7 @@ def _level_rows(pair: Pair) -> pd.DataFrame:
     )
 
 
-def _band_row(pair: Pair, band: str, chosen: np.ndarray) -> dict[str, Any]:
+def _band_row(pair: Pair, band: str, chosen: np.ndarray, lost: bits.Bits) -> dict[str, Any]:
     both = chosen & pair.whole_a & pair.whole_b
     broken, mended = chosen & pair.whole_a & ~pair.whole_b, chosen & ~pair.whole_a & pair.whole_b
     a, b = (grid.to_numpy(dtype=np.float64)[both] for grid in (pair.risk_a, pair.risk_b))
@@ -223,6 +233,9 @@ def _band_row(pair: Pair, band: str, chosen: np.ndarray) -> dict[str, Any]:
         "images": min(pair.a.shape[1], pair.b.shape[1]),
         "pairing": "paired" if pair.paired else "unpaired",
         "measure": pair.measure,
+        "difference_bits": lost.value,
+        "low_bits": lost.low,
+        "high_bits": lost.high,
         "verdict": verdict,
         "reason": "; ".join(reasons),
         "seconds_ratio": _ratio(pair.seconds_b[both], pair.seconds_a[both]),

@@ -35,7 +35,8 @@ class Pair:
     noise levels every image has a number; ``seconds_a`` and ``seconds_b`` are medians over images, per noise level.
     ``risk_a`` and ``risk_b`` are what decides: where both sides have their excess over the exact optimum, the MMSE plus
     that excess, whose mean is that of the MSE without the luck of the draw (``measure`` is then ``excess``); elsewhere
-    the MSEs themselves (``mse``).
+    the MSEs themselves (``mse``). ``excess`` is that of either side, ``(levels, images)``, where both have it and all
+    noise levels of the other.
     """
 
     family: str
@@ -54,6 +55,7 @@ class Pair:
     risk_b: pd.DataFrame
     measure: str
     matched_by: str = "name"
+    excess: tuple[FloatArray, FloatArray] | None = None
 
     @property
     def sigmas(self) -> FloatArray:
@@ -127,7 +129,8 @@ def match(
         if common:
             best = (references or {}).get(family)
             pair = _pair(family, name, partner[1], rows, other, common, unpaired, best)
-            pairs.append(replace(pair, matched_by=matched_by))
+            same_levels = not (only_ours or only_theirs)
+            pairs.append(replace(pair, matched_by=matched_by, excess=pair.excess if same_levels else None))
         for verdict, levels in (("missing", only_ours), ("added", only_theirs)):
             if levels:
                 unmatched.append(Unmatched(family, name, verdict, levels, False))
@@ -327,8 +330,13 @@ def _pair(
     note = unpaired or ("no image in common" if shared.empty else "")
     if not note:
         a, b = a[shared], b[shared]
-    risks = None if note or known is None else _risks(rows, other, common, known, a, b)
-    risk_a, risk_b = risks or (a, b)
+    reference = None if known is None else known.at(np.array(list(common)))
+    excess = None if reference is None else _excesses(rows, other, common, reference, a, b, not note)
+    risk_a, risk_b, measure = a, b, "mse"
+    if reference is not None and excess is not None and not note:
+        mmse = reference.mse[:, None]
+        risk_a, risk_b = (pd.DataFrame(mmse + each, index=a.index, columns=a.columns) for each in excess)
+        measure = "excess"
     return Pair(
         family=family,
         denoiser=name,
@@ -344,42 +352,51 @@ def _pair(
         note=note,
         risk_a=risk_a,
         risk_b=risk_b,
-        measure="mse" if risks is None else "excess",
+        measure=measure,
+        excess=excess,
     )
 
 
-def _risks(
+def _excesses(
     rows: pd.DataFrame,
     other: pd.DataFrame,
     common: dict[float, float],
-    known: Reference,
+    reference: Reference,
     a: pd.DataFrame,
     b: pd.DataFrame,
-) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """MMSE plus excess of both sides; None where it is not known, or where either has seen more than y.
+    paired: bool,
+) -> tuple[FloatArray, FloatArray] | None:
+    """The excess of both sides; None where it is not known, or where either has seen more than y.
 
-    For estimates that depend on y alone, the difference of MSEs and that of excesses have the same mean.
+    For estimates that depend on y alone, the difference of MSEs and that of excesses have the same mean; on other
+    images, it is the MSE and MMSE + excess that have.
     """
     tables = (rows, other)
-    reference = known.at(np.array(list(common)))
     blind = all("excess" in table and set(table["knows"]) <= set(HONEST) for table in tables)
-    if not blind or not reference.known.all():
-        return None
     mmse = reference.mse
-    levels = (list(common), list(common.values()))
-    found = [_excess(table, sigmas).reindex(columns=a.columns) for table, sigmas in zip(tables, levels, strict=True)]
-    if not np.isfinite(mmse).all() or not all(np.isfinite(grid.to_numpy()).all() for grid in found):
+    if not blind or not reference.known.all() or not np.isfinite(mmse).all():
         return None
-    excess_a, excess_b = (grid.to_numpy(dtype=np.float64) for grid in found)
-    cross = b.to_numpy(dtype=np.float64) - a.to_numpy(dtype=np.float64) - (excess_b - excess_a)
-    if cross.shape[1] > 2:
-        error = cross.std(axis=1, ddof=1) / np.sqrt(cross.shape[1])
-        if (np.abs(cross.mean(axis=1)) > _BROKEN * error + 1e-9 * mmse).any():
-            return None
-    risk_a, risk_b = (
-        pd.DataFrame(mmse[:, None] + excess, index=a.index, columns=a.columns) for excess in (excess_a, excess_b)
+    levels, grids = (list(common), list(common.values())), (a, b)
+    excess_a, excess_b = (
+        _excess(table, sigmas).reindex(columns=grid.columns).to_numpy(dtype=np.float64)
+        for table, sigmas, grid in zip(tables, levels, grids, strict=True)
     )
-    return risk_a, risk_b
+    if not (np.isfinite(excess_a).all() and np.isfinite(excess_b).all()):
+        return None
+    left_a, left_b = a.to_numpy(dtype=np.float64) - excess_a, b.to_numpy(dtype=np.float64) - excess_b
+    crosses = [left_b - left_a] if paired else [left_a - mmse[:, None], left_b - mmse[:, None]]
+    unsure = np.zeros_like(mmse) if paired else np.nan_to_num(reference.standard_error)
+    if any(_differs_from_zero(cross, mmse, unsure) for cross in crosses):
+        return None
+    return excess_a, excess_b
+
+
+def _differs_from_zero(cross: FloatArray, mmse: FloatArray, unsure: FloatArray) -> bool:
+    """Whether the mean over images is not 0 at some noise level, beyond chance and the standard error of the MMSE."""
+    if cross.shape[1] < 3:
+        return False
+    error = np.hypot(cross.std(axis=1, ddof=1) / np.sqrt(cross.shape[1]), unsure)
+    return bool((np.abs(cross.mean(axis=1)) > _BROKEN * error + 1e-9 * mmse).any())
 
 
 def _excess(rows: pd.DataFrame, sigmas: list[float]) -> pd.DataFrame:

@@ -42,10 +42,8 @@ def network_file(path: Path, network: str, family: str, seed: int = 0) -> Path:
     shape, moments = law.shape, {"mean": 0.5, "std": 0.25}
     module = architecture.build(shape, **moments)
     generator = torch.Generator().manual_seed(seed)
-    tensors = {
-        name: 0.1 * torch.randn(value.shape, generator=generator) if value.is_floating_point() else value
-        for name, value in module.state_dict().items()
-    }
+    tensors = module.state_dict()
+    tensors |= {name: 0.1 * torch.randn(old.shape, generator=generator) for name, old in module.named_parameters()}
     recipe = {"network": architecture.spec, "family": law.spec, "shape": list(shape), **moments}
     weights.save(path, tensors, recipe)
     return path

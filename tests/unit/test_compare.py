@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from reporting_runs import EVIL, awkward_run, network_file, small_run
+from reporting_runs import EVIL, awkward_run, network_file, references_by_kind, small_run
+from scipy import stats
 
 import gahb_bench as gb
 from gahb_bench import __main__ as entry
@@ -22,6 +23,7 @@ from gahb_bench.denoisers.brought import files
 from gahb_bench.reporting.comparison.content import compare_folders
 from gahb_bench.running import engine
 from gahb_bench.running.plan import RESULTS_VERSION, make_plan
+from gahb_bench.scoring import bits
 from gahb_bench.scoring.compare import bands, judge, levels, measure
 from gahb_bench.scoring.matching import Pair, match
 
@@ -417,7 +419,7 @@ def zoo(tmp_path_factory):
         for seed, (name, network) in enumerate(ARCHITECTURES.items())
         for law in LAWS
     ]
-    return small_run(folder / "run", LAWS, ["mmse", *map(str, files)], (0.01, 0.1, 0.3, 1.0), images=8), folder
+    return small_run(folder / "run", LAWS, ["mmse", *map(str, files)], (0.01, 0.1, 0.3, 1.0), images=16), folder
 
 
 def bands_of(out):
@@ -453,7 +455,7 @@ def test_an_architecture_is_on_each_law_its_network_trained_there(run, zoo, aske
         by_name = {row["band"]: row for row in named if row["family"] == law and row["denoiser"] == a}
         for row in rows:
             assert row["difference_db"] == by_name[row["band"]]["difference_db"]
-            assert row["images"] == 8
+            assert row["images"] == 16
     told = [d for d in json.loads(out)["candidates"][0]["differences"] if d["what"].endswith("matched by architecture")]
     assert [f"({ARCHITECTURES[old]})" in d["baseline"] and f"({ARCHITECTURES[new]})" in d["candidate"] for d in told]
     assert len(told) == len(LAWS)
@@ -464,7 +466,7 @@ def test_architectures_of_two_runs_and_denoisers_beside_them(run, zoo, tmp_path)
     again = {
         law: network_file(tmp_path / f"again-{law[0]}.safetensors", "mixture:components=2", law, 9) for law in LAWS
     }
-    other = small_run(tmp_path / "run", LAWS, ["mmse", *map(str, again.values())], (0.01, 0.1, 0.3, 1.0), images=8)
+    other = small_run(tmp_path / "run", LAWS, ["mmse", *map(str, again.values())], (0.01, 0.1, 0.3, 1.0), images=16)
     for asked, name in (("mixture=mixture", "mixture"), ("edm-unet=mixture", "edm"), ("mmse=mixture", "")):
         out = run(folder, other, "--map", asked, "--format", "json")[1]
         found = {law: [row for row in rows if row["verdict"] != "missing"] for law, rows in bands_of(out).items()}
@@ -499,6 +501,130 @@ def test_an_architecture_that_may_be_several_is_refused_and_what_is_to_be_typed_
         assert tuple(pair if asked.startswith("edm") else pair[::-1]) in found[LAWS[1]]
     code, _, err = run(folder, folder, "--map", "edm-unet=mixture", "--map", f"{ARCHITECTURES['edm']}=shrinkage")
     assert (code, "mapped twice" in err) == (2, True)
+
+
+BITS = ["difference_bits", "low_bits", "high_bits"]
+
+
+@pytest.mark.parametrize(
+    "asked", ["edm-unet=mixture", "dncnn:depth=3,width=4=dncnn:padding=circular", "mmse=shrinkage"]
+)
+def test_bits_are_the_difference_of_those_of_the_report(run, zoo, asked):
+    folder, _ = zoo
+    summed = pd.read_csv(folder / "summary.csv").set_index(["family", "denoiser"])["excess_bits"]
+    found = bands_of(run(folder, folder, "--map", asked, "--format", "json")[1])
+    for law in LAWS:
+        rows = {row["band"]: row for row in found[law]}
+        whole = rows.pop("all")
+        expected = summed[law, whole["candidate"]] - summed[law, whole["denoiser"]]
+        assert whole["difference_bits"] == pytest.approx(expected, rel=1e-9)
+        assert sum(row["difference_bits"] for row in rows.values()) == pytest.approx(expected, rel=1e-9)
+        assert all(row["low_bits"] < row["difference_bits"] < row["high_bits"] for row in (whole, *rows.values()))
+
+
+def excesses(images, seed, factor=1.0):
+    """Excess as networks have it, levels by images."""
+    rng = np.random.default_rng(seed)
+    return factor * networks(rng, 1, images, 0.8)[0] * (1 + 10 * np.array(SIGMAS)[:, None])
+
+
+@pytest.mark.parametrize("images", [3, 16, 64])
+def test_the_interval_of_bits_is_that_of_images_left_out(images):
+    a, b = excesses(images, 0), excesses(images, 0, 1.3) + 0.1 * excesses(images, 1)
+    levels, everywhere = np.array(SIGMAS), {"all": np.ones(len(SIGMAS), dtype=bool)}
+    paired, apart = (bits.difference(levels, a, b, kind, everywhere)["all"] for kind in (True, False))
+    without = np.array(
+        [[bits.excess_bits(levels, np.delete(side, image, axis=1)).value for image in range(images)] for side in (a, b)]
+    )
+    for found, parts in ((paired, [without[1] - without[0]]), (apart, without)):
+        error = np.sqrt(sum((images - 1) / images * ((part - part.mean()) ** 2).sum() for part in parts))
+        assert found.value == pytest.approx(bits.excess_bits(levels, b).value - bits.excess_bits(levels, a).value)
+        margin = stats.t.ppf(0.975, images - 1) * error + found.interpolation
+        assert (found.value - found.low, found.high - found.value) == pytest.approx((margin, margin))
+    assert paired.high - paired.low < apart.high - apart.low
+    same = bits.difference(levels, a, a, True, everywhere)["all"]
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
+def test_the_interval_of_bits_holds():
+    """Of 300 differences of bits, 95 % intervals hold the true one as often as they say."""
+    levels, everywhere = np.array(SIGMAS), {"all": np.ones(len(SIGMAS), dtype=bool)}
+    a, b = excesses(100_000, 0), excesses(100_000, 1, 1.2)
+    truth = bits.excess_bits(levels, b[:, :]).value - bits.excess_bits(levels, a).value
+    for paired in (True, False):
+        held = 0
+        for repeat in range(300):
+            some = np.random.default_rng(repeat).integers(0, 100_000, (2, 64))
+            found = bits.difference(levels, a[:, some[0]], b[:, some[0 if paired else 1]], paired, everywhere)["all"]
+            held += found.low <= truth <= found.high
+        assert held / 300 > 0.9
+
+
+def test_bits_that_are_not_known_are_a_dash(run, zoo, tmp_path, monkeypatch):
+    folder, _ = zoo
+
+    def dashes(before, after, *arguments):
+        rows = json.loads(run(before, after, *arguments, "--format", "json")[1])["bands"]
+        for row in rows:  # all three, or none
+            assert len({row[name] is None for name in BITS}) == 1
+        text = run(before, after, *arguments)[1]
+        assert (" – " in text) == any(row["difference_bits"] is None for row in rows)
+        return {row["denoiser"] for row in rows if row["difference_bits"] is None}
+
+    def without(name, chosen):
+        copy = shutil.copytree(folder, tmp_path / name)
+        table = pd.read_parquet(copy / "scores.parquet")
+        table[chosen(table)].to_parquet(copy / "scores.parquet", index=False)
+        return copy
+
+    assert dashes(folder, folder) == set()
+    everything = set(pd.read_parquet(folder / "scores.parquet")["denoiser"])
+    few = without("few", lambda table: table["sigma"] > 0.05)
+    assert dashes(few, few) == everything  # three noise levels
+    assert dashes(few, folder) == everything
+    one = without("one", lambda table: (table["denoiser"] != "mmse") | (table["sigma"] < 1))
+    assert dashes(folder, one) == dashes(one, folder) == {"mmse"}
+    kinds = references_by_kind(monkeypatch)
+    known = small_run(tmp_path / "kinds", tuple(kinds.values()), ("identity", "ideal"), (0.01, 0.1, 0.3, 1.0), images=4)
+    rows = json.loads(run(known, known, "--format", "json")[1])["bands"]
+    told = {(row["family"], row["denoiser"]) for row in rows if row["difference_bits"] is not None}
+    assert told == {(kinds[kind], "identity") for kind in ("exact", "noisy")}
+
+
+def test_bits_on_other_images(run, zoo, tmp_path):
+    """Those of either run, and their errors add; an excess that the errors contradict is none."""
+    folder, _ = zoo
+    copy = shutil.copytree(folder, tmp_path / "other")
+    content = json.loads((copy / "run.json").read_text())
+    content["plan"]["seed"] = 7
+    (copy / "run.json").write_text(json.dumps(content))
+    paired = bands_of(run(folder, folder, "--map", "edm-unet=mixture", "--format", "json")[1])
+    apart = bands_of(run(folder, copy, "--map", "edm-unet=mixture", "--format", "json")[1])
+    for law in LAWS:
+        for one, other in zip(paired[law], apart[law], strict=True):
+            assert other["pairing"] == "unpaired"
+            assert other["difference_bits"] == pytest.approx(one["difference_bits"])
+            assert other["low_bits"] < other["difference_bits"] < other["high_bits"]
+    table = pd.read_parquet(copy / "scores.parquet")
+    table.assign(mse=0.1 * table["mse"]).to_parquet(copy / "scores.parquet", index=False)
+    cheating = bands_of(run(folder, copy, "--map", "edm-unet=mixture", "--format", "json")[1])
+    assert {row["difference_bits"] for rows in cheating.values() for row in rows} == {None}
+
+
+def test_every_format_says_how_many_bits(run, zoo):
+    folder, _ = zoo
+    out = {form: run(folder, folder, "--map", "mmse=mixture", "--format", form)[1] for form in FORMATS}
+    for rows in bands_of(out["json"]).values():
+        for row in rows:
+            value, low, high = (f"+{row[name]:.3g}" for name in BITS)
+            shown = f"{value} [{low}, {high}]"
+            assert re.search(rf"{row['band']} .* {re.escape(shown)} ", out["text"])
+            assert re.search(rf"\| {row['band']} \|.*\| {re.escape(shown)} \|", out["md"])
+            assert f'<td class="number">{value} <small class="below">[{low}, {high}]</small></td>' in out["html"]
+            told = [case.get("message", "") for case in ElementTree.fromstring(out["junit"]).findall(".//testcase/*")]
+            assert row["verdict"] == "same" or any(f", {shown} bits a pixel" in message for message in told)
+    for form in ("text", "md", "html", "json"):
+        assert "Bits a pixel are the candidate's excess bits" in " ".join(out[form].replace("&#39;", "'").split()), form
 
 
 def test_where_the_candidate_has_no_such_network_it_is_missing(run, zoo, tmp_path):

@@ -87,8 +87,11 @@ class Comparison:
             f"hold at once with 95 % for all comparisons in which chance plays a part ({self.comparisons} here; "
             "Bonferroni; jackknife over images jointly for all noise levels of a band, Student's t, widened for skewed "
             "errors and for few images). Worse or better: the interval lies wholly beyond the margin; same: wholly "
-            "within it; otherwise inconclusive. Bands are thirds of the range of log σ. Times are ratios of median "
-            "seconds an image, and decide nothing."
+            "within it; otherwise inconclusive. Bands are thirds of the range of log σ. Bits a pixel are the "
+            "candidate's excess bits (excess/σ² integrated over ln σ) minus the baseline's, above 0 is worse: over all "
+            "noise levels and about those of a band, with 95 % intervals each by itself; a dash where either lacks its "
+            "excess over an exact posterior mean or a noise level that the other has, or there are fewer than four. "
+            "Times are ratios of median seconds an image. Neither decides anything."
         )
 
 

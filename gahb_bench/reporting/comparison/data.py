@@ -9,7 +9,7 @@ import pandas as pd
 
 from gahb_bench.reporting.comparison.content import Comparison
 from gahb_bench.reporting.comparison.text import families
-from gahb_bench.reporting.comparison.words import ends, measured, signed, title
+from gahb_bench.reporting.comparison.words import bits, ends, measured, signed, title
 from gahb_bench.reporting.study import words
 from gahb_bench.running.folder import RunData
 from gahb_bench.scoring.intervals import LEVEL
@@ -74,6 +74,8 @@ def _outcome(verdict: str, fail_on: tuple[str, ...]) -> str:
 
 def _message(row: dict[str, Any]) -> str:
     difference = f"{signed(row['difference_db'])} dB {ends(row)} by {measured(row)}, margin {row['margin_db']:g} dB"
+    if words.finite(row["difference_bits"]):
+        difference += f", {bits(row)} bits a pixel"
     parts = [row["verdict"], difference if words.finite(row["difference_db"]) else "", words.visible(row["reason"])]
     return ": ".join(part for part in parts if part)
 

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from gahb_bench.reporting.comparison.content import Candidate, Comparison
 from gahb_bench.reporting.comparison.text import conclusion, families, is_bitwise, pairs, terms
-from gahb_bench.reporting.comparison.words import ends, faster, measured, signed, title, where
+from gahb_bench.reporting.comparison.words import bits, ends, faster, measured, signed, title, where
 from gahb_bench.reporting.page.html import jinja_environment, template
 from gahb_bench.reporting.study import words
 from gahb_bench.scoring.compare import MARGIN_DB
@@ -23,6 +23,7 @@ def page(comparison: Comparison) -> str:
     environment.globals |= {
         "words": words,
         "signed": signed,
+        "bits": bits,
         "ends": ends,
         "title": title,
         "where": where,

@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from gahb_bench.reporting.comparison.content import Candidate, Comparison
-from gahb_bench.reporting.comparison.words import ends, faster, measured, signed, title, where
+from gahb_bench.reporting.comparison.words import bits, ends, faster, measured, signed, title, where
 from gahb_bench.reporting.study import words
 from gahb_bench.reporting.text.markdown_text import code, table
 from gahb_bench.scoring.compare import BITWISE
 
 _WIDTH = 110
-_HEADER = ("denoiser", "band", "σ", "by", "dB", "interval", "time", "verdict")
+_HEADER = ("denoiser", "band", "σ", "by", "dB", "interval", "bits a pixel", "time", "verdict")
 
 
 def text(comparison: Comparison) -> str:
@@ -102,13 +102,13 @@ def _pair_cells(pair: list[dict[str, Any]], show: Callable[[str], str] = words.v
     """The cells of a pair's rows, one row where nothing differs; ``show`` writes names."""
     if is_bitwise(pair):
         row = pair[0]
-        time = faster(row["seconds_ratio"])
-        yield [show(title(row)), "all", where(row), measured(row), signed(0.0), "", time, f"same ({BITWISE})"]
+        time, verdict = faster(row["seconds_ratio"]), f"same ({BITWISE})"
+        yield [show(title(row)), "all", where(row), measured(row), signed(0.0), "", bits(row), time, verdict]
         return
     for row in pair:
         verdict = row["verdict"] + (f" ({show(row['reason'])})" if row["reason"] else "")
         name, value, time = show(title(row)), signed(row["difference_db"]), faster(row["seconds_ratio"])
-        yield [name, row["band"], where(row), measured(row), value, ends(row), time, verdict]
+        yield [name, row["band"], where(row), measured(row), value, ends(row), bits(row), time, verdict]
 
 
 def _aligned(rows: list[list[str]]) -> Iterator[str]:
@@ -118,8 +118,8 @@ def _aligned(rows: list[list[str]]) -> Iterator[str]:
     ]
     for row in rows:
         left = [f"{cell:<{width}}" for cell, width in zip(row[:4], widths[:4], strict=True)]
-        right = [f"{cell:>{width}}" for cell, width in zip(row[4:7], widths[4:7], strict=True)]
-        yield "  ".join(["", *left, *right, row[7]]).rstrip()
+        right = [f"{cell:>{width}}" for cell, width in zip(row[4:8], widths[4:8], strict=True)]
+        yield "  ".join(["", *left, *right, row[8]]).rstrip()
 
 
 def _run(run: Any) -> str:

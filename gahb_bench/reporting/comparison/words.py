@@ -24,6 +24,18 @@ def ends(row: Mapping[str, Any]) -> str:
     return f"[{signed(low)}, {signed(high)}]" if words.finite(low) and words.finite(high) else ""
 
 
+def bits(row: Mapping[str, Any]) -> str:
+    """How many bits a pixel more the candidate loses, with their interval; a dash where they are not known.
+
+    >>> bits({"difference_bits": 0.0123, "low_bits": 0.01, "high_bits": 0.015})
+    '+0.0123 [+0.01, +0.015]'
+    """
+    value, low, high = (
+        "+" * (row[name] > 0) + words.number(row[name]) for name in ("difference_bits", "low_bits", "high_bits")
+    )
+    return f"{value} [{low}, {high}]" if words.finite(row["low_bits"]) and low != high else value
+
+
 def title(row: Mapping[str, Any]) -> str:
     """The denoiser of a row, or the two that are compared, with nothing invisible in it."""
     names = dict.fromkeys((words.visible(row["denoiser"]), words.visible(row["candidate"])))
