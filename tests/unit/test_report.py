@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from reporting_runs import EVIL, SIGMAS, awkward_run, references_by_kind, small_run
+from reporting_runs import EVIL, SIGMAS, awkward_run, network_file, references_by_kind, small_run
 from skimage import color
 
 import gahb_bench as gb
@@ -32,7 +32,7 @@ from gahb_bench.reporting.page import gallery, html
 from gahb_bench.reporting.report import write_report
 from gahb_bench.reporting.study import sentences, style, words
 from gahb_bench.reporting.study.content import content
-from gahb_bench.reporting.study.leaderboard import STEPS
+from gahb_bench.reporting.study.leaderboard import STEPS, leaderboard
 from gahb_bench.reporting.text import markdown
 from gahb_bench.reporting.text.markdown_text import code
 from gahb_bench.reporting.text.summary import summary
@@ -587,6 +587,45 @@ def test_bits_and_where_they_are_lost(rivals):
     bars = [a for tag, a in found.elements if tag == "svg" and a.get("class") == "bars"]
     assert len(bars) == len(section.methods) - 2
     assert all(a["aria-label"].startswith("Where the bits are lost: ") for a in bars)
+
+
+def test_the_standings_of_several_architectures_on_several_laws(tmp_path):
+    """A row an architecture, also of matched ones and of two paddings, over its networks trained on each law."""
+    laws, sigmas = ("calpha:size=8", "gmm:size=8", "calpha:law=uniform,size=8"), [0.03, 0.1, 0.3, 1.0]
+    networks = (
+        "edm-unet:levels=1,width=4",
+        "dncnn:depth=3,width=4",
+        "dncnn:depth=3,padding=circular,width=4",
+        "bp-unet:symbols=4",
+        "shrinkage",
+        "mixture:components=2",
+        "chain:per_pixel=2,reach=2",
+    )
+    files = {
+        (network, law): network_file(tmp_path / f"{row}-{column}.safetensors", network, law, row)
+        for row, network in enumerate(networks)
+        for column, law in enumerate(laws)
+        if (network, law) != ("shrinkage", laws[1])
+    }
+    folder = small_run(tmp_path / "run", laws, ["identity", *map(str, files.values())], sigmas)
+    write_report(folder)
+    found, text, shown = page(folder), (folder / "report.md").read_text(), content(read(folder))
+    rows = {row.architecture: row for row in leaderboard(shown).standings if row.architecture}
+    assert set(rows) == set(networks)
+    for network, row in rows.items():
+        label = f"{network} trained on each law"
+        here = [law for law in laws if (network, law) in files]
+        trained = [m for m in row.methods if m is not None]
+        assert [m.spec for m in trained] == [f"network:weights={files[network, law]}" for law in here]
+        counted = [m for m, law in zip(trained, here, strict=True) if law in laws[:2]]  # the third has no known optimum
+        assert row.mean.value == pytest.approx(np.mean([m.mean_regret for m in counted]))
+        assert row.bits.value == pytest.approx(np.mean([m.bits.value for m in counted]))
+        assert np.isfinite([row.mean.value, row.bits.value]).all()
+        mean = f"{words.decibel(row.mean.value)} {words.interval(row.mean.low, row.mean.high)}"
+        lost = f"{sentences.bits(row.bits.value)} {sentences.bits_interval(row.bits.low, row.bits.high)}"
+        line = f"| `{label}` | training set | direct | {mean} | {lost} | {len(counted)} of 2 |"
+        assert line in text
+        assert label.replace(" ", "") in found.text.replace(" ", "")
 
 
 def test_where_few_images_carry_the_error_the_interval_is_called_unsure(rivals, tmp_path):
