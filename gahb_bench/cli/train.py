@@ -34,6 +34,10 @@ def train(
     images: Annotated[
         int | None, typer.Option("--images", help="Size of a finite training set; default: new images at every step.")
     ] = None,
+    split: Annotated[
+        str,
+        typer.Option("--split", help="train, train-a or train-b: disjoint training images, weights and noise."),
+    ] = "train",
     stream: Annotated[bool, typer.Option("--stream", help="New images at every step (the default).")] = False,
     steps: Annotated[int, typer.Option("--steps", help="How many steps.")] = 4000,
     batch: Annotated[int, typer.Option("--batch", help="Images a step, over all processes.")] = 32,
@@ -81,6 +85,7 @@ def train(
         raise UsageError("--stream and --images exclude each other: new images at every step, or a finite set.")
     values: dict[str, Any] = {
         "initial": initial,
+        "split": split,
         "images": images,
         "steps": steps,
         "batch": batch,

@@ -45,7 +45,7 @@ class Batches:
         self._mine = slice(rank * share, (rank + 1) * share)
         self._set: Batch | None = None
         if settings.images is not None:
-            self._set = self._law.sample(range(settings.images), seed=settings.seed, split="train")
+            self._set = self._law.sample(range(settings.images), settings.seed, settings.split)
         self._pool = ThreadPoolExecutor(max_workers=1)  # the next batch is made while this one is used
         self._ahead: tuple[int, Future[Step]] | None = None
 
@@ -66,7 +66,7 @@ class Batches:
         places = list(range(step * settings.batch, (step + 1) * settings.batch))[self._mine]
         x = self._images(places)
         z = np.empty(tuple(x.shape), dtype=np.float32)
-        streams = rng.generators("training noise", settings.family, settings.seed, indices=places)
+        streams = rng.generators("training noise", settings.family, *settings.stream, indices=places)
         for out, stream in zip(z, streams, strict=True):
             stream.standard_normal(dtype=np.float32, out=out)
         levels = self._sigmas(step)[self._mine]
@@ -76,7 +76,7 @@ class Batches:
 
     def _images(self, places: list[int]) -> Tensor:
         if self._set is None:
-            return self._law.sample(places, seed=self._settings.seed, split="train").images
+            return self._law.sample(places, self._settings.seed, self._settings.split).images
         count = len(self._set)
         orders = {epoch: self._order(epoch, count) for epoch in {place // count for place in places}}
         return self._set.images[[int(orders[place // count][place % count]) for place in places]]
@@ -84,12 +84,12 @@ class Batches:
     def _order(self, epoch: int, count: int) -> np.ndarray:
         """The order in which a finite set is gone through, a new one each time."""
         settings = self._settings
-        return rng.generator("training order", settings.family, settings.seed, index=epoch).permutation(count)
+        return rng.generator("training order", settings.family, *settings.stream, index=epoch).permutation(count)
 
     def _sigmas(self, step: int) -> FloatArray:
         """One noise level from each of ``batch`` equal parts of the range in log sigma, in random order."""
         settings = self._settings
-        stream = rng.generator("training sigma", settings.family, settings.seed, index=step)
+        stream = rng.generator("training sigma", settings.family, *settings.stream, index=step)
         parts = (stream.permutation(settings.batch) + stream.random(settings.batch)) / settings.batch
         low, high = np.log(settings.sigma_low), np.log(settings.sigma_high)
         return np.exp(low + (high - low) * parts)
@@ -110,7 +110,7 @@ def _optimum(settings: Settings, std: float) -> tuple[FloatArray, FloatArray]:
 def first_images(settings: Settings) -> Images:
     """What a network is told of before its first step: the first training images, at most 1,024."""
     count = _FIRST_IMAGES if settings.images is None else min(settings.images, _FIRST_IMAGES)
-    return settings.law.sample(range(count), seed=settings.seed, split="train").images
+    return settings.law.sample(range(count), settings.seed, settings.split).images
 
 
 def pixel_moments(images: Images) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from gahb_bench.core.errors import MissingPackageError, StoreError, UsageError
 from gahb_bench.core.files import explain_errors, lock, refuse_overwriting, write_atomically
 from gahb_bench.networks import weights
-from gahb_bench.training.settings import Settings
+from gahb_bench.training.settings import Settings, with_defaults
 
 _FILES = ("training.json", "state.safetensors", "best.safetensors", "last.safetensors", "log.jsonl")
 
@@ -130,7 +130,7 @@ class TrainingFolder:
         if begin_again and not kept:
             return
         try:
-            there = json.loads(path.read_text(encoding="utf-8"))["settings"]
+            there = with_defaults(json.loads(path.read_text(encoding="utf-8"))["settings"])
             mine = self._settings.model_dump()
             differing = [key for key in mine if there.get(key) != mine[key]]
         except Exception:  # unreadable, not JSON, not ours

@@ -21,7 +21,7 @@ from gahb_bench.networks.weights import file_digest, load
 from gahb_bench.training import processes, state
 from gahb_bench.training.batches import Batches, first_images, pixel_moments
 from gahb_bench.training.folder import TrainingFolder
-from gahb_bench.training.settings import Settings
+from gahb_bench.training.settings import Settings, with_defaults
 from gahb_bench.training.validation import Measured, Validation
 
 _WARM_UP = 0.02  # part of the steps in which the learning rate rises
@@ -167,7 +167,7 @@ class Trainer:
         self.store.cut_log(self.step)
 
     def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        if facts.get("settings") != self.settings.model_dump():
+        if with_defaults(facts.get("settings", {})) != self.settings.model_dump():
             raise StoreError(f"{self.store.path} holds the state of another training: give --out another folder.")
         try:
             state.restore(self.network, self.average, self.optimizer, tensors)
@@ -297,7 +297,7 @@ def _initial(settings: Settings) -> tuple[nn.Module, tuple[float, float], dict[s
         return network.requires_grad_(True), (recipe["mean"], recipe["std"]), recipe
     images = first_images(settings)
     moments = pixel_moments(images)
-    with rng.torch_seeded("initial weights", settings.network, settings.seed):
+    with rng.torch_seeded("initial weights", settings.network, *settings.stream):
         network = settings.architecture.build(settings.law.shape, *moments)
         settings.architecture.start_from(network, images)
     return network, moments, None

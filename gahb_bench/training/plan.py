@@ -4,7 +4,7 @@
     families = ["calpha:size=32", "disks:size=32"]
     networks = ["edm-unet", "dncnn:padding=circular"]
     minutes = 15                # of one core, each; or steps = 3000
-    precision = "bf16"          # and whatever else `Settings` states
+    precision = "bf16"          # and whatever else `Settings` states: split = "train-a", images = 1000, ...
 
 A block ``[[trainings]]`` for each budget. Every training has a folder of its own, named after its law and network.
 """
@@ -44,7 +44,9 @@ class Training:
     def name(self) -> str:
         """Of its folder."""
         seed = self.values.get("seed", 0)
+        split = self.values.get("split", "train")
         parts = [self.family, self.network, *([f"seed={seed}"] if seed else [])]
+        parts += [split] if split != "train" else []
         return "--".join(re.sub(r"[^\w=.,-]+", "-", part).strip("-") for part in parts)
 
 
@@ -94,7 +96,7 @@ def read(path: Path) -> list[Training]:
     names = [training.name for training in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UsageError(f"the plan {path} states the training {twice} twice: give it another seed, or remove it.")
+        raise UsageError(f"the plan {path} states {twice} twice: give it another seed or split, or remove it.")
     return found
 
 

@@ -20,6 +20,7 @@ from gahb_bench.networks.weights import file_digest
 
 DEFAULT_RANGE = (10**-2.5, 10**0.5)  # the range of the default noise levels of a run
 Precision = Literal["float32", "bf16"]
+TrainingSplit = Literal["train", "train-a", "train-b"]
 
 
 class Settings(BaseModel):
@@ -27,7 +28,8 @@ class Settings(BaseModel):
 
     family, network : canonical specs
     initial, initial_digest : file of weights of the same network to start from, instead of random ones; its content
-    images : size of a finite training set, the first images of split ``train``; None: a new image every time
+    split : where the training images come from: disjoint streams, each with initial weights and noise of its own
+    images : size of a finite training set, the first images of the split; None: a new image every time
     sigma_low, sigma_high : noise levels are drawn log-uniformly between them, one an image, stratified over the batch
     batch : images a step, over all processes
     learning_rate : at its peak, the architecture's own unless another is given; a linear rise over the first 2 % of the
@@ -44,6 +46,7 @@ class Settings(BaseModel):
     network: str
     initial: str | None = None
     initial_digest: str | None = None
+    split: TrainingSplit = "train"
     images: int | None = Field(None, ge=1)
     steps: int = Field(4000, ge=1)
     batch: int = Field(32, ge=1)
@@ -73,6 +76,11 @@ class Settings(BaseModel):
     @property
     def architecture(self) -> Network:
         return make.network(self.network)
+
+    @property
+    def stream(self) -> tuple[str | int, ...]:
+        """What the address of every draw of this training ends with, beside those of images."""
+        return (self.seed,) if self.split == "train" else (self.seed, self.split)
 
     @property
     def validation_sigmas(self) -> FloatArray:
@@ -107,6 +115,12 @@ def make_settings(family: str, network: str, values: dict[str, Any]) -> Settings
         raise UsageError("; ".join(told) + ".") from None
 
 
+def with_defaults(kept: dict[str, Any]) -> dict[str, Any]:
+    """Settings as a file keeps them, those that were stated in a later version at their defaults."""
+    fields = Settings.model_fields.items()
+    return {name: field.default for name, field in fields if not field.is_required()} | kept
+
+
 def check_possible(settings: Settings, device: str, processes: int, folder: Path) -> None:
     """Refuse at once what would fail later: the network on these images, the batch over the processes, the precision.
 
@@ -134,7 +148,7 @@ def check_possible(settings: Settings, device: str, processes: int, folder: Path
             f"training {settings.network} would take more than the {memory.in_words(memory.total(device))} of memory "
             "that there are: choose a smaller network."
         )
-    check_scored_sigmas([settings.sigma_low], law.sample([0], settings.seed, "train").images, settings.family)
+    check_scored_sigmas([settings.sigma_low], law.sample([0], settings.seed, settings.split).images, settings.family)
     y, ends = torch.zeros(2, *law.shape), torch.tensor([settings.sigma_low, settings.sigma_high])
     x_hat, saved = _saved_bytes(settings.architecture.build(law.shape, 0.5, 0.25), y, ends)
     if x_hat.shape != y.shape:

@@ -1,5 +1,6 @@
 """Training: what each step sees, exact resume, several processes, and that it reaches the optimum."""
 
+import itertools
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from gahb_bench.networks.recipe import read_recipe
 from gahb_bench.running import engine
 from gahb_bench.running.plan import make_plan
 from gahb_bench.training.batches import Batches
+from gahb_bench.training.folder import TrainingFolder
 from gahb_bench.training.loop import Trainer, fit
 from gahb_bench.training.settings import check_possible, make_settings
 from gahb_bench.training.validation import Validation
@@ -77,6 +80,72 @@ def test_a_finite_set_is_gone_through_evenly_with_fresh_noise():
     counts = [int((step.x == image).flatten(1).all(dim=1).sum()) for image in images]
     assert counts == [2, 2, 2, 2]
     assert not torch.equal(batches(2).y - batches(2).x, batches(3).y - batches(3).x)
+
+
+@pytest.mark.parametrize("images", [5, None])
+def test_splits_share_no_image_no_noise_and_no_weights(images):
+    made = {split: settings(images=images, split=split, batch=20) for split in ("train", "train-a", "train-b")}
+    steps = {split: Batches(each, 0.25)(1) for split, each in made.items()}
+    weights_of = {split: _initial_weights(each) for split, each in made.items()}
+    for split, step in steps.items():
+        own = gb.family("calpha:size=8").sample(range(images or 40), split=split).images
+        assert all((image == own).flatten(1).all(dim=1).any() for image in step.x), "it sees its own images"
+        again = Batches(made[split], 0.25)(1)
+        assert torch.equal(again.y, step.y)
+        assert torch.equal(_initial_weights(made[split]), weights_of[split])
+    for first, second in itertools.combinations(made, 2):
+        assert not (steps[first].x[:, None] == steps[second].x[None]).flatten(2).all(dim=2).any()
+        assert not torch.equal(steps[first].sigma, steps[second].sigma)
+        noise = [(steps[split].y - steps[split].x).flatten() for split in (first, second)]
+        assert abs(float(torch.corrcoef(torch.stack(noise))[0, 1])) < 0.15
+        assert abs(float(torch.corrcoef(torch.stack([weights_of[first], weights_of[second]]))[0, 1])) < 0.2
+
+
+def _initial_weights(made):
+    folder = TrainingFolder(Path(), made, main=False)
+    trainer = Trainer(made, folder, "cpu", 0, 1)
+    trainer.batches.close()
+    return torch.cat([value.detach().flatten() for value in trainer.network.parameters() if value.ndim == 4])
+
+
+def test_a_training_on_a_split_goes_on_bitwise_and_its_recipe_names_the_split(tmp_path):
+    made = {split: settings(images=3, split=split) for split in ("train-a", "train-b")}
+    whole = {split: fit(each, tmp_path / split) for split, each in made.items()}
+    with pytest.raises(StoppedError):
+        fit(made["train-b"], tmp_path / "cut", save_seconds=0.0, progress=stop_at(20))
+    with pytest.raises(StoreError, match="split 'train-b', not 'train-a'"):
+        fit(made["train-a"], tmp_path / "cut")
+    resumed = weights.read_tensors(fit(made["train-b"], tmp_path / "cut"))
+    a, b = (weights.read_tensors(path) for path in whole.values())
+    assert all(torch.equal(resumed[key], b[key]) for key in b)
+    assert not all(torch.equal(a[key], b[key]) for key in b)
+    assert read_recipe(whole["train-b"])["settings"]["split"] == "train-b"
+
+
+def test_a_training_from_before_there_were_splits_goes_on(tmp_path):
+    whole = weights.read_tensors(fit(settings(), tmp_path / "whole"))
+    old = tmp_path / "old"
+    with pytest.raises(StoppedError):
+        fit(settings(), old, save_seconds=0.0, progress=stop_at(20))
+    for name in ("state", "best", "last"):
+        path = old / f"{name}.safetensors"
+        recipe = read_recipe(path)
+        del recipe["settings"]["split"]
+        weights.save(path, weights.read_tensors(path), recipe)
+    described = json.loads((old / "training.json").read_text())
+    del described["settings"]["split"]
+    (old / "training.json").write_text(json.dumps(described))
+    assert gb.denoiser(str(old / "best.safetensors"))(torch.zeros(1, 1, 8, 8), 0.1).shape == (1, 1, 8, 8)
+    with pytest.raises(StoreError, match="split 'train', not 'train-a'"):
+        fit(settings(split="train-a"), old)
+    ours = weights.read_tensors(fit(settings(), old))
+    assert all(torch.equal(ours[key], whole[key]) for key in whole)
+
+
+@pytest.mark.parametrize("split", ["val", "test", "train-c", ["train-a"]])
+def test_a_split_that_is_no_training_set_is_refused(split):
+    with pytest.raises(UsageError, match=r"split=.* is not allowed: it should be 'train', 'train-a' or 'train-b'"):
+        settings(split=split)
 
 
 def test_training_lowers_the_regret_and_the_weights_can_be_scored(tmp_path):

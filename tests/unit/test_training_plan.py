@@ -56,6 +56,16 @@ def test_every_network_is_trained_on_every_law(write, tmp_path):
     )
 
 
+def test_a_plan_trains_on_both_splits(write, tmp_path):
+    block = BLOCK.replace(', "gmm:size=8"', "").split(', "dit')[0]
+    text = "".join(f'{block}]\nsteps = 2\nimages = 3\nsplit = "{split}"\n' for split in ("train-a", "train-b"))
+    trainings = plan.read(write(text))
+    assert [training.name.rpartition("--")[2] for training in trainings] == ["train-a", "train-b"]
+    assert plan.carry_out(trainings, tmp_path) == {}
+    recipes = [weights.read_recipe(tmp_path / training.name / "last.safetensors") for training in trainings]
+    assert [recipe["settings"]["split"] for recipe in recipes] == ["train-a", "train-b"]
+
+
 def test_a_budget_buys_as_many_steps_as_fit(write, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "seconds_a_step", lambda settings, device: 0.05)
     (training,) = plan.read(
