@@ -1,4 +1,4 @@
-"""Makes families, denoisers and networks from what a user has: text, things already made, callables, files."""
+"""Makes families, denoisers, networks, samplers from what a user has: text, things already made, callables, files."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -9,6 +9,7 @@ from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.errors import GahbError, UsageError, printable
 from gahb_bench.core.family import Family
 from gahb_bench.core.network import Network
+from gahb_bench.core.sampler import Sampler
 from gahb_bench.denoisers.brought import user
 from gahb_bench.denoisers.brought.files import refuse_bare_path
 from gahb_bench.denoisers.tunable import Tunable
@@ -148,6 +149,17 @@ def network(spec: str | Network) -> Network:
         For an unknown architecture, preset or parameter, or a value that is not allowed.
     """
     return registry.make("networks", spec) if isinstance(spec, str) else spec
+
+
+def sampler(spec: str | Sampler) -> Sampler:
+    """The sampler described by a spec: ``ascent:beta=0.1``.
+
+    Raises
+    ------
+    UsageError
+        For an unknown sampler or parameter, or a value that is not allowed.
+    """
+    return registry.make("samplers", spec) if isinstance(spec, str) else spec
 
 
 def default_denoisers(law: Family) -> list[str | Denoiser]:

@@ -1,4 +1,4 @@
-"""``list``: families, oracles, denoisers and networks, by reading their files; nothing is imported."""
+"""``list``: families, oracles, denoisers, networks and samplers, by reading their files; nothing is imported."""
 
 from typing import Annotated
 
@@ -10,9 +10,9 @@ from gahb_bench.cli.options import warn_of_problems
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="families, oracles, denoisers, networks, or all.")] = "all",
+    what: Annotated[str, typer.Argument(help="families, oracles, denoisers, networks, samplers, or all.")] = "all",
 ) -> None:
-    """List families, oracles, denoisers and networks: what they know, their parameters, defaults and sources."""
+    """List families, oracles, denoisers, networks, samplers: what they know, their parameters, defaults and sources."""
     from typing import get_args
 
     from gahb_bench.core import registry

@@ -1,4 +1,4 @@
-"""What families, oracles, denoisers and networks have in common: a name, typed parameters, a canonical spec."""
+"""What families, oracles, denoisers, networks, samplers have in common: name, typed parameters, canonical spec."""
 
 import secrets
 from collections.abc import Iterable

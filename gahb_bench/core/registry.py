@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from weakref import WeakValueDictionary
 
 from gahb_bench.core import spec as specs
@@ -21,11 +21,11 @@ from gahb_bench.core.errors import GahbError, UsageError, printable, reason_of, 
 from gahb_bench.core.literals import check_literals
 from gahb_bench.core.source import Class, Parameter, plugins
 
-Kind = Literal["families", "oracles", "denoisers", "networks"]
+Kind = Literal["families", "oracles", "denoisers", "networks", "samplers"]
 _PACKAGE = "gahb_bench"
 _ROOT = Path(__file__).parents[1]
-_FOLDERS = ("families", "denoisers", "networks")  # folders of this package, and names of groups of entry points
-_SINGULAR = {"families": "family", "oracles": "oracle", "denoisers": "denoiser", "networks": "network"}
+_FOLDERS = ("families", "denoisers", "networks", "samplers")  # of this package, and names of groups of entry points
+_SINGULAR = {kind: kind.removesuffix("s") for kind in get_args(Kind)} | {"families": "family"}
 
 _DEFINED: WeakValueDictionary[tuple[str, str], type[Any]] = WeakValueDictionary()  # outside of files, in this process
 

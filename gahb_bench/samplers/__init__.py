@@ -1,0 +1,1 @@
+"""Ways from noise to images with a denoiser, one file each."""
