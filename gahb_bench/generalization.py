@@ -1,0 +1,318 @@
+"""From memorising to generalising: pairs of networks on disjoint training sets of n images, beside memoriser and truth.
+
+run.json                 the study, the environment
+generalization.csv       one row a measurement; `COLUMNS`, `MEASURES`
+trainings/n=N-SPLIT/     the trainings (see `gahb_bench.training.folder`); their last weights are measured
+parts/KEY.csv            the rows of one n, found again by content
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from gahb_bench import make
+from gahb_bench.channels.gaussian import add_noise
+from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.environment import environment
+from gahb_bench.core.errors import StoreError, UsageError
+from gahb_bench.core.family import Family
+from gahb_bench.core.files import explain_errors, lock, refuse_overwriting, write_atomically
+from gahb_bench.core.images import Batch, Images, check_scored_sigmas
+from gahb_bench.core.posterior import PosteriorMean, posterior_mean
+from gahb_bench.core.sampler import falling_levels
+from gahb_bench.samplers import starts
+from gahb_bench.scoring.bits import excess_bits
+from gahb_bench.scoring.generalization import Estimate, closeness, correlation, mean, model_variance, nearest, place
+from gahb_bench.training.loop import fit
+from gahb_bench.training.settings import Settings, check_possible, make_settings
+
+SPLITS = ("train-a", "train-b")
+SIGMAS = (0.03, 0.1, 0.3, 1.0)
+COLUMNS = {
+    "family": "its spec",
+    "network": "its spec",
+    "n": "images in each training set",
+    "split": "the training set of the network that is measured; blank for what is of both",
+    "sigma": "noise level, image units; blank for what is of all of them",
+    "measure": "one of `MEASURES`",
+    "value": "",
+    "low": "95 % interval over images, or over samples; blank with fewer than three",
+    "high": "",
+    "images": "how many, of each of which there is one draw of noise; or samples",
+}
+MEASURES = {
+    "test_regret_db": "10 log10(1 + E|D - x*|^2 / mmse) on noisy test images",
+    "train_regret_db": "10 log10(mse / mmse) on noisy training images",
+    "test_bits": "excess over the noise levels, bits a pixel",
+    "t_train": "place between memoriser (0) and truth (1) on noisy training images; blank where these are near",
+    "r_train": "squared distance from that axis, of its squared length",
+    "t_test": "the same on noisy test images",
+    "r_test": "",
+    "model_variance": "E|D_A - D_B|^2 / (2 E excess) on noisy test images",
+    "sample_correlation": "of the images that both generate from the same seeds",
+    "nearest_ratio": "E|sample - nearest training image|^2 over that of the nearest in the other training set",
+    "nearest_share": "share of the samples that are nearer to their training set than to the other",
+}
+_RULE = 1  # of the parts: raised whenever what is measured changes
+_STEPS = 18  # from noise to an image
+_AT_ONCE = 2**21  # numbers of training images drawn together
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is trained, and measured; family, network and sampler are canonical specs.
+
+    sizes : n, increasing
+    sampler : None for the probability flow (`heun`), or for blind networks the `ascent`
+    images, samples : how many noisy images of each kind, how many samples are measured
+    """
+
+    family: str
+    network: str
+    sizes: tuple[int, ...]
+    steps: int
+    batch: int
+    sigmas: tuple[float, ...]
+    images: int
+    samples: int
+    sampler: str | None
+    seed: int
+
+    def settings(self, n: int, split: str) -> Settings:
+        """Those of one training. It is validated at its end alone: nothing is chosen by images held out."""
+        values = {"images": n, "split": split, "steps": self.steps, "batch": self.batch, "seed": self.seed}
+        return make_settings(self.family, self.network, values | {"validate_every": self.steps})
+
+
+def make_study(
+    family: str,
+    network: str,
+    sizes: Iterable[int],
+    *,
+    steps: int = 800,
+    batch: int = 32,
+    sigmas: object = SIGMAS,
+    images: int = 64,
+    samples: int = 64,
+    sampler: str | None = None,
+    seed: int = 0,
+) -> Study:
+    """A study, checked.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name, a value that is not allowed, or a law whose posterior mean is not known.
+    """
+    law, ordered = make.family(family), tuple(sorted(set(sizes)))
+    if not ordered or ordered[0] < 1:
+        raise UsageError(f"sizes={','.join(map(str, ordered))} are not allowed: give numbers of images, each >= 1.")
+    for name, count in (("images", images), ("samples", samples)):
+        if count < 3:
+            raise UsageError(f"{name}={count} is not allowed: an interval needs at least 3.")
+    if posterior_mean(law) is None:
+        raise UsageError(f"the exact posterior mean of {law.spec} is not known: choose another law.")
+    levels = tuple(sorted(check_scored_sigmas(sigmas).tolist()))
+    method = None if sampler is None else make.sampler(sampler).spec
+    spec = make.network(network).spec
+    study = Study(law.spec, spec, ordered, steps, batch, levels, images, samples, method, seed)
+    study.settings(ordered[0], SPLITS[0])
+    _memoriser(law, study, ordered[0], SPLITS[0])
+    return study
+
+
+def carry_out(
+    study: Study,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    progress: Callable[[int, int], object] = lambda *_: None,
+) -> pd.DataFrame:
+    """Train and measure, from the smallest n to the largest; what is finished in the folder is used again.
+
+    The table is written anew after each n. ``progress`` is told (done, total) of the training steps, a measurement
+    counting as one.
+
+    Raises
+    ------
+    StoreError
+        If the folder holds something else, or other trainings, or cannot be written.
+    DenoiserError
+        If a training diverges; what was finished before is kept.
+    """
+    check_possible(study.settings(study.sizes[-1], SPLITS[0]), device, 1, folder)
+    law, each = make.family(study.family), len(SPLITS) * study.steps + 1
+    with lock(folder):
+        _begin(folder, study, device)
+        tables = []
+        for place_, n in enumerate(study.sizes):
+            weights = []
+            for turn, split in enumerate(SPLITS):
+                before = place_ * each + turn * study.steps
+                progress(before, len(study.sizes) * each)
+                path = folder / "trainings" / f"n={n}-{split}"
+                best = fit(
+                    study.settings(n, split),
+                    path,
+                    device=device,
+                    progress=lambda now, before=before: progress(before + now.step, len(study.sizes) * each),
+                )
+                weights.append(best.with_name("last.safetensors"))
+            networks = [make.denoiser(str(path), law) for path in weights]
+            tables.append(_kept(folder, study, n, networks, device))
+            _write(folder / "generalization.csv", pd.concat(tables, ignore_index=True))
+            progress((place_ + 1) * each, len(study.sizes) * each)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _kept(folder: Path, study: Study, n: int, networks: list[Denoiser], device: str) -> pd.DataFrame:
+    """The rows of one n: those kept before, or measured now."""
+    asked = {**asdict(study), "sizes": n, "weights": [network.facts.digest for network in networks]}
+    key = hashlib.sha256(json.dumps([_RULE, asked, device.partition(":")[0]]).encode()).hexdigest()[:16]
+    path = folder / "parts" / f"{key}.csv"
+    if path.is_file():
+        with explain_errors(path):
+            return pd.read_csv(path)
+    rows = pd.DataFrame(_rows(study, n, networks, device), columns=list(COLUMNS))
+    _write(path, rows)
+    return pd.read_csv(path)
+
+
+def _rows(study: Study, n: int, networks: list[Denoiser], device: str) -> Iterator[dict[str, Any]]:
+    """All measurements of one pair."""
+    law = make.family(study.family)
+    truth = posterior_mean(law)
+    assert truth is not None  # `make_study` has looked
+    sampled = [_samples(study, law, network, device) for network in networks]
+    address = {"family": study.family, "network": study.network, "n": n}
+    for measure, split, sigma, found in [
+        *_on_images(study, law, truth, n, networks, device),
+        *_of_samples(study, law, n, sampled),
+    ]:
+        yield {**address, "split": split, "sigma": sigma, "measure": measure, **asdict(found)}
+
+
+Measured = tuple[str, str | None, float | None, Estimate]
+
+
+def _on_images(
+    study: Study, law: Family, truth: PosteriorMean, n: int, networks: list[Denoiser], device: str
+) -> Iterator[Measured]:
+    """What is measured on noisy images."""
+    test = law.sample(range(study.images), study.seed, "test", device)
+    excess = {split: [] for split in SPLITS}
+    for sigma in study.sigmas:
+        mmse = float(law.reference(sigma).mse[0])
+        y = add_noise(test, sigma)
+        best, estimates = truth(y.double(), sigma), [network(y, sigma) for network in networks]
+        for split, network, x_hat in zip(SPLITS, networks, estimates, strict=True):
+            memoriser = _memoriser(law, study, n, split)
+            excess[split].append(_mean_square(x_hat, best))
+            regret = mean(excess[split][-1] / mmse)
+            yield "test_regret_db", split, sigma, _changed(regret, lambda ratio: 10 * np.log10(1 + max(ratio, 0.0)))
+            found = place(x_hat, memoriser(y.double(), sigma), best, mmse)
+            yield "t_test", split, sigma, found.t
+            yield "r_test", split, sigma, found.r
+            own = _training_images(law, study, n, split, device)
+            noisy = add_noise(own, sigma)
+            x_hat = network(noisy, sigma)
+            regret = mean(_mean_square(x_hat, own.images) / mmse)
+            yield "train_regret_db", split, sigma, _changed(regret, lambda ratio: 10 * np.log10(max(ratio, 1e-30)))
+            found = place(x_hat, memoriser(noisy.double(), sigma), truth(noisy.double(), sigma), mmse)
+            yield "t_train", split, sigma, found.t
+            yield "r_train", split, sigma, found.r
+        yield "model_variance", None, sigma, model_variance(estimates[0], estimates[1], best)
+    for split in SPLITS:
+        bits = excess_bits(np.array(study.sigmas), np.array(excess[split]))
+        yield "test_bits", split, None, Estimate(bits.value, bits.low, bits.high, study.images)
+
+
+def _of_samples(study: Study, law: Family, n: int, sampled: list[Images]) -> Iterator[Measured]:
+    """What is measured on the images that both generate from the same seeds."""
+    yield "sample_correlation", None, None, correlation(*sampled)
+    for mine, split, other in zip(sampled, SPLITS, SPLITS[::-1], strict=True):
+        finite = mine[torch.isfinite(mine).flatten(1).all(dim=1)]
+        near = [nearest(finite, _drawn(law, study, n, each)) for each in (split, other)]
+        ratio, share = closeness(*near)
+        yield "nearest_ratio", split, None, ratio
+        yield "nearest_share", split, None, share
+
+
+def _samples(study: Study, law: Family, network: Denoiser, device: str) -> Images:
+    """Images from noise, the same noise for each network of the study."""
+    settings = study.settings(study.sizes[0], SPLITS[0])
+    start = starts.gaussian(law.shape, range(study.samples), settings.sigma_high, study.seed)
+    start = replace(start, images=start.images.to(device))
+    levels = falling_levels(settings.sigma_high, settings.sigma_low, _STEPS)
+    if study.sampler is not None:
+        return make.sampler(study.sampler)(network, start, levels).images.cpu()
+    y = start.images[:1]
+    if torch.equal(network(y, float(levels[0])), network(y, float(levels[-2]))):  # it is blind
+        return make.sampler("ascent")(network, start, levels[:-1]).images.cpu()
+    return make.sampler("heun")(network, start, levels).images.cpu()
+
+
+def _memoriser(law: Family, study: Study, n: int, split: str) -> Denoiser:
+    """The posterior mean under a training set."""
+    return make.denoiser(f"empirical:n={n},split={split},seed={study.seed}", law)
+
+
+def _training_images(law: Family, study: Study, n: int, split: str, device: str) -> Batch:
+    """As many as are measured, again and again where there are fewer, each time with another draw of noise.
+
+    It is none that the training has seen: that noise has an address of its own.
+    """
+    batch = law.sample(range(min(n, study.images)), study.seed, split, device)
+    again = batch.select([place_ % len(batch) for place_ in range(study.images)])
+    return replace(again, indices=tuple(range(study.images)))
+
+
+def _drawn(law: Family, study: Study, n: int, split: str) -> Iterator[Images]:
+    """A training set, part by part."""
+    step = max(1, _AT_ONCE // int(np.prod(law.shape)))
+    return (law.sample(range(begun, min(begun + step, n)), study.seed, split).images for begun in range(0, n, step))
+
+
+def _mean_square(a: Images, b: Images) -> np.ndarray:
+    return (a.double() - b.double()).square().flatten(1).mean(dim=1).cpu().numpy()
+
+
+def _changed(estimate: Estimate, change: Callable[[float], float]) -> Estimate:
+    """Through an increasing function."""
+    return replace(estimate, value=change(estimate.value), low=change(estimate.low), high=change(estimate.high))
+
+
+def _begin(folder: Path, study: Study, device: str) -> None:
+    """Mark a folder as that of a study before anything else is written.
+
+    Raises
+    ------
+    StoreError
+        If it holds anything else: nothing was changed.
+    """
+    path = folder / "run.json"
+    try:
+        ours = "generalization" in json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        refuse_overwriting(folder, ("generalization.csv", "trainings", "parts", "scores.parquet", "training.json"))
+        ours = True
+    except (OSError, ValueError, TypeError):
+        ours = False
+    if not ours:
+        raise StoreError(f"{folder} holds something else than such a study: nothing was changed. Give --out another.")
+    content = {"generalization": asdict(study), "environment": environment(device)}
+    with explain_errors(folder):
+        (folder / "parts").mkdir(exist_ok=True)
+        write_atomically(path, lambda file: file.write((json.dumps(content, indent=2) + "\n").encode()))
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    with explain_errors(path):
+        write_atomically(path, lambda file: file.write(table.to_csv(index=False).encode()))

@@ -1,0 +1,215 @@
+"""The command ``generalization``: what it measures of the truth and of the memoriser, and that it goes on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pydantic import Field
+from typer.testing import CliRunner
+
+import gahb_bench as gb
+from gahb_bench import generalization
+from gahb_bench.cli import app
+from gahb_bench.core import registry
+from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.errors import StoreError, UsageError
+from gahb_bench.generalization import COLUMNS, MEASURES, carry_out, make_study
+
+if registry.lookup("denoisers", "empirical") is None:
+
+    class Empirical(Denoiser):
+        """The posterior mean under the first n images of a split."""
+
+        name: ClassVar = "empirical"
+        knows: ClassVar = "training set"
+        n: int = Field(1000)
+        split: str = Field("train")
+        seed: int = Field(0)
+
+        def estimate(self, y, sigma):
+            images = self.family.sample(range(self.n), self.seed, self.split).images.double()
+            distance = (y[:, None].double() - images).square().flatten(2).sum(dim=2)
+            weights = torch.softmax(-distance / (2 * sigma[:, None] ** 2), dim=1)
+            return torch.einsum("nm,mchw->nchw", weights, images)
+
+
+SPEC, NETWORK = "calpha:size=8", "edm-unet:levels=1,width=4"
+LAW = gb.family(SPEC)
+
+
+def tiny(sizes=(1, 5), **values):
+    return make_study(SPEC, NETWORK, sizes, **({"steps": 25, "batch": 8, "images": 6, "samples": 6} | values))
+
+
+def measured(networks, n, **values):
+    """The rows that are made of any two denoisers in place of the networks."""
+    made = [gb.denoiser(network, family=LAW) for network in networks]
+    return pd.DataFrame(generalization._rows(tiny(**({"images": 40, "samples": 40} | values)), n, made, "cpu"))
+
+
+def values_of(rows, measure):
+    return rows.loc[rows["measure"] == measure, "value"].to_numpy(dtype=float)
+
+
+@pytest.mark.parametrize("n", [1, 10, 100])
+def test_the_truth_generalises(n):
+    rows = measured(["mmse", "mmse"], n, sigmas=[0.03, 0.1])
+    for measure, value in {"t_train": 1, "t_test": 1, "r_train": 0, "r_test": 0, "test_regret_db": 0}.items():
+        np.testing.assert_allclose(values_of(rows, measure), value, atol=1e-5)
+        assert len(values_of(rows, measure)) == 4, "two splits, two noise levels"
+    np.testing.assert_allclose(values_of(rows, "sample_correlation"), 1, atol=1e-6)
+    np.testing.assert_allclose(values_of(rows, "nearest_share").sum(), 1, atol=1e-9)  # the same samples
+    assert (np.abs(values_of(rows, "train_regret_db")) < 1.5).all(), "by the luck of the draw"
+
+
+@pytest.mark.parametrize("n", [1, 10, 100])
+def test_the_memoriser_memorises(n):
+    rows = measured([f"empirical:n={n},split={split}" for split in ("train-a", "train-b")], n, sigmas=[0.03, 0.1])
+    for measure, value in {"t_train": 0, "t_test": 0, "r_train": 0, "r_test": 0}.items():
+        np.testing.assert_allclose(values_of(rows, measure), value, atol=1e-5)
+    assert (values_of(rows, "train_regret_db") < -6).all()
+    assert (values_of(rows, "test_regret_db") > 6).all()
+    assert (values_of(rows, "sample_correlation") < 0.8).all()
+    np.testing.assert_allclose(values_of(rows, "nearest_ratio"), 0, atol=1e-6)
+    np.testing.assert_allclose(values_of(rows, "nearest_share"), 1)
+
+
+def test_fewer_training_images_than_are_measured_come_again_with_other_noise():
+    batch = generalization._training_images(LAW, tiny(images=6), 4, "train-a", "cpu")
+    own = LAW.sample(range(4), split="train-a").images
+    assert torch.equal(batch.images, own[[0, 1, 2, 3, 0, 1]])
+    noise = gb.add_noise(batch, 1.0) - batch.images
+    assert not torch.isclose(noise[4], noise[0]).flatten().all()
+    other = generalization._training_images(LAW, tiny(images=6), 100, "train-b", "cpu")
+    assert torch.equal(other.images, LAW.sample(range(6), split="train-b").images)
+
+
+def test_blind_networks_are_sampled_by_the_ascent(monkeypatch):
+    used = []
+    make_sampler = generalization.make.sampler
+    monkeypatch.setattr(generalization.make, "sampler", lambda spec: used.append(spec) or make_sampler(spec))
+    blind = gb.denoiser(lambda y, sigma: 0.5 + 0.5 * (y - 0.5))
+    generalization._samples(tiny(samples=3), LAW, blind, "cpu")
+    generalization._samples(tiny(samples=3), LAW, gb.denoiser("mmse", family=LAW), "cpu")
+    generalization._samples(tiny(samples=3, sampler="euler"), LAW, blind, "cpu")
+    assert used == ["ascent", "heun", "euler", "euler"]  # the study asks for its own once to check it
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("generalization") / "out"
+    words = ["--sizes", "5,1", "--steps", "25", "--batch", "8", "--images", "6", "--samples", "6", "--out", str(folder)]
+    done = CliRunner().invoke(app, ["generalization", "--family", SPEC, "--network", NETWORK, *words])
+    assert done.exit_code == 0, done.output
+    assert "n=1 " in done.output
+    return folder
+
+
+def test_the_table(whole):
+    rows = pd.read_csv(whole / "generalization.csv")
+    assert list(rows.columns) == list(COLUMNS)
+    assert list(dict.fromkeys(rows["n"])) == [1, 5]
+    for _, of_n in rows.groupby("n"):
+        assert set(of_n["measure"]) == set(MEASURES)
+    assert set(rows["split"].dropna()) == {"train-a", "train-b"}
+    shown = rows.dropna(subset=["value", "low", "high"])
+    assert (shown["low"] <= shown["value"]).all()
+    assert (shown["value"] <= shown["high"]).all()
+    assert json.loads((whole / "run.json").read_text())["generalization"]["sizes"] == [1, 5]
+    last = gb.denoiser(str(whole / "trainings" / "n=5-train-b" / "last.safetensors"))
+    batch = LAW.sample(range(6))
+    y = gb.add_noise(batch, 0.3)
+    mmse = gb.denoiser("mmse", family=LAW)
+    excess = float((last(y, 0.3).double() - mmse(y.double(), 0.3)).square().mean())
+    row = rows[(rows["n"] == 5) & (rows["split"] == "train-b") & (rows["sigma"] == 0.3)].set_index("measure")["value"]
+    assert row["test_regret_db"] == pytest.approx(10 * np.log10(1 + excess / LAW.reference(0.3).mse[0]))
+
+
+class StoppedError(Exception):
+    pass
+
+
+def test_a_study_that_was_stopped_goes_on_to_the_same_table(whole, tmp_path, monkeypatch):
+    def stop(done, total):
+        assert total == 2 * (2 * 25 + 1)
+        told.append(done)
+        if done > 75:
+            raise StoppedError
+
+    told = []
+    with pytest.raises(StoppedError):
+        carry_out(tiny(), tmp_path, progress=stop)
+    assert told == sorted(told)
+    assert set(pd.read_csv(tmp_path / "generalization.csv")["n"]) == {1}, "what is finished is there"
+    counted = _count_measuring(monkeypatch)
+    done = []
+    carry_out(tiny(), tmp_path, progress=lambda *now: done.append(now))
+    assert counted == [5]
+    assert done[-1] == (102, 102)
+    assert (tmp_path / "generalization.csv").read_text() == (whole / "generalization.csv").read_text()
+    carry_out(tiny(sizes=[1, 5, 7]), tmp_path)
+    assert counted == [5, 7], "a size that is added costs itself alone"
+    carry_out(tiny(sizes=[1, 5, 7], samples=7), tmp_path)
+    assert counted == [5, 7, 1, 5, 7], "other samples are measured anew"
+
+
+def _count_measuring(monkeypatch):
+    counted, rows = [], generalization._rows
+    monkeypatch.setattr(
+        generalization, "_rows", lambda study, n, *rest: counted.append(n) or list(rows(study, n, *rest))
+    )
+    return counted
+
+
+def test_the_two_networks_share_no_training_image_and_no_start(whole):
+    recipes = [
+        json.loads((whole / "trainings" / f"n=5-{split}" / "training.json").read_text())["settings"]
+        for split in ("train-a", "train-b")
+    ]
+    assert [recipe["split"] for recipe in recipes] == ["train-a", "train-b"]
+    differing = {key for key in recipes[0] if recipes[0][key] != recipes[1][key]}
+    assert differing == {"split"}
+
+
+@pytest.mark.parametrize("name", ["generalization.csv", "scores.parquet", "training.json", "run.json"])
+def test_a_folder_of_something_else_is_refused(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(StoreError, match="nothing was changed"):
+        carry_out(tiny(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_another_study_in_the_folder_is_refused(whole):
+    with pytest.raises(StoreError, match="steps 25, not 26"):
+        carry_out(replace(tiny(), steps=26), Path(whole))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--sizes", "0,10"], "sizes=0,10"),
+        (["--sizes", "ten"], "cannot read --sizes 'ten'"),
+        (["--images", "2"], "images=2"),
+        (["--samples", "0"], "samples=0"),
+        (["--steps", "0"], "steps=0"),
+        (["--network", "nothing"], "nothing"),
+        (["--sampler", "hein"], "hein"),
+        (["--sigmas", "-1"], "sigma=-1"),
+        (["--family", "calpha:law=uniform"], "posterior mean of calpha:law=uniform is not known"),
+        (["--family", "no-such"], "no-such"),
+        (["--out", "."], "working folder"),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_is_done(tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    family = [] if "--family" in words else ["--family", SPEC]
+    done = CliRunner().invoke(app, ["generalization", *family, *words])
+    assert isinstance(done.exception, UsageError)
+    assert says in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
