@@ -9,18 +9,17 @@ from pydantic import Field
 from torch import Tensor
 
 from gahb_bench.core import memory
-from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Images
 from gahb_bench.core.memory import cached
+from gahb_bench.denoisers.training_set import TrainingSet, training_images
 
 W = TypeVar("W", bound="WienerData")
 
 Shrinkage = Literal["none", "identity", "stationary"]
-_NUMBERS_AT_ONCE = 2**21
 
 
-class WienerData(Denoiser):
+class WienerData(TrainingSet):
     """Wiener filter made from the mean and covariance of ``n`` training images: linear, and needs no law.
 
         x_hat = m + C (C + sigma^2 I)^-1 (y - m),    C = (1 - delta) S + delta T
@@ -45,15 +44,11 @@ class WienerData(Denoiser):
     """
 
     name: ClassVar = "wiener-data"
-    knows: ClassVar = "training set"
     source: ClassVar = "Wiener 1949; Ledoit & Wolf 2004"
     looks: ClassVar = {"": ("blue", "triangle-up")}
 
-    n: int = Field(1000, ge=1, le=10_000_000, description="number of training images: the first n of the split")
     stationary: bool = Field(True, description="whether the covariance is taken to be invariant under shifts")
     shrinkage: Literal["auto", "none", "identity", "stationary"] = Field("auto", description="target of the shrinkage")
-    split: Literal["train", "train-a", "train-b"] = Field("train", description="where the training images come from")
-    seed: int = Field(0, ge=0, description="seed of the training images")
 
     def bind(self: W, family: Family) -> W:
         """The same for a family; a covariance that memory does not hold is refused before anything is drawn."""
@@ -130,10 +125,7 @@ def model(
     """The mean and the shrunk covariance of the first ``n`` training images."""
 
     def images() -> Iterator[Tensor]:
-        step = max(1, _NUMBERS_AT_ONCE // (family.shape[0] * family.shape[1] * family.shape[2]))
-        for start in range(0, n, step):
-            indices = range(start, min(start + step, n))
-            yield family.sample(indices, seed=seed, split=split, device=device).images.double()
+        return training_images(family, n, split, seed, device)
 
     mean = torch.stack([x.sum(dim=0) for x in images()]).sum(dim=0) / n
     if stationary:

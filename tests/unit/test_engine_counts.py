@@ -11,7 +11,7 @@ from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.plugin import Plugin
 from gahb_bench.core.posterior import posterior_mean
-from gahb_bench.denoisers import wiener_data
+from gahb_bench.denoisers import training_set, wiener_data
 from gahb_bench.families.calpha.law import Calpha
 from gahb_bench.families.calpha.optimum import CalphaOptimum
 from gahb_bench.running import engine
@@ -119,13 +119,14 @@ def test_a_run_makes_each_law_once_and_few_oracles(counts, tmp_path, monkeypatch
     assert counts["denoisers"] == counts["mmse"] + 1
 
 
-def test_each_variant_draws_its_training_images_once_a_run(counts, tmp_path, monkeypatch):
+def test_training_images_are_drawn_once_a_run(counts, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "BLOCK", 2)
     variants = [f"wiener-data:n=50,shrinkage={each}" for each in ("none", "identity", "stationary")]
     variants += [f"wiener-data:n=50,seed={seed}" for seed in (1, 2)]
     wiener_data.model.cache_clear()
+    training_set._part.cache_clear()
     engine.run(plan(variants), tmp_path)
-    assert counts["images"] == 6 + len(variants) * 2 * 50  # for the mean, and for what is around it
+    assert counts["images"] == 6 + 3 * 50  # once for each seed
     assert counts["families"] == 1
 
 
