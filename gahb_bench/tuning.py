@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from gahb_bench.tables.tuned import TunedTable
 SPLIT = "val"  # the only split that tuning ever draws from
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _PIXELS_AT_ONCE = 2**19
-_FEWEST, _MOST, _PIXELS = 4, 32, 2**16  # images of what is tuned when bound: as many as hold so many pixels
+_FEWEST, _PIXELS = 4, 2**16  # images of what is tuned when bound: as many as hold so many pixels
 _PACKAGES = ("gahb_bench", "torch", "scikit-image", "curvelets")
 
 
@@ -38,7 +39,8 @@ def tune(
         value(sigma) = argmin over v of the mean over validation images of |D_v(x + sigma z) - x|^2 / pixels
 
     by a grid of ``coarse`` values, evenly spaced in log v over the range the denoiser searches, then a golden section
-    between the neighbours of the best. All values see the same images and the same noise.
+    between the neighbours of the best; a parameter that takes few values takes the nearest. All values see the same
+    images and the same noise.
 
     Parameters
     ----------
@@ -67,6 +69,7 @@ def tune(
     check_scored_sigmas(levels, batch.images, family.spec)
     z = unit_noise(batch)
 
+    @cache
     def risk(value: float, sigma: float) -> float:
         candidate = method.model_copy(update={method.tuned: value})
         total = 0.0
@@ -82,14 +85,14 @@ def tune(
     packages = [f"{name} {version(name)}" for name in _PACKAGES if version(name)]
     found = []
     for done, s in enumerate(levels, start=1):
-        found.append(minimise(lambda value, sigma=float(s): risk(value, sigma), grid, precision))
+        found.append(minimise(lambda value, sigma=float(s): risk(method.nearest(value), sigma), grid, precision))
         progress(done, len(levels))
     return TunedTable(
         denoiser=method.untuned_spec,
         family=family.spec,
         parameter=method.tuned,
         sigma=tuple(float(s) for s in levels),
-        value=tuple(float(f"{value:.4g}") for value, _ in found),
+        value=tuple(float(f"{method.nearest(value):.4g}") for value, _ in found),
         mse=tuple(float(f"{mse:.5g}") for _, mse in found),
         at_edge=tuple(value in (grid[0], grid[-1]) for value, _ in found),
         images=images,
@@ -131,7 +134,7 @@ def tuned_when_bound(
     method: Tunable, family: Family, progress: Callable[[int, int], object] = lambda *_: None
 ) -> TunedTable:
     """A table for a law that has none, found in seconds on a few images, and kept in the user's home."""
-    images = max(_FEWEST, min(_MOST, _PIXELS // int(np.prod(family.shape))))
+    images = max(_FEWEST, min(method.tuned_on, _PIXELS // int(np.prod(family.shape))))
     table = tune(method, family, DEFAULT_SIGMAS[::2], images=images, coarse=9, precision=0.05, progress=progress)
     tuned.keep(table)
     return table

@@ -73,7 +73,10 @@ def small_unet(channels=1):
 
 
 def spec(name, folder, channels=1):
-    """A spec of a denoiser of the catalogue, with a file of its own, for so many channels, where it needs one."""
+    """A spec of a denoiser of the catalogue, with a file of its own, for so many channels, where it needs one.
+
+    What takes minutes gets a small training set.
+    """
     path = folder / f"{name}.pt"
     torch.manual_seed(0)
     if name == "paper-unet":
@@ -101,4 +104,6 @@ def spec(name, folder, channels=1):
         return f"{name}:file={GOLDEN / 'shrink.onnx'}"
     if name == "callable":
         return f"{name}:path=(foreign_files:shrink)"
+    if name == "local-equivariant":  # the time grows as the square of the number of pixels
+        return f"{name}:n=1,patch=3"
     return name

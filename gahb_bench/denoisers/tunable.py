@@ -24,11 +24,13 @@ class Tunable(Denoiser):
     interpolated in log sigma; a rule that depends on sigma alone. It never depends on the images to be denoised. The
     table is looked up when the denoiser is bound to its family, so that it stays the same through a run.
 
-    A subclass names the parameter (``tuned``), the range in which it is searched, and states the rule.
+    A subclass names the parameter (``tuned``), the range in which it is searched, and states the rule; ``tuned_on`` is
+    the most images on which it is tuned when it is bound, fewer for what takes long.
     """
 
     tuned: ClassVar[str]
     search: ClassVar[tuple[float, float]]
+    tuned_on: ClassVar[int] = 32
     _table: TunedTable | None = PrivateAttr(default=None)
 
     def bind(self: T, family: Family) -> T:
@@ -60,6 +62,10 @@ class Tunable(Denoiser):
     @abstractmethod
     def rule(self, sigma: Tensor) -> Tensor:
         """The value for a family without a table, from the noise level alone."""
+
+    def nearest(self, value: float) -> float:
+        """The value next to a number that the parameter may have: here, itself."""
+        return value
 
     def setting(self, sigma: Tensor) -> Tensor:
         """The value used at each noise level, float64 ``(n,)``."""

@@ -1,0 +1,240 @@
+"""Analytic denoisers of a training set against their definitions, pair by pair, and against each other."""
+
+import numpy as np
+import pytest
+import torch
+
+import gahb_bench as gb
+from gahb_bench.core import registry
+from gahb_bench.core.errors import UsageError
+from gahb_bench.denoisers import training_set
+from gahb_bench.denoisers.analytic import empirical, local, local_equivariant, weights
+from gahb_bench.make import default_denoisers
+from gahb_bench.tuning import tune
+
+NAMES = ["empirical", "local", "local-equivariant"]
+
+LAWS = ["calpha:size=8", "disks:size=16", "coloured:of=(calpha:size=8)", "gmm:variant=points"]
+
+
+def training(law: str, n: int, split: str = "train", seed: int = 0) -> torch.Tensor:
+    return gb.family(law).sample(range(n), seed=seed, split=split).images.double()
+
+
+def noisy(law: str, sigma: float, count: int = 3, split: str = "test") -> torch.Tensor:
+    return gb.add_noise(gb.family(law).sample(range(count), split=split), sigma).double()
+
+
+def posterior_mean(y: np.ndarray, x: np.ndarray, value: np.ndarray, sigma: float) -> np.ndarray:
+    """E[value_i | y] for one vector y = x_i + sigma z, i uniform: the definition, in extended precision."""
+    distance = ((y.astype(np.longdouble) - x) ** 2).sum(axis=1)
+    w = np.exp(-(distance - distance.min()) / (2 * sigma**2))
+    return (w @ value) / w.sum()
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("sigma", [0.03, 0.3, 3.0])
+def test_empirical_equals_brute_force(law: str, sigma: float) -> None:
+    x, y = training(law, 40), noisy(law, sigma, split="train")
+    flat = x.flatten(1).numpy()
+    expected = np.stack([posterior_mean(each, flat, flat, sigma) for each in y.flatten(1).numpy()])
+    found = gb.denoiser("empirical:n=40", law)(y, sigma)
+    np.testing.assert_allclose(found.flatten(1).numpy(), expected.astype(float), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("options", ["split=train-a", "seed=3", "split=train-b,seed=1"])
+def test_empirical_knows_the_training_images_that_it_names(options: str) -> None:
+    given = dict(option.split("=") for option in options.split(","))
+    x = training("calpha:size=8", 1, given.get("split", "train"), int(given.get("seed", 0)))
+    found = gb.denoiser(f"empirical:n=1,{options}", "calpha:size=8")(noisy("calpha:size=8", 0.1), 0.1)
+    torch.testing.assert_close(found, x.expand_as(found))
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.2, 1.0])
+def test_the_derivative_of_empirical_is_the_posterior_covariance(sigma: float) -> None:
+    """J = Cov(x_i | y) / sigma^2, by `torch.func` forwards and backwards."""
+    law = "gmm:size=4"
+    x, y = training(law, 50).flatten(1), noisy(law, sigma, count=1, split="train")
+    w = (-(y.flatten() - x).square().sum(dim=1) / (2 * sigma**2)).softmax(dim=0)
+    centred = x - w @ x
+    expected = (centred * w[:, None]).mT @ centred / sigma**2
+    D = gb.denoiser("empirical:n=50", law)
+    for jacobian in (torch.func.jacrev, torch.func.jacfwd):
+        found = jacobian(lambda noisy: D(noisy, sigma))(y).reshape(16, 16)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+def around(x: np.ndarray, row: int, column: int, side: int) -> np.ndarray:
+    """The periodic patch around a pixel of images (..., c, h, w), flat; a side that covers the image takes it once."""
+    p, q = min(side, x.shape[-2]), min(side, x.shape[-1])
+    rows, columns = np.arange(p) + row - p // 2, np.arange(q) + column - q // 2
+    taken = np.take(np.take(x, rows, axis=-2, mode="wrap"), columns, axis=-1, mode="wrap")
+    return taken.reshape(*x.shape[:-3], -1)
+
+
+def by_patches(y: np.ndarray, x: np.ndarray, sigma: float, side: int, everywhere: bool) -> np.ndarray:
+    """`local`, or `local-equivariant`, of one image pixel by pixel."""
+    expected = np.empty_like(y)
+    places = list(np.ndindex(y.shape[1:]))
+    for q in places:
+        sources = places if everywhere else [q]
+        patches = np.concatenate([around(x, *r, side) for r in sources])
+        values = np.concatenate([x[:, :, r[0], r[1]] for r in sources])
+        expected[:, q[0], q[1]] = posterior_mean(around(y, *q, side), patches, values, sigma)
+    return expected
+
+
+@pytest.mark.parametrize("name", ["local", "local-equivariant"])
+@pytest.mark.parametrize(("law", "side"), [(LAWS[0], 3), (LAWS[0], 7), (LAWS[2], 1), (LAWS[2], 5), (LAWS[3], 1)])
+def test_patch_posteriors_equal_brute_force(name: str, law: str, side: int) -> None:
+    for sigma in (0.05, 0.5):
+        x, y = training(law, 6).numpy(), noisy(law, sigma, count=2)
+        everywhere = name == "local-equivariant"
+        expected = np.stack([by_patches(each, x, sigma, side, everywhere) for each in y.numpy()])
+        found = gb.denoiser(f"{name}:n=6,patch={side}", law)(y, sigma)
+        np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("side", [9, 17, 33])
+def test_local_with_a_patch_that_covers_the_image_is_empirical(side: int) -> None:
+    law, sigma = "calpha:size=8", 0.3
+    y = noisy(law, sigma)
+    found = gb.denoiser(f"local:n=30,patch={side}", law)(y, sigma)
+    torch.testing.assert_close(found, gb.denoiser("empirical:n=30", law)(y, sigma), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("law", ["calpha:size=8", "hierarchy:depth=3", "coloured:of=(calpha:size=8)"])
+@pytest.mark.parametrize("sigma", [0.1, 1.0])
+def test_local_equivariant_with_a_patch_that_covers_the_image_is_empirical_over_all_shifts(
+    law: str, sigma: float
+) -> None:
+    x, y = training(law, 5), noisy(law, sigma)
+    shifts = torch.cat([x.roll(shift, (2, 3)) for shift in np.ndindex(*x.shape[2:])]).flatten(1).numpy()
+    expected = np.stack([posterior_mean(each, shifts, shifts, sigma) for each in y.flatten(1).numpy()])
+    found = gb.denoiser(f"local-equivariant:n=5,patch={max(x.shape) + 1}", law)(y, sigma)
+    np.testing.assert_allclose(found.flatten(1).numpy(), expected.astype(float), rtol=0, atol=1e-10)
+
+
+def test_local_equivariant_commutes_with_shifts_and_local_does_not() -> None:
+    law, sigma = "calpha:size=8", 0.2
+    y = noisy(law, sigma)
+    for name, commutes in (("local-equivariant", True), ("local", False)):
+        D = gb.denoiser(f"{name}:n=5,patch=3", law)
+        difference = float((D(y.roll((2, 5), (2, 3)), sigma) - D(y, sigma).roll((2, 5), (2, 3))).abs().max())
+        assert (difference < 1e-10) == commutes
+
+
+def test_local_equivariant_with_patch_1_shrinks_each_pixel_by_itself() -> None:
+    """One nondecreasing function of the pixel, the same everywhere: the posterior mean under the grey values."""
+    law, sigma = "calpha:size=8", 0.2
+    values = training(law, 8).flatten().numpy()
+    D = gb.denoiser("local-equivariant:n=8,patch=1", law)
+    y = torch.linspace(-0.5, 1.5, 64, dtype=torch.float64).reshape(1, 1, 8, 8)
+    x_hat = D(y, sigma).flatten()
+    assert (x_hat.diff() > 0).all()
+    shuffled = torch.randperm(64, generator=torch.Generator().manual_seed(0))
+    found = D(y.flatten()[shuffled].reshape(y.shape), sigma).flatten()
+    torch.testing.assert_close(found, x_hat[shuffled], rtol=0, atol=1e-12)
+    expected = [posterior_mean(np.array([float(v)]), values[:, None], values[:, None], sigma)[0] for v in y.flatten()]
+    np.testing.assert_allclose(x_hat.numpy(), np.array(expected, dtype=float), rtol=0, atol=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("side", "sigma"), [(3, 0.3), (1, 0.1), (3, 0.1)])
+def test_local_comes_down_to_the_best_of_its_receptive_field(side: int, sigma: float) -> None:
+    """E|D - local-mmse|^2, beside the risk of local-mmse, falls with n from 100 to 10,000 and is small at the end."""
+    law = "calpha:size=8"
+    y = noisy(law, sigma, count=64)
+    best = gb.denoiser(f"local-mmse:patch={side}", law)
+    risk = float(best.risk([sigma])[0])
+    above = []
+    for n in (100, 1000, 10_000):
+        found = gb.denoiser(f"local:n={n},patch={side}", law)(y, sigma)
+        above.append(float((found - best(y, sigma)).square().mean()) / risk)
+    assert above[0] > 2 * above[1] > 4 * above[2]
+    assert above[2] < 0.15
+
+
+ALL = ["empirical", "local:patch=3", "local-equivariant:patch=9", "local:patch=0"]
+
+
+@pytest.mark.parametrize("spec", ALL)
+@pytest.mark.parametrize("sigma", [1e-4, 0.1, 100.0])
+def test_one_training_image_is_returned_at_any_noise_level(spec: str, sigma: float) -> None:
+    """Over all shifts it is returned where the noise is small, at the shift that fits."""
+    law = "calpha:size=8"
+    x = training(law, 1)
+    name, _, options = spec.partition(":")
+    D = gb.denoiser(f"{name}:{','.join(filter(None, [options, 'n=1']))}", law, tune=False)
+    x_hat = D(x + sigma, sigma) if "equivariant" not in name else D(x.roll(3, -1) + 1e-5, min(sigma, 0.01)).roll(-3, -1)
+    torch.testing.assert_close(x_hat, x, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("spec", [*ALL, "local-equivariant:patch=3"])
+def test_how_the_work_is_cut_changes_nothing_beyond_rounding(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    law = "coloured:of=(calpha:size=8)"
+    levels = torch.tensor([0.1, 0.3, 0.1, 1.0, 0.05])
+    y = noisy(law, 0.2, count=5)
+    name, _, options = spec.partition(":")
+    spec = f"{name}:{','.join(filter(None, [options, 'n=23']))}"
+    whole = gb.denoiser(spec, law, tune=False)(y, levels)
+    for numbers in (1, 3 * 8 * 8 * 7):
+        training_set._part.cache_clear()
+        for module in (weights, empirical, local, local_equivariant, training_set):
+            for constant in ("NUMBERS_AT_ONCE", "_NUMBERS_AT_ONCE"):
+                if hasattr(module, constant):
+                    monkeypatch.setattr(module, constant, numbers)
+        cut = gb.denoiser(spec, law, tune=False)(y, levels)
+        torch.testing.assert_close(cut, whole, rtol=0, atol=1e-12)
+    one_by_one = torch.cat([gb.denoiser(spec, law, tune=False)(y[i : i + 1], levels[i]) for i in range(5)])
+    torch.testing.assert_close(one_by_one, whole, rtol=0, atol=1e-12)
+
+
+def test_patches_are_calibrated_on_validation_images_and_grow_with_the_noise() -> None:
+    """Each odd side by brute force; the table has the best one, and the denoiser uses it."""
+    law, sigmas = gb.family("calpha:size=8"), [0.01, 0.1, 1.0]
+    untuned = gb.denoiser("local:n=200", law, tune=False)
+    table = tune(untuned, law, sigmas, images=8)
+    batch = law.sample(range(8), split="val")
+    for sigma, value in zip(sigmas, table.value, strict=True):
+        y = gb.add_noise(batch, sigma)
+        risks = {
+            side: float((gb.denoiser(f"local:n=200,patch={side}", law)(y, sigma) - batch.images).square().mean())
+            for side in (1, 3, 5, 7, 9)
+        }
+        assert value == min(risks, key=lambda side: risks[side])
+        by_hand = gb.denoiser(f"local:n=200,patch={value:g}", law)(y, sigma)
+        torch.testing.assert_close(untuned.with_table(table)(y, sigma), by_hand)
+    assert table.value[0] < table.value[-1]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("empirical:n=0", "n=0 is not allowed"),
+        ("empirical:n=1000000000", "less than or equal to 10000000"),
+        ("empirical:split=test", "'train', 'train-a' or 'train-b'"),
+        ("local:patch=4", r"patch=4 is not allowed: a patch has a pixel at its centre, so its side is odd \(3 or 5\)"),
+        ("local-equivariant:patch=-1", "patch=-1 is not allowed"),
+        ("local-equivariant:patch=2.5", "patch=2.5 is not allowed"),
+    ],
+)
+def test_wrong_parameters_are_refused(spec: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        gb.denoiser(spec, "calpha:size=8", tune=False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_family_is_needed_and_its_shape(name: str) -> None:
+    with pytest.raises(UsageError, match="name its family"):
+        gb.denoiser(name)(torch.zeros(1, 1, 8, 8), 0.1)
+    with pytest.raises(UsageError, match="shape"):
+        gb.denoiser(name, "calpha:size=8", tune=False)(torch.zeros(1, 1, 8, 9), 0.1)
+
+
+def test_they_are_listed_and_not_in_a_default_run() -> None:
+    listed = {entry.name: entry for entry in registry.entries("denoisers")}
+    for name in NAMES:
+        assert listed[name].knows == "training set"
+        assert "n" in {parameter.name for parameter in listed[name].parameters}
+    assert not set(NAMES) & {made.name for made in default_denoisers(gb.family("calpha:size=8"))}
