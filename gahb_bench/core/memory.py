@@ -25,6 +25,7 @@ _ROW = 2_000  # bytes of one score, until the tables are written
 _CELL = 30_000  # bytes of one denoiser at one noise level: its place in the plan, its curve, its line on the page
 _COMPONENT = 30  # bytes a value of a component's image: its mean and its spectrum, in double and single precision
 _COVARIANCE = 70  # bytes a number of a sample covariance: the images or the matrix, its square root, and its solution
+_FILTER = 12  # bytes a weight of a filter for each pixel: as a number, and which ones are looked at
 _TRAINED = 5 * _FLOAT32  # bytes a weight: itself, its gradient, Adam's two moments, its running average
 _STEP = 6 * _FLOAT32  # bytes a value of a batch: image, noise and their sum, of this step and of the next
 _CGROUPS = ("memory.max", "memory/memory.limit_in_bytes")  # where a container states its limit, in versions 2 and 1
@@ -116,6 +117,11 @@ def of_covariance(count: int, shape: Sequence[int]) -> int:
     """Bytes of the covariance of so many images ``(c, h, w)``, all values with all others."""
     values = math.prod(shape)
     return _COVARIANCE * min(count, values) * values
+
+
+def of_filters(shape: Sequence[int]) -> int:
+    """Bytes of linear filters of images ``(c, h, w)``, one for each value, each of all values, while they are used."""
+    return _FILTER * math.prod(shape) ** 2
 
 
 def of_training(numbers: int, batch: int, shape: Sequence[int], saved: int = 0) -> int:

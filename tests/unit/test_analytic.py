@@ -5,14 +5,14 @@ import pytest
 import torch
 
 import gahb_bench as gb
-from gahb_bench.core import registry
+from gahb_bench.core import memory, registry
 from gahb_bench.core.errors import UsageError
 from gahb_bench.denoisers import training_set
-from gahb_bench.denoisers.analytic import empirical, local, local_equivariant, weights
+from gahb_bench.denoisers.analytic import empirical, local, local_equivariant, locality, weights
 from gahb_bench.make import default_denoisers
 from gahb_bench.tuning import tune
 
-NAMES = ["empirical", "local", "local-equivariant"]
+NAMES = ["empirical", "local", "local-equivariant", "locality"]
 
 LAWS = ["calpha:size=8", "disks:size=16", "coloured:of=(calpha:size=8)", "gmm:variant=points"]
 
@@ -155,7 +155,55 @@ def test_local_comes_down_to_the_best_of_its_receptive_field(side: int, sigma: f
     assert above[2] < 0.15
 
 
-ALL = ["empirical", "local:patch=3", "local-equivariant:patch=9", "local:patch=0"]
+def by_masks(y: np.ndarray, x: np.ndarray, weights: np.ndarray, threshold: float, sigma: float) -> np.ndarray:
+    """`locality` of one flat image, value by value, with the Wiener filters in the rows of ``weights``."""
+    expected = np.empty_like(y)
+    for q, row in enumerate(weights):
+        looked_at = np.abs(row) >= threshold * row[q]
+        expected[q] = posterior_mean(y[looked_at], x[:, looked_at], x[:, q], sigma)
+    return expected
+
+
+@pytest.mark.parametrize("law", [LAWS[0], LAWS[2], LAWS[3]])
+@pytest.mark.parametrize(("sigma", "threshold"), [(0.05, 0.02), (0.3, 0.1), (1.0, 0.5)])
+def test_locality_equals_its_definition(law: str, sigma: float, threshold: float) -> None:
+    x, y = training(law, 30).flatten(1).numpy(), noisy(law, sigma, count=2)
+    covariance = np.cov(x.T, bias=True)
+    weights = covariance @ np.linalg.inv(covariance + sigma**2 * np.eye(len(covariance)))
+    share = (np.abs(weights) >= threshold * np.diag(weights)[:, None]).mean()
+    assert share < 1 or law == LAWS[3], "some of the image is not looked at"
+    expected = np.stack([by_masks(each, x, weights, threshold, sigma) for each in y.flatten(1).numpy()])
+    found = gb.denoiser(f"locality:n=30,threshold={threshold}", law)(y, sigma)
+    np.testing.assert_allclose(found.flatten(1).numpy(), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("law", ["calpha:size=8", "coloured:of=(calpha:size=8)"])
+def test_stationary_locality_looks_where_the_stationary_wiener_filter_does(law: str) -> None:
+    sigma, x, y = 0.2, training(law, 30), noisy(law, 0.2, count=2)
+    wiener = gb.denoiser("wiener-data:n=30", law)
+    weights = torch.func.jacrev(lambda noisy: wiener(noisy, sigma))(y[:1]).reshape(x[0].numel(), -1).numpy()
+    flat = x.flatten(1).numpy()
+    expected = np.stack([by_masks(each, flat, weights, 0.1, sigma) for each in y.flatten(1).numpy()])
+    found = gb.denoiser("locality:n=30,stationary=true,threshold=0.1", law)(y, sigma)
+    np.testing.assert_allclose(found.flatten(1).numpy(), expected, rtol=0, atol=1e-10)
+
+
+def test_locality_that_looks_everywhere_is_empirical() -> None:
+    law, sigma = "calpha:size=8", 0.3
+    y = noisy(law, sigma)
+    for options in ("", ",stationary=true"):
+        found = gb.denoiser(f"locality:n=100,threshold=1e-12{options}", law)(y, sigma)
+        torch.testing.assert_close(found, gb.denoiser("empirical:n=100", law)(y, sigma), rtol=0, atol=1e-10)
+
+
+ALL = [
+    "empirical",
+    "local:patch=3",
+    "local-equivariant:patch=9",
+    "local:patch=0",
+    "locality",
+    "locality:stationary=true",
+]
 
 
 @pytest.mark.parametrize("spec", ALL)
@@ -180,7 +228,7 @@ def test_how_the_work_is_cut_changes_nothing_beyond_rounding(spec: str, monkeypa
     whole = gb.denoiser(spec, law, tune=False)(y, levels)
     for numbers in (1, 3 * 8 * 8 * 7):
         training_set._part.cache_clear()
-        for module in (weights, empirical, local, local_equivariant, training_set):
+        for module in (weights, empirical, local, local_equivariant, locality, training_set):
             for constant in ("NUMBERS_AT_ONCE", "_NUMBERS_AT_ONCE"):
                 if hasattr(module, constant):
                     monkeypatch.setattr(module, constant, numbers)
@@ -216,12 +264,22 @@ def test_patches_are_calibrated_on_validation_images_and_grow_with_the_noise() -
         ("empirical:split=test", "'train', 'train-a' or 'train-b'"),
         ("local:patch=4", r"patch=4 is not allowed: a patch has a pixel at its centre, so its side is odd \(3 or 5\)"),
         ("local-equivariant:patch=-1", "patch=-1 is not allowed"),
+        ("locality:threshold=0", "threshold=0 is not allowed"),
+        ("locality:threshold=1.5", "threshold=1.5 is not allowed"),
         ("local-equivariant:patch=2.5", "patch=2.5 is not allowed"),
     ],
 )
 def test_wrong_parameters_are_refused(spec: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         gb.denoiser(spec, "calpha:size=8", tune=False)
+
+
+def test_what_memory_does_not_hold_is_refused_before_anything_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "total", lambda device="cpu": 10**9)
+    for spec, size in (("locality", 128), ("locality:n=10000000", 64)):
+        with pytest.raises(UsageError, match="Wiener filters of all pixels of calpha.* would take .* choose smaller images, or stationary=true"):
+            gb.denoiser(spec, f"calpha:size={size}")
+        gb.denoiser(f"{spec}{',' if ':' in spec else ':'}stationary=true", f"calpha:size={size}")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -237,4 +295,4 @@ def test_they_are_listed_and_not_in_a_default_run() -> None:
     for name in NAMES:
         assert listed[name].knows == "training set"
         assert "n" in {parameter.name for parameter in listed[name].parameters}
-    assert not set(NAMES) & {made.name for made in default_denoisers(gb.family("calpha:size=8"))}
+    assert not set(NAMES) & {str(made).partition(":")[0] for made in default_denoisers(gb.family("calpha:size=8"))}

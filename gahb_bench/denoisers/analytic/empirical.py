@@ -1,14 +1,16 @@
 """The memoriser: the posterior mean where the law is the training set itself."""
 
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
 
 from gahb_bench.core.images import Images
-from gahb_bench.denoisers.analytic.weights import NUMBERS_AT_ONCE, TrainingMean, gaussian
+from gahb_bench.denoisers.analytic.weights import gaussian, weighted_mean
+from gahb_bench.denoisers.training_set import TrainingSet
 
 
-class Empirical(TrainingMean):
+class Empirical(TrainingSet):
     """Posterior mean under the training set: the denoiser that a network of unlimited capacity would learn.
 
         x_hat = sum_i w_i x_i,   w_i proportional to exp(-|y - x_i|^2 / (2 sigma^2)),   i = 1 ... n
@@ -32,9 +34,7 @@ class Empirical(TrainingMean):
     source: ClassVar = "Kamb & Ganguli 2025, equation (3)"
     looks: ClassVar = {"": ("grey", "square")}
 
-    def pairs(self) -> int:
-        """One weight a pair."""
-        return NUMBERS_AT_ONCE
-
-    def log_weights(self, y: Images, sigma: Tensor, x: Tensor) -> Tensor:
-        return gaussian(y, sigma, x, self.level(y.device))
+    def estimate(self, y: Images, sigma: Tensor) -> Images:
+        self.family.check_images(y)
+        log_weights = partial(gaussian, about=self.level(y.device))
+        return weighted_mean(log_weights, y.double(), sigma, self.drawn(y.device))

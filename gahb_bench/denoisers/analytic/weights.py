@@ -1,39 +1,16 @@
 """Means of training images under weights that depend on the noisy image: exact, in bounded memory."""
 
 import math
-from abc import abstractmethod
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
-from gahb_bench.core.images import Images
-from gahb_bench.denoisers.training_set import TrainingSet
-
 LogWeights = Callable[[Tensor, Tensor, Tensor], Tensor]
 NUMBERS_AT_ONCE = 2**19  # logarithms of weights; more no longer fit into the processor's cache
 
 
-class TrainingMean(TrainingSet):
-    """An estimate that is at each pixel a weighted mean of the training images, weights positive with sum 1."""
-
-    @abstractmethod
-    def log_weights(self, y: Images, sigma: Tensor, x: Tensor) -> Tensor:
-        """Logarithms of the weights of training images ``x``, ``(k, c, h, w)``, up to a constant for each pixel.
-
-        Returns ``(n, k, c, h, w)``, the last three 1 where the weight is the same along that axis.
-        """
-
-    def pairs(self) -> int:
-        """How many pairs of a noisy and a training image are weighted at once: here, with a weight for each pixel."""
-        return max(1, NUMBERS_AT_ONCE // math.prod(self.family.shape))
-
-    def estimate(self, y: Images, sigma: Tensor) -> Images:
-        self.family.check_images(y)
-        return weighted_mean(self.log_weights, y.double(), sigma, self.drawn(y.device), self.pairs())
-
-
-def gaussian(y: Images, sigma: Tensor, x: Tensor, about: Tensor) -> Tensor:
+def gaussian(y: Tensor, sigma: Tensor, x: Tensor, about: Tensor) -> Tensor:
     """``-|y - x|^2 / (2 sigma^2)`` up to what depends on y and ``about`` alone, ``(n, k, 1, 1, 1)``.
 
     ``about`` : a number near the images, the same for all of them, which keeps the products small
@@ -55,8 +32,17 @@ def weighted_mean(
 
     Parameters
     ----------
-    log_weights : ``(y, sigma, x)`` to the logarithms of w, as `TrainingMean.log_weights`
+    log_weights
+        From noisy images ``(n, c, h, w)``, their noise levels ``(n,)`` and training images ``(k, c, h, w)`` to the
+        logarithms of w, ``(n, k, c, h, w)``, up to a constant for each pixel; the last three axes are 1 where the
+        weight is the same along them.
+    images : parts of the training images
     pairs : how many pairs of a noisy and a training image are weighted at once
+    value : what of the training images the mean is of
+
+    Returns
+    -------
+    Tensor (n, c, h, w), or as ``value`` has it.
     """
     rows = max(1, min(len(y), math.isqrt(pairs)))
     means = [_RunningMean() for _ in range(0, len(y), rows)]
