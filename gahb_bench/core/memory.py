@@ -17,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PROCESS = 400_000_000  # bytes of a process that has imported torch and pandas
-_FLOAT32 = 4
+_FLOAT32, _FLOAT64 = 4, 8
 _DRAWN = 16  # bytes a value of the image that is being drawn, in double precision
 _ADDRESS = 100  # bytes of an image's number and its place
 _SCORED = 48  # bytes a value: image, noise, two estimates, and their difference in double precision
@@ -117,6 +117,12 @@ def of_covariance(count: int, shape: Sequence[int]) -> int:
     """Bytes of the covariance of so many images ``(c, h, w)``, all values with all others."""
     values = math.prod(shape)
     return _COVARIANCE * min(count, values) * values
+
+
+def of_covariances(count: int, clusters: int, shape: Sequence[int]) -> int:
+    """Bytes of the covariances of clusters of images ``(c, h, w)``: those of all, and the one that is being made."""
+    values = math.prod(shape)
+    return _FLOAT64 * min(count, clusters * values) * values + of_covariance(count, shape)
 
 
 def of_filters(shape: Sequence[int]) -> int:

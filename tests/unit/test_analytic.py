@@ -3,16 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
+from scipy.stats import multivariate_normal
 
 import gahb_bench as gb
 from gahb_bench.core import memory, registry
 from gahb_bench.core.errors import UsageError
 from gahb_bench.denoisers import training_set
-from gahb_bench.denoisers.analytic import empirical, local, local_equivariant, locality, weights
+from gahb_bench.denoisers.analytic import empirical, local, local_equivariant, locality, mixture_score, weights
 from gahb_bench.make import default_denoisers
 from gahb_bench.tuning import tune
 
-NAMES = ["empirical", "local", "local-equivariant", "locality"]
+NAMES = ["empirical", "local", "local-equivariant", "locality", "mixture-score"]
 
 LAWS = ["calpha:size=8", "disks:size=16", "coloured:of=(calpha:size=8)", "gmm:variant=points"]
 
@@ -196,6 +198,66 @@ def test_locality_that_looks_everywhere_is_empirical() -> None:
         torch.testing.assert_close(found, gb.denoiser("empirical:n=100", law)(y, sigma), rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("law", ["gmm:size=4", "coloured:of=(calpha:size=8)", "gmm:variant=points"])
+@pytest.mark.parametrize(("n", "components"), [(40, 3), (300, 2)])
+def test_mixture_score_is_the_posterior_mean_of_the_gaussians_of_its_clusters(
+    law: str, n: int, components: int
+) -> None:
+    """Fewer and more images a cluster than pixels; each cluster is where k-means would leave it."""
+    x, sigma = training(law, n).flatten(1).numpy(), 0.3
+    D = gb.denoiser(f"mixture-score:n={n},components={components}", law)
+    made = mixture_score._mixture(gb.family(law), n, "train", 0, components, "cpu")
+    means = np.stack([part.mean.flatten().numpy() for part in made])
+    labels = ((x[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
+    assert len(made) == components
+    y, density, estimates = noisy(law, sigma).flatten(1).numpy(), [], []
+    for k in range(components):
+        members = x[labels == k]
+        np.testing.assert_allclose(members.mean(axis=0), means[k], rtol=0, atol=1e-12)
+        total = np.cov(members.T, bias=True) + sigma**2 * np.eye(x.shape[1])
+        density.append(np.log(len(members) / n) + multivariate_normal(means[k], total).logpdf(y))
+        estimates.append(y - sigma**2 * (y - means[k]) @ np.linalg.inv(total))
+    expected = np.einsum("kn,knp->np", softmax(np.stack(density), axis=0), np.stack(estimates))
+    found = D(torch.from_numpy(y).reshape(3, *gb.family(law).shape), sigma)
+    np.testing.assert_allclose(found.flatten(1).numpy(), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("law", ["calpha:size=8", "coloured:of=(calpha:size=8)", "disks:size=16"])
+def test_mixture_score_with_one_component_is_the_gaussian_score(law: str) -> None:
+    for n, sigma in ((30, 0.1), (300, 0.5)):
+        y = noisy(law, sigma)
+        found = gb.denoiser(f"mixture-score:n={n},components=1", law)(y, sigma)
+        wiener = gb.denoiser(f"wiener-data:n={n},stationary=false,shrinkage=none", law)
+        torch.testing.assert_close(found, wiener(y, sigma), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("law", ["calpha:size=8", "disks:size=16", "gmm:variant=points"])
+def test_mixture_score_with_a_component_for_each_image_is_empirical(law: str) -> None:
+    for sigma in (0.05, 0.5):
+        y = noisy(law, sigma, split="train")
+        found = gb.denoiser("mixture-score:n=20,components=20", law)(y, sigma)
+        torch.testing.assert_close(found, gb.denoiser("empirical:n=20", law)(y, sigma), rtol=0, atol=1e-10)
+
+
+def test_mixture_score_finds_well_separated_components() -> None:
+    """On points in two pixels, of a mixture itself, it is near the optimum; one Gaussian is not."""
+    law, sigma = gb.family("gmm:variant=points"), 0.1
+    table = gb.score(law, ["mmse", *(f"mixture-score:components={k}" for k in (1, 16))], [sigma], images=64)
+    mse = table.groupby("denoiser").mse.mean()
+    assert mse["mixture-score:components=16"] < 1.05 * mse["mmse"]
+    assert mse["mixture-score:components=1"] > 1.15 * mse["mmse"]
+
+
+def test_mixture_score_of_images_that_repeat_has_fewer_components() -> None:
+    law = "hierarchy:depth=1,symbols=2,rules=grammar,productions=1"
+    x = training(law, 50)
+    distinct = x.flatten(1).unique(dim=0)
+    assert len(distinct) < 10
+    y = noisy(law, 0.3)
+    found = gb.denoiser("mixture-score:n=50", law)(y, 0.3)
+    torch.testing.assert_close(found, gb.denoiser("empirical:n=50", law)(y, 0.3), rtol=0, atol=1e-10)
+
+
 ALL = [
     "empirical",
     "local:patch=3",
@@ -228,6 +290,7 @@ def test_how_the_work_is_cut_changes_nothing_beyond_rounding(spec: str, monkeypa
     whole = gb.denoiser(spec, law, tune=False)(y, levels)
     for numbers in (1, 3 * 8 * 8 * 7):
         training_set._part.cache_clear()
+        mixture_score._mixture.cache_clear()
         for module in (weights, empirical, local, local_equivariant, locality, training_set):
             for constant in ("NUMBERS_AT_ONCE", "_NUMBERS_AT_ONCE"):
                 if hasattr(module, constant):
@@ -264,6 +327,8 @@ def test_patches_are_calibrated_on_validation_images_and_grow_with_the_noise() -
         ("empirical:split=test", "'train', 'train-a' or 'train-b'"),
         ("local:patch=4", r"patch=4 is not allowed: a patch has a pixel at its centre, so its side is odd \(3 or 5\)"),
         ("local-equivariant:patch=-1", "patch=-1 is not allowed"),
+        ("mixture-score:n=5", "5 training images make at most 5 components, not 10"),
+        ("mixture-score:components=0", "components=0 is not allowed"),
         ("locality:threshold=0", "threshold=0 is not allowed"),
         ("locality:threshold=1.5", "threshold=1.5 is not allowed"),
         ("local-equivariant:patch=2.5", "patch=2.5 is not allowed"),
@@ -276,8 +341,13 @@ def test_wrong_parameters_are_refused(spec: str, message: str) -> None:
 
 def test_what_memory_does_not_hold_is_refused_before_anything_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "total", lambda device="cpu": 10**9)
+    with pytest.raises(UsageError, match=r"covariances of 10 clusters of 100000 images of calpha would take .* fewer"):
+        gb.denoiser("mixture-score:n=100000", "calpha:size=64")
     for spec, size in (("locality", 128), ("locality:n=10000000", 64)):
-        with pytest.raises(UsageError, match="Wiener filters of all pixels of calpha.* would take .* choose smaller images, or stationary=true"):
+        with pytest.raises(
+            UsageError,
+            match=r"Wiener filters of all pixels of calpha.* would take .* choose smaller images, or stationary=true",
+        ):
             gb.denoiser(spec, f"calpha:size={size}")
         gb.denoiser(f"{spec}{',' if ':' in spec else ':'}stationary=true", f"calpha:size={size}")
 
