@@ -43,18 +43,13 @@ class Chain(Network):
 
 
 class _Chain(nn.Module):
-    offsets: Tensor
-    jumps: Tensor
+    positions: Tensor
 
     def __init__(self, rows: int, per_pixel: int, reach: int, mean: float, std: float) -> None:
         super().__init__()
-        self.mean, self.std = mean, std
-        positions = torch.arange((rows - 1) * per_pixel + 1)
-        self.register_buffer("offsets", torch.arange(rows) - positions[:, None] / per_pixel, persistent=False)
-        jumps = positions - positions[:, None] + reach
-        inside = (jumps >= 0) & (jumps <= 2 * reach)
-        self.register_buffer("jumps", torch.where(inside, jumps, 2 * reach + 1), persistent=False)
-        self.places = nn.Parameter(torch.zeros(len(positions)))  # log g
+        self.mean, self.std, self.rows = mean, std, rows
+        self.register_buffer("positions", torch.arange((rows - 1) * per_pixel + 1) / per_pixel, persistent=False)
+        self.places = nn.Parameter(torch.zeros(len(self.positions)))  # log g
         self.jump_law = nn.Parameter(torch.zeros(2 * reach + 1))  # log h
         self.profile = nn.Parameter(torch.zeros(3))  # of a, b and log edge
 
@@ -74,12 +69,14 @@ class _Chain(nn.Module):
         """The column seen with the contour at each position, ``(positions, rows)``."""
         low, high, edge = (rate * value for rate, value in zip(_FINER, self.profile, strict=True))
         low, high = self.mean - self.std + low, self.mean + self.std + high
-        return low + (high - low) * torch.special.ndtr(self.offsets / edge.exp())
+        distance = torch.arange(self.rows).to(self.positions) - self.positions[:, None]
+        return low + (high - low) * torch.special.ndtr(distance / edge.exp())
 
     def _moves(self) -> Tensor:
         """Probability of each jump from one position (rows) to another (columns)."""
-        law = torch.nn.functional.pad(self.jump_law.softmax(dim=0), (0, 1))  # the last stands for jumps beyond
-        return law[self.jumps]
+        law, count = self.jump_law.softmax(dim=0), len(self.positions)
+        beyond = count - 1 - len(law) // 2  # jumps that no law has; below 0, those that no image has
+        return nn.functional.pad(law, (beyond, beyond)).unfold(0, count, 1).flip(0)
 
 
 def _messages(logs: tuple[Tensor, ...], moves: Tensor) -> list[Tensor]:
