@@ -134,9 +134,10 @@ def compare_folders(
         if verdict not in GATES:
             raise unknown("verdict", verdict, GATES)
     baseline, *others = (_read(folder) for folder in folders)
-    renamed = read_mapping(mapping, _contents(baseline), [_contents(other) for other in others])
-    lettered = zip(ascii_uppercase[1:], others, strict=False)
-    found = [_candidate(letter, baseline, other, renamed) for letter, other in lettered]
+    ours, *theirs = (_contents(run) for run in (baseline, *others))
+    renamed = read_mapping(mapping, ours, theirs)
+    lettered = zip(ascii_uppercase[1:], others, theirs, strict=False)
+    found = [_candidate(letter, baseline, other, renamed, (ours, known)) for letter, other, known in lettered]
     table = pd.concat([rows for _, rows in found], ignore_index=True)
     if only:
         chosen = [any(fits(row, pattern) for pattern in only) for row in table.itertuples()]
@@ -159,13 +160,12 @@ def _read(folder: Path) -> RunData:
 
 
 def _candidate(
-    letter: str, baseline: RunData, run: RunData, mapping: Mapping[str, str]
+    letter: str, baseline: RunData, run: RunData, mapping: Mapping[str, str], known: tuple[Contents, Contents]
 ) -> tuple[Candidate, pd.DataFrame]:
     ours, theirs = baseline.manifest.plan, run.manifest.plan
     versions = baseline.manifest.results_version, run.manifest.results_version
     addresses = (("seed", ours.seed, theirs.seed), ("split", ours.split, theirs.split), ("results version", *versions))
     unpaired = [f"the {what} differs ({printable(a)}, {printable(b)})" for what, a, b in addresses if a != b]
-    known = _contents(baseline), _contents(run)
     pairs, unmatched = match(baseline.scores, run.scores, mapping, " and ".join(unpaired), baseline.references, known)
     if not pairs:
         raise UsageError(
@@ -187,8 +187,8 @@ def _contents(run: RunData) -> Contents:
         for family in run.manifest.plan.families
         for one in family.denoisers
     }
-    scored = zip(run.scores["family"], run.scores["denoiser"], strict=True)
-    return {address: planned.get(address, Facts()) for address in dict.fromkeys(scored)}
+    scored = run.scores[["family", "denoiser"]].drop_duplicates()
+    return {address: planned.get(address, Facts()) for address in scored.itertuples(index=False, name=None)}
 
 
 def _moved(pair: Pair, ours: Contents, theirs: Contents) -> Difference:
