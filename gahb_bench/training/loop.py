@@ -122,7 +122,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate, fused=True)
         self.batches = Batches(settings, self.moments[1], rank, count)
         self.validates = rank == 0
-        self.step, self.best, self.seconds, self.core_seconds = 0, math.inf, 0.0, 0.0
+        self.step, self.least, self.seconds, self.core_seconds = 0, math.inf, 0.0, 0.0
 
     @cached_property
     def validation(self) -> Validation:
@@ -171,7 +171,7 @@ class Trainer:
             raise StoreError(f"{self.store.path} holds the state of another training: give --out another folder.")
         try:
             state.restore(self.network, self.average, self.optimizer, tensors)
-            self.step, self.best = int(facts["step"]), float(facts["best"])
+            self.step, self.least = int(facts["step"]), float(facts["least_score"])
             self.seconds, self.core_seconds = float(facts["seconds"]), float(facts["core_seconds"])
             if not 0 < self.step <= self.settings.steps:
                 raise ValueError(f"step {self.step} of {self.settings.steps}")
@@ -238,8 +238,8 @@ class Trainer:
         recipe = self._recipe(measured)
         tensors = network.state_dict()
         self.store.save_weights("last", tensors, recipe)
-        if measured.mean_mse_db < self.best:
-            self.best = measured.mean_mse_db
+        if measured.score < self.least:
+            self.least = measured.score
             self.store.save_weights("best", tensors, recipe)
         return measured
 
@@ -272,7 +272,7 @@ class Trainer:
         return entry
 
     def _save(self) -> None:
-        facts = {"step": self.step, "best": self.best, "settings": self.settings.model_dump()}
+        facts = {"step": self.step, "least_score": self.least, "settings": self.settings.model_dump()}
         facts |= {"seconds": self.seconds, "core_seconds": self.core_seconds}
         self.store.save_state(state.tensors(self.network, self.average, self.optimizer), facts)
 

@@ -37,8 +37,18 @@ class Measured:
 
     @property
     def mean_mse_db(self) -> float:
-        """Mean over noise levels of 10 log10 mse: it orders weights as the mean regret does, known optimum or not."""
+        """Mean over noise levels of 10 log10 mse."""
         return float(10 * np.log10(self.mse).mean())
+
+    @property
+    def score(self) -> float:
+        """By which weights are ordered, the least being the best: the mean regret, the mean error where there is none.
+
+        Where the regret is direct, the error would order them by the luck of the draw, and where the optimum vanishes
+        by what nobody could reach.
+        """
+        regret = self.mean_regret_db
+        return regret if np.isfinite(regret) else self.mean_mse_db
 
 
 class Validation:

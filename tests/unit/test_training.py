@@ -24,7 +24,7 @@ from gahb_bench.training.batches import Batches
 from gahb_bench.training.folder import TrainingFolder
 from gahb_bench.training.loop import Trainer, fit
 from gahb_bench.training.settings import check_possible, make_settings
-from gahb_bench.training.validation import Validation
+from gahb_bench.training.validation import Measured, Validation
 
 SMALL = "edm-unet:levels=2,width=4"
 
@@ -312,7 +312,7 @@ def _drop(name):
         _drop("average"),
         lambda tensors, facts: (tensors, facts | {"step": 1000}),
         lambda tensors, facts: (tensors, facts | {"step": "x"}),
-        lambda tensors, facts: (tensors, {key: value for key, value in facts.items() if key != "best"}),
+        lambda tensors, facts: (tensors, {key: value for key, value in facts.items() if key != "least_score"}),
         lambda tensors, facts: ({key: value * float("nan") for key, value in tensors.items()}, facts),
     ],
 )
@@ -441,6 +441,23 @@ def test_a_law_without_an_optimum_can_be_trained_on(tmp_path):
     fit(settings(family="calpha-contours:law=paper,size=16", steps=4), tmp_path, progress=lines.append)
     assert np.isnan(lines[-1].measured.mean_regret_db)
     assert np.isfinite(lines[-1].measured.mean_mse_db)
+
+
+def test_the_best_weights_are_those_of_the_least_regret(tmp_path, monkeypatch):
+    """Not of the least error, which holds the luck of the draw; of that only where there is no regret."""
+    sigma, nan = np.array([0.1]), np.array([np.nan])
+    regrets, errors = iter([3.0, 1.0, 2.0]), iter([0.1, 0.3, 0.2])
+
+    def scripted(self, network):
+        return Measured(sigma, np.array([next(errors)]), np.array([next(regrets)]))
+
+    monkeypatch.setattr(Validation, "__call__", scripted)
+    fit(settings(steps=3, validate_every=1), tmp_path / "a")
+    assert read_recipe(tmp_path / "a" / "best.safetensors")["step"] == 2
+    errors = iter([0.3, 0.1, 0.2])
+    monkeypatch.setattr(Validation, "__call__", lambda *_: Measured(sigma, np.array([next(errors)]), nan))
+    fit(settings(steps=3, validate_every=1), tmp_path / "b")
+    assert read_recipe(tmp_path / "b" / "best.safetensors")["step"] == 2
 
 
 @pytest.mark.slow
