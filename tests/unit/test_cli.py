@@ -87,7 +87,8 @@ def test_a_file_that_cannot_be_written_is_said_in_one_way(run, tmp_path, command
     (tmp_path / "file").write_text("")
     place = tmp_path / "file" / {"show": "a.png", "generate": "a.npz", "compare": "a.txt"}[command]
     if command == "compare":
-        baseline = Path(__file__).parents[2] / "reports" / "baseline"
+        baseline = tmp_path / "run"
+        assert run(*SMALL, "--denoisers", "identity", "--out", baseline)[0] == 0
         arguments = (command, baseline, baseline, "--out", place)
     else:
         arguments = (command, "--family", "calpha:size=16", "--images", "2", "--out", place)
