@@ -106,4 +106,6 @@ def spec(name, folder, channels=1):
         return f"{name}:path=(foreign_files:shrink)"
     if name == "local-equivariant":  # the time grows as the square of the number of pixels
         return f"{name}:n=1,patch=3"
+    if name == "locality":
+        return f"{name}:n=30"
     return name

@@ -39,6 +39,7 @@ class Tunable(Denoiser):
         return bound
 
     def refuse_other(self, family: Family) -> None:
+        super().refuse_other(family)
         own = self._family
         by_hand = getattr(self, self.tuned) > 0
         if own is not None and own.spec != family.spec and self._table is not None and not by_hand:

@@ -360,6 +360,13 @@ def test_a_family_is_needed_and_its_shape(name: str) -> None:
         gb.denoiser(name, "calpha:size=8", tune=False)(torch.zeros(1, 1, 8, 9), 0.1)
 
 
+@pytest.mark.parametrize("spec", ["empirical", "local:patch=3", "local-equivariant:patch=3", "locality"])
+def test_what_was_made_for_one_family_is_refused_for_another(spec: str) -> None:
+    D = gb.denoiser(spec, "calpha:size=8")
+    with pytest.raises(UsageError, match="was made for calpha:size=8, not for calpha:alpha=1,size=8"):
+        gb.score("calpha:alpha=1,size=8", [D], [0.1], images=2)
+
+
 def test_they_are_listed_and_not_in_a_default_run() -> None:
     listed = {entry.name: entry for entry in registry.entries("denoisers")}
     for name in NAMES:
