@@ -27,10 +27,11 @@ from gahb_bench.core.files import explain_errors, lock, refuse_overwriting, writ
 from gahb_bench.core.images import Batch, Images, check_scored_sigmas
 from gahb_bench.core.posterior import PosteriorMean, posterior_mean
 from gahb_bench.core.sampler import falling_levels
+from gahb_bench.networks.recipe import read_recipe
 from gahb_bench.samplers import starts
 from gahb_bench.scoring.bits import excess_bits
 from gahb_bench.scoring.generalization import Estimate, closeness, correlation, mean, model_variance, nearest, place
-from gahb_bench.training.loop import fit
+from gahb_bench.training.loop import Progress, fit
 from gahb_bench.training.settings import Settings, check_possible, make_settings
 
 SPLITS = ("train-a", "train-b")
@@ -148,28 +149,40 @@ def carry_out(
         If a training diverges; what was finished before is kept.
     """
     check_possible(study.settings(study.sizes[-1], SPLITS[0]), device, 1, folder)
-    law, each = make.family(study.family), len(SPLITS) * study.steps + 1
+    law = make.family(study.family)
     with lock(folder):
         _begin(folder, study, device)
-        tables = []
-        for place_, n in enumerate(study.sizes):
+        paths = {(n, split): folder / "trainings" / f"n={n}-{split}" for n in study.sizes for split in SPLITS}
+        steps = {address: _steps_done(path) for address, path in paths.items()}
+        tables: list[pd.DataFrame] = []
+
+        def tell() -> None:
+            progress(sum(steps.values()) + len(tables), len(paths) * study.steps + len(study.sizes))
+
+        tell()  # what was done before: the time left is told by the pace since
+        for n in study.sizes:
             weights = []
-            for turn, split in enumerate(SPLITS):
-                before = place_ * each + turn * study.steps
-                progress(before, len(study.sizes) * each)
-                path = folder / "trainings" / f"n={n}-{split}"
-                best = fit(
-                    study.settings(n, split),
-                    path,
-                    device=device,
-                    progress=lambda now, before=before: progress(before + now.step, len(study.sizes) * each),
-                )
+            for split in SPLITS:
+
+                def count(now: Progress, address: tuple[int, str] = (n, split)) -> None:
+                    steps[address] = now.step
+                    tell()
+
+                best = fit(study.settings(n, split), paths[n, split], device=device, progress=count)
                 weights.append(best.with_name("last.safetensors"))
             networks = [make.denoiser(str(path), law) for path in weights]
             tables.append(_kept(folder, study, n, networks, device))
             _write(folder / "generalization.csv", pd.concat(tables, ignore_index=True))
-            progress((place_ + 1) * each, len(study.sizes) * each)
+            tell()
     return pd.concat(tables, ignore_index=True)
+
+
+def _steps_done(path: Path) -> int:
+    """How many steps the training in a folder has taken, as far as it would go on from there."""
+    try:
+        return int(read_recipe(path / "state.safetensors")["step"])
+    except (UsageError, KeyError, TypeError, ValueError):
+        return 0  # `fit` says what is wrong with it, if anything is
 
 
 def _kept(folder: Path, study: Study, n: int, networks: list[Denoiser], device: str) -> pd.DataFrame:

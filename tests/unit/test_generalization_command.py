@@ -150,6 +150,7 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_table(whole, tmp_path, mon
     done = []
     carry_out(tiny(), tmp_path, progress=lambda *now: done.append(now))
     assert counted == [5]
+    assert done[0] == (50, 102), "both of n=1 are trained; the next was stopped before its end was kept"
     assert done[-1] == (102, 102)
     assert (tmp_path / "generalization.csv").read_text() == (whole / "generalization.csv").read_text()
     carry_out(tiny(sizes=[1, 5, 7]), tmp_path)

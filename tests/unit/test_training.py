@@ -142,6 +142,19 @@ def test_a_training_from_before_there_were_splits_goes_on(tmp_path):
     assert all(torch.equal(ours[key], whole[key]) for key in whole)
 
 
+def test_the_command_trains_on_a_split(tmp_path):
+    command = [sys.executable, "-m", "gahb_bench", "train", "--family", "calpha:size=8", "--network", SMALL]
+    command += ["--images", "3", "--steps", "2", "--split"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GAHB_CHECK_TYPES": "0"}
+    for split, code in (("train-b", 0), ("test", 2)):
+        words = [*command, split, "--out", str(tmp_path / split)]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+    assert read_recipe(tmp_path / "train-b" / "best.safetensors")["settings"]["split"] == "train-b"
+    assert "split=test is not allowed" in done.stderr
+    assert not (tmp_path / "test").exists()
+
+
 @pytest.mark.parametrize("split", ["val", "test", "train-c", ["train-a"]])
 def test_a_split_that_is_no_training_set_is_refused(split):
     with pytest.raises(UsageError, match=r"split=.* is not allowed: it should be 'train', 'train-a' or 'train-b'"):
