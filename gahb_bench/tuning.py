@@ -134,7 +134,7 @@ def tuned_when_bound(
     method: Tunable, family: Family, progress: Callable[[int, int], object] = lambda *_: None
 ) -> TunedTable:
     """A table for a law that has none, found in seconds on a few images, and kept in the user's home."""
-    images = max(_FEWEST, min(method.tuned_on, _PIXELS // int(np.prod(family.shape))))
+    images = min(method.tuned_on, max(_FEWEST, _PIXELS // int(np.prod(family.shape))))
     table = tune(method, family, DEFAULT_SIGMAS[::2], images=images, coarse=9, precision=0.05, progress=progress)
     tuned.keep(table)
     return table

@@ -1,16 +1,21 @@
 """What denoisers that know a training set have in common: which images it holds, drawn part by part, never all."""
 
-from collections.abc import Iterator
-from typing import ClassVar, Literal
+import functools
+from collections.abc import Callable, Iterator
+from typing import ClassVar, Literal, ParamSpec, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Images
 from gahb_bench.core.memory import cached
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _NUMBERS_AT_ONCE = 2**21
 
@@ -37,9 +42,25 @@ def training_images(family: Family, n: int, split: str, seed: int, device: str) 
     """The first ``n`` images of a split, drawn by index part by part, float64 ``(k, c, h, w)``."""
     step = max(1, _NUMBERS_AT_ONCE // (family.shape[0] * family.shape[1] * family.shape[2]))
     for start in range(0, n, step):
-        yield _part(family, start, min(start + step, n), split, seed, device).double()
+        part = _part(family, start, min(start + step, n), split, seed, device)
+        yield from (piece.double() for piece in part.split(max(1, step // 8)))
 
 
-@cached(16)  # a small training set is drawn once; of a large one no more than this is ever held
+def fitted(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """`cached` for what is made of training images: apart from any derivative in y that is being taken meanwhile."""
+
+    def decorate(make: Callable[P, T]) -> Callable[P, T]:
+        @cached(maxsize)
+        @functools.wraps(make)
+        def made(*args: P.args, **kwargs: P.kwargs) -> T:
+            with temporarily_clear_interpreter_stack():  # of torch.func, which would make all that follows part of it
+                return make(*args, **kwargs)
+
+        return made
+
+    return decorate
+
+
+@fitted(16)  # a small training set is drawn once; of a large one no more than this is ever held
 def _part(family: Family, start: int, stop: int, split: str, seed: int, device: str) -> Tensor:
     return family.sample(range(start, stop), seed=seed, split=split, device=device).images

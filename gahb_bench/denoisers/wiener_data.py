@@ -11,8 +11,7 @@ from torch import Tensor
 from gahb_bench.core import memory
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Images
-from gahb_bench.core.memory import cached
-from gahb_bench.denoisers.training_set import TrainingSet, training_images
+from gahb_bench.denoisers.training_set import TrainingSet, fitted, training_images
 
 W = TypeVar("W", bound="WienerData")
 
@@ -35,7 +34,9 @@ class WienerData(TrainingSet):
     Optimality
     ----------
     Knows ``n`` training images. As n grows it tends to the best linear denoiser (of those that commute with shifts,
-    if ``stationary=true``); its MSE is an upper bound on the MMSE.
+    if ``stationary=true``); its MSE is an upper bound on the MMSE. With ``stationary=false,shrinkage=none`` it is the
+    posterior mean under the Gaussian of the images' mean and covariance: the Gaussian score (Wang & Vastola, TMLR 2024,
+    arXiv:2412.09726).
 
     References
     ----------
@@ -118,7 +119,7 @@ class CovarianceModel:
         self._solved: tuple[float, Tensor, Tensor] | None = None
 
 
-@cached(32)  # more than a run has variants, which take turns: one that was forgotten draws its images anew each time
+@fitted(32)  # more than a run has variants, which take turns: one that was forgotten draws its images anew each time
 def model(
     family: Family, n: int, split: str, seed: int, stationary: bool, target: Shrinkage, device: str
 ) -> CovarianceModel:

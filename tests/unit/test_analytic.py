@@ -1,5 +1,8 @@
 """Analytic denoisers of a training set against their definitions, pair by pair, and against each other."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +45,21 @@ def test_empirical_equals_brute_force(law: str, sigma: float) -> None:
     expected = np.stack([posterior_mean(each, flat, flat, sigma) for each in y.flatten(1).numpy()])
     found = gb.denoiser("empirical:n=40", law)(y, sigma)
     np.testing.assert_allclose(found.flatten(1).numpy(), expected.astype(float), rtol=0, atol=1e-10)
+
+
+@pytest.mark.slow
+def test_empirical_of_100_000_images_stays_below_2_gib() -> None:
+    """They would take 1.6 GB in single precision alone; the peak of a process of its own, all of Python included."""
+    script = """if True:
+        import resource, sys
+        import gahb_bench as gb
+        law = gb.family("calpha:size=64")
+        y = gb.add_noise(law.sample(range(8)), 0.1)
+        assert gb.denoiser("empirical:n=100000", law)(y, 0.1).isfinite().all()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    """
+    peak = int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
+    assert peak < 2**30
 
 
 @pytest.mark.parametrize("options", ["split=train-a", "seed=3", "split=train-b,seed=1"])
@@ -278,6 +296,24 @@ def test_one_training_image_is_returned_at_any_noise_level(spec: str, sigma: flo
     D = gb.denoiser(f"{name}:{','.join(filter(None, [options, 'n=1']))}", law, tune=False)
     x_hat = D(x + sigma, sigma) if "equivariant" not in name else D(x.roll(3, -1) + 1e-5, min(sigma, 0.01)).roll(-3, -1)
     torch.testing.assert_close(x_hat, x, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("spec", [*ALL, "local-equivariant:patch=3", "mixture-score:components=3"])
+def test_jacobians_by_three_routes(spec: str) -> None:
+    """Forwards and backwards under `torch.func`, and central differences, at two noise levels in one batch."""
+    law, levels = "coloured:of=(gmm:size=4)", torch.tensor([0.2, 0.5])
+    y = noisy(law, 0.2, count=2)
+    name, _, options = spec.partition(":")
+    D = gb.denoiser(f"{name}:{','.join(filter(None, [options, 'n=12']))}", law, tune=False)
+    size, step = y.numel(), 1e-5
+    backwards, forwards = (
+        made(lambda noisy: D(noisy, levels))(y).reshape(size, size) for made in (torch.func.jacrev, torch.func.jacfwd)
+    )
+    units = step * torch.eye(size, dtype=torch.float64).reshape(-1, *y.shape)
+    steps = torch.stack([((D(y + u, levels) - D(y - u, levels)) / (2 * step)).flatten() for u in units], dim=1)
+    torch.testing.assert_close(forwards, backwards, rtol=0, atol=1e-10)
+    torch.testing.assert_close(forwards, steps, rtol=0, atol=1e-5)
+    assert float(forwards.abs().max()) > 1e-3
 
 
 @pytest.mark.parametrize("spec", [*ALL, "local-equivariant:patch=3"])

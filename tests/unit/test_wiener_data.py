@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import gahb_bench as gb
+from gahb_bench.denoisers import training_set
 from gahb_bench.denoisers.wiener_data import model
 from gahb_bench.families.calpha.law import Calpha
 
@@ -111,6 +112,17 @@ def test_shrinkage_weight_is_near_the_best_one() -> None:
         above, below = above + (rest * (rest - true_rest)).sum(), below + (rest**2).sum()
         estimated.append(model(gb.family(law.spec), n, "train", seed, False, "identity", "cpu").delta)
     assert np.mean(estimated) == pytest.approx(above / below, rel=0.2)
+
+
+def test_it_is_made_apart_from_a_derivative_that_is_being_taken() -> None:
+    """Its first call is within `torch.func`, on a law that draws its images in torch."""
+    law, sigma = gb.family("coloured:of=(gmm:size=4)"), 0.2
+    y = gb.add_noise(law.sample(range(1)), sigma).double()
+    D = gb.denoiser("wiener-data:n=13", law)
+    training_set._part.cache_clear()
+    model.cache_clear()
+    J = torch.func.jacrev(lambda noisy: D(noisy, sigma))(y).reshape(48, 48)
+    torch.testing.assert_close((J @ y.flatten()).reshape(y.shape), D(y, sigma) - D(torch.zeros_like(y), sigma))
 
 
 @pytest.mark.parametrize("alpha", [1.0, 2.0, 3.0])

@@ -33,6 +33,7 @@ class Local(PatchDenoiser):
     name: ClassVar = "local"
     source: ClassVar = "Kamb & Ganguli 2025, equation (7)"
     looks: ClassVar = {"": ("plum", "square")}
+    tuned_on: ClassVar = 8
 
     def from_patches(self, y: Images, sigma: Tensor, side: int) -> Images:
         def log_weights(y: Tensor, sigma: Tensor, x: Tensor) -> Tensor:

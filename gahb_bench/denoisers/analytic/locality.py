@@ -9,10 +9,9 @@ from torch import Tensor
 from gahb_bench.core import memory
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Images
-from gahb_bench.core.memory import cached
 from gahb_bench.denoisers import wiener_data
 from gahb_bench.denoisers.analytic.weights import NUMBERS_AT_ONCE, weighted_mean
-from gahb_bench.denoisers.training_set import TrainingSet
+from gahb_bench.denoisers.training_set import TrainingSet, fitted
 
 L = TypeVar("L", bound="Locality")
 
@@ -84,7 +83,7 @@ class Locality(TrainingSet):
         return weighted_mean(log_weights, y, y.new_full((len(y),), sigma), self.drawn(y.device), pairs)
 
 
-@cached(16)
+@fitted(16)
 def _mask(
     family: Family, n: int, split: str, seed: int, stationary: bool, threshold: float, sigma: float, device: str
 ) -> Tensor:

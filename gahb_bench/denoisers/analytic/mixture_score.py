@@ -13,8 +13,7 @@ from torch import Tensor
 from gahb_bench.core import memory, rng
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Images
-from gahb_bench.core.memory import cached
-from gahb_bench.denoisers.training_set import TrainingSet, training_images
+from gahb_bench.denoisers.training_set import TrainingSet, fitted, training_images
 
 M = TypeVar("M", bound="MixtureScore")
 
@@ -93,7 +92,7 @@ class _Gaussian:
         return math.log(self.share) - (distance + log_determinant) / 2, estimate
 
 
-@cached(8)
+@fitted(8)
 def _mixture(family: Family, n: int, split: str, seed: int, components: int, device: str) -> list[_Gaussian]:
     """The clusters of the training images, as Gaussians; an empty one is left out."""
 
