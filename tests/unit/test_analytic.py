@@ -13,7 +13,7 @@ import gahb_bench as gb
 from gahb_bench.core import memory, registry
 from gahb_bench.core.errors import UsageError
 from gahb_bench.denoisers import training_set
-from gahb_bench.denoisers.analytic import empirical, local, local_equivariant, locality, mixture_score, weights
+from gahb_bench.denoisers.analytic import local_equivariant, locality, mixture_score, weights
 from gahb_bench.make import default_denoisers
 from gahb_bench.tuning import tune
 
@@ -327,7 +327,7 @@ def test_how_the_work_is_cut_changes_nothing_beyond_rounding(spec: str, monkeypa
     for numbers in (1, 3 * 8 * 8 * 7):
         training_set._part.cache_clear()
         mixture_score._mixture.cache_clear()
-        for module in (weights, empirical, local, local_equivariant, locality, training_set):
+        for module in (weights, local_equivariant, locality, training_set):
             for constant in ("NUMBERS_AT_ONCE", "_NUMBERS_AT_ONCE"):
                 if hasattr(module, constant):
                     monkeypatch.setattr(module, constant, numbers)

@@ -1,13 +1,12 @@
 """The local score machine: each pixel from the training patches at its own place."""
 
-import math
 from typing import ClassVar
 
 from torch import Tensor
 
 from gahb_bench.core.images import Images
 from gahb_bench.denoisers.analytic.patch import PatchDenoiser, box_sum
-from gahb_bench.denoisers.analytic.weights import NUMBERS_AT_ONCE, weighted_mean
+from gahb_bench.denoisers.analytic.weights import weighted_mean
 
 
 class Local(PatchDenoiser):
@@ -40,5 +39,4 @@ class Local(PatchDenoiser):
             distance = (y[:, None] - x).square().sum(dim=2)
             return (-box_sum(distance, side) / (2 * sigma[:, None, None, None].square()))[:, :, None]
 
-        pairs = max(1, NUMBERS_AT_ONCE // math.prod(y.shape[1:]))
-        return weighted_mean(log_weights, y, sigma, self.drawn(y.device), pairs)
+        return weighted_mean(log_weights, y, sigma, self.drawn(y.device), each=y[0].numel())

@@ -10,7 +10,7 @@ from gahb_bench.core import memory
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Images
 from gahb_bench.denoisers import wiener_data
-from gahb_bench.denoisers.analytic.weights import NUMBERS_AT_ONCE, weighted_mean
+from gahb_bench.denoisers.analytic.weights import weighted_mean
 from gahb_bench.denoisers.training_set import TrainingSet, fitted
 
 L = TypeVar("L", bound="Locality")
@@ -79,8 +79,7 @@ class Locality(TrainingSet):
                 return -torch.fft.irfft2(torch.fft.rfft2(squared) * looked_at, s=x.shape[-2:])
             return -(squared.flatten(2) @ looked_at).reshape(squared.shape)
 
-        pairs = max(1, NUMBERS_AT_ONCE // y[0].numel())
-        return weighted_mean(log_weights, y, y.new_full((len(y),), sigma), self.drawn(y.device), pairs)
+        return weighted_mean(log_weights, y, y.new_full((len(y),), sigma), self.drawn(y.device), y[0].numel())
 
 
 @fitted(16)

@@ -25,7 +25,7 @@ def weighted_mean(
     y: Tensor,
     sigma: Tensor,
     images: Iterable[Tensor],
-    pairs: int = NUMBERS_AT_ONCE,
+    each: int = 1,
     value: Callable[[Tensor], Tensor] = lambda x: x,
 ) -> Tensor:
     """``sum_i w_i value(x_i) / sum_i w_i`` for each noisy image, over all training images, which come in parts.
@@ -37,13 +37,14 @@ def weighted_mean(
         logarithms of w, ``(n, k, c, h, w)``, up to a constant for each pixel; the last three axes are 1 where the
         weight is the same along them.
     images : parts of the training images
-    pairs : how many pairs of a noisy and a training image are weighted at once
+    each : how many numbers are computed for the weights of one pair of a noisy and a training image
     value : what of the training images the mean is of
 
     Returns
     -------
     Tensor (n, c, h, w), or as ``value`` has it.
     """
+    pairs = max(1, NUMBERS_AT_ONCE // each)  # that are weighted at once
     rows = max(1, min(len(y), math.isqrt(pairs)))
     means = [_RunningMean() for _ in range(0, len(y), rows)]
     for part in images:
