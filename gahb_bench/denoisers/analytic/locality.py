@@ -98,7 +98,8 @@ def _mask(
         return weights.abs() >= threshold * weights[:, :1, :1]
     pixels = origin.numel()
     rows = []
-    for unit in torch.eye(pixels, dtype=origin.dtype, device=device).split(max(1, _NUMBERS_AT_ONCE // pixels)):
-        weights = (made.wiener(made.mean + unit.reshape(-1, *family.shape), sigma) - made.mean).flatten(1)
-        rows.append(weights.abs() >= threshold * (weights * unit).sum(dim=1, keepdim=True))
+    for places in torch.arange(pixels, device=device).split(max(1, _NUMBERS_AT_ONCE // pixels)):
+        units = origin.new_zeros((len(places), pixels)).scatter_(1, places[:, None], 1)
+        weights = (made.wiener(made.mean + units.reshape(-1, *family.shape), sigma) - made.mean).flatten(1)
+        rows.append(weights.abs() >= threshold * weights.gather(1, places[:, None]))
     return torch.cat(rows)
