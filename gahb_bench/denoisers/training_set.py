@@ -18,6 +18,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _NUMBERS_AT_ONCE = 2**21
+_CACHED = 2**18
 
 
 class TrainingSet(Denoiser):
@@ -30,20 +31,22 @@ class TrainingSet(Denoiser):
     seed: int = Field(0, ge=0, description="seed of the training images")
 
     def drawn(self, device: torch.device) -> Iterator[Images]:
-        """The training images of its family, part by part, float64."""
-        return training_images(self.family, self.n, self.split, self.seed, str(device))
+        """The training images of its family, part by part, float64: parts that fit into the processor's cache."""
+        parts = training_images(self.family, self.n, self.split, self.seed, str(device), torch.float32)
+        return (piece.double() for part in parts for piece in part.split(max(1, _CACHED // part[0].numel())))
 
     def level(self, device: torch.device) -> Tensor:
         """The mean of the first training image: a number near them all."""
         return next(training_images(self.family, 1, self.split, self.seed, str(device))).mean()
 
 
-def training_images(family: Family, n: int, split: str, seed: int, device: str) -> Iterator[Images]:
-    """The first ``n`` images of a split, drawn by index part by part, float64 ``(k, c, h, w)``."""
+def training_images(
+    family: Family, n: int, split: str, seed: int, device: str, dtype: torch.dtype = torch.float64
+) -> Iterator[Images]:
+    """The first ``n`` images of a split, drawn by index part by part, ``(k, c, h, w)``."""
     step = max(1, _NUMBERS_AT_ONCE // (family.shape[0] * family.shape[1] * family.shape[2]))
     for start in range(0, n, step):
-        part = _part(family, start, min(start + step, n), split, seed, device)
-        yield from (piece.double() for piece in part.split(max(1, step // 8)))
+        yield _part(family, start, min(start + step, n), split, seed, device).to(dtype)
 
 
 def fitted(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:

@@ -328,7 +328,7 @@ def test_how_the_work_is_cut_changes_nothing_beyond_rounding(spec: str, monkeypa
         training_set._part.cache_clear()
         mixture_score._mixture.cache_clear()
         for module in (weights, local_equivariant, locality, training_set):
-            for constant in ("NUMBERS_AT_ONCE", "_NUMBERS_AT_ONCE"):
+            for constant in ("NUMBERS_AT_ONCE", "_NUMBERS_AT_ONCE", "_CACHED"):
                 if hasattr(module, constant):
                     monkeypatch.setattr(module, constant, numbers)
         cut = gb.denoiser(spec, law, tune=False)(y, levels)
