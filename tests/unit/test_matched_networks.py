@@ -86,11 +86,11 @@ def test_bfloat16_is_not_for_them(network):
 @pytest.mark.parametrize(
     ("network", "family", "steps", "regret"),
     [
-        ("shrinkage", "besov:size=16", 500, 0.05),
-        ("mixture:components=1", "calpha:size=16", 600, 0.05),
-        ("mixture:components=2", "gmm:size=8,components=2", 1000, 0.2),
+        ("shrinkage", "besov:size=8,coarse=0", 400, 0.05),
+        ("mixture:components=1", "calpha:size=8", 400, 0.05),
+        ("mixture:components=2", "gmm:size=8,components=2", 500, 0.2),
         ("bp-unet:symbols=4", "hierarchy:depth=3,symbols=4", 400, 0.2),
-        ("chain:per_pixel=16", "markov-contours:size=16", 300, 0.5),
+        ("chain", "markov-contours:size=8", 300, 0.5),
     ],
 )
 def test_trained_from_a_random_start_it_is_near_the_optimum(network, family, steps, regret, tmp_path):

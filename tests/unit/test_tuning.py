@@ -167,9 +167,11 @@ def test_a_law_without_a_table_is_tuned_when_the_denoiser_is_bound(own_home: Pat
 
 
 def test_an_instance_and_its_name_give_the_same_numbers(own_home: Path) -> None:
-    for instance in (gb.denoiser("gaussian-blur"), gb.denoiser("gaussian-blur", "calpha:alpha=1,size=16")):
+    for instance in (gb.denoiser("gaussian-blur"), gb.denoiser("gaussian-blur", LAW)):
         ours, theirs = (gb.score(LAW, [each], [0.1, 1.0], images=4) for each in (instance, "gaussian-blur"))
         assert ours["mse"].equals(theirs["mse"])
+    with pytest.raises(UsageError, match="was tuned for calpha:alpha=1,size=16"):
+        gb.score(LAW, [gb.denoiser("gaussian-blur", "calpha:alpha=1,size=16")], [0.1], images=2)
 
 
 def test_keeping_again_replaces_the_same_levels_and_leaves_the_others(own_home: Path) -> None:
