@@ -106,8 +106,6 @@ def spec(name, folder, channels=1):
         return f"{name}:path=(foreign_files:shrink)"
     if name == "local-equivariant":  # the time grows as the square of the number of pixels
         return f"{name}:n=1,patch=3"
-    if name == "empirical":
-        return f"{name}:n=30"
     if name == "locality":  # otherwise one matrix of pixels by pixels
         return f"{name}:n=30,stationary=true"
     if name == "local":

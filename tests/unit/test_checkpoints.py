@@ -325,6 +325,6 @@ def test_a_checkpoint_of_another_range(tmp_path, name, ends):
     found = gb.denoiser(f"{spec},range={ends}")
     torch.testing.assert_close(found(y, SIGMA), expected)
     assert found.spec == (plain.spec if ends == "0:1" else plain.spec.replace("weights", f"range=({ends}),weights"))
-    assert {other.range for other in found.units_to_try()} == {"0:255", "-1:1", "0:1"} - {ends}
+    assert {other.range for other in found.units_to_try()} == {"0:255", "-1:1", "0:1", "0:65535"} - {ends}
     with pytest.raises(UsageError, match="black:white"):
         gb.denoiser(f"{spec},range=255:0")

@@ -9,6 +9,7 @@ import pytest
 
 import gahb_bench as gb
 from gahb_bench import __main__ as entry
+from gahb_bench.core.denoiser import Facts
 from gahb_bench.core.digest import Content
 from gahb_bench.core.environment import check_device
 from gahb_bench.core.errors import StoreError, UsageError
@@ -130,9 +131,14 @@ OLD, NEW, OTHER = (f"network:weights={path}" for path in ("a/net.safetensors", "
     [
         (OLD, NEW, ({}, {}), ["file name"]),
         (OLD, OTHER, ({}, {}), []),
-        (OLD, OTHER, ({("calpha", OLD): ("1", "")}, {("calpha", OTHER): ("1", "")}), ["content"]),
-        (OLD, OTHER, ({("calpha", OLD): ("1", "")}, {("calpha", OTHER): ("2", "")}), []),
-        (OLD, NEW, ({("calpha", OLD): ("1", "unet")}, {("calpha", NEW): ("2", "linear")}), []),
+        (OLD, OTHER, ({("calpha", OLD): Facts("1")}, {("calpha", OTHER): Facts("1")}), ["content"]),
+        (OLD, OTHER, ({("calpha", OLD): Facts("1")}, {("calpha", OTHER): Facts("2")}), []),
+        (
+            OLD,
+            NEW,
+            ({("calpha", OLD): Facts("1", architecture="unet")}, {("calpha", NEW): Facts("2", architecture="linear")}),
+            [],
+        ),
     ],
 )
 def test_a_denoiser_whose_file_moved_is_found(old, new, known, found):
