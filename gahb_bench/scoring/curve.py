@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -83,11 +82,6 @@ def check_columns(table: Any, columns: Iterable[str]) -> None:
         raise UsageError(f"not a table of scores: it has no column {', '.join(lacking)}. Give the rows of gb.score.")
 
 
-def _holds_numbers(column: pd.Series) -> bool:
-    """Whether all that is there is a number; a column with rows of a law that failed may be of mixed kind."""
-    return pd.api.types.is_numeric_dtype(column) or all(isinstance(value, Real) for value in column.dropna())
-
-
 def check_table(table: Any, columns: Iterable[str]) -> None:
     """Refuse what does not hold scores, in these columns at least: each image once, named, with numbers that may be.
 
@@ -98,7 +92,7 @@ def check_table(table: Any, columns: Iterable[str]) -> None:
     """
     check_columns(table, columns)
     numbers = [name for name in ("sigma", "mse", "excess", "seconds") if name in table.columns]
-    wrong = [name for name in numbers if not _holds_numbers(table[name])]
+    wrong = [name for name in numbers if not pd.api.types.is_numeric_dtype(table[name])]
     if wrong:
         raise UsageError(
             f"not a table of scores: {', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} not all numbers. Give the "

@@ -147,6 +147,7 @@ def measure(estimates: Estimates, denoiser: Denoiser, batch: Batch, sigma: float
 
 def unmade(denoiser: Denoiser, family: str, sigma: float, images: Sequence[int], problem: BaseException) -> Evaluation:
     """The rows of images that the law failed to make: none has a number, and all have the reason."""
+    unknown = np.full(len(images), np.nan)
     rows = pd.DataFrame(
         {
             "family": family,
@@ -154,11 +155,11 @@ def unmade(denoiser: Denoiser, family: str, sigma: float, images: Sequence[int],
             "knows": denoiser.knows,
             "sigma": float(sigma),
             "image": np.asarray(images, dtype=np.int64),
-            "mse": np.nan,
-            "excess": np.nan,
+            "mse": unknown,
+            "excess": unknown,
             "status": "failed",
             "reason": f"the images of {family} could not be made: {reason_of(problem)}",
-            "seconds": np.nan,
+            "seconds": unknown,
         },
         columns=COLUMNS,
     )
