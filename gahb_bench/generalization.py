@@ -27,6 +27,7 @@ from gahb_bench.core.files import explain_errors, lock, refuse_overwriting, writ
 from gahb_bench.core.images import Batch, Images, check_scored_sigmas
 from gahb_bench.core.posterior import PosteriorMean, posterior_mean
 from gahb_bench.core.sampler import falling_levels
+from gahb_bench.denoisers.training_set import training_images
 from gahb_bench.networks.recipe import read_recipe
 from gahb_bench.samplers import starts
 from gahb_bench.scoring.bits import excess_bits
@@ -63,7 +64,6 @@ MEASURES = {
 }
 _RULE = 1  # of the parts: raised whenever what is measured changes
 _STEPS = 18  # from noise to an image
-_AT_ONCE = 2**21  # numbers of training images drawn together
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ def _of_samples(study: Study, law: Family, n: int, sampled: list[Images]) -> Ite
     yield "sample_correlation", None, None, correlation(*sampled)
     for mine, split, other in zip(sampled, SPLITS, SPLITS[::-1], strict=True):
         finite = mine[torch.isfinite(mine).flatten(1).all(dim=1)]
-        near = [nearest(finite, _drawn(law, study, n, each)) for each in (split, other)]
+        near = [nearest(finite, training_images(law, n, each, study.seed, "cpu")) for each in (split, other)]
         ratio, share = closeness(*near)
         yield "nearest_ratio", split, None, ratio
         yield "nearest_share", split, None, share
@@ -285,12 +285,6 @@ def _training_images(law: Family, study: Study, n: int, split: str, device: str)
     batch = law.sample(range(min(n, study.images)), study.seed, split, device)
     again = batch.select([place_ % len(batch) for place_ in range(study.images)])
     return replace(again, indices=tuple(range(study.images)))
-
-
-def _drawn(law: Family, study: Study, n: int, split: str) -> Iterator[Images]:
-    """A training set, part by part."""
-    step = max(1, _AT_ONCE // int(np.prod(law.shape)))
-    return (law.sample(range(begun, min(begun + step, n)), study.seed, split).images for begun in range(0, n, step))
 
 
 def _mean_square(a: Images, b: Images) -> np.ndarray:

@@ -3,40 +3,18 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pydantic import Field
 from typer.testing import CliRunner
 
 import gahb_bench as gb
 from gahb_bench import generalization
 from gahb_bench.cli import app
-from gahb_bench.core import registry
-from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.generalization import COLUMNS, MEASURES, carry_out, make_study
-
-if registry.lookup("denoisers", "empirical") is None:
-
-    class Empirical(Denoiser):
-        """The posterior mean under the first n images of a split."""
-
-        name: ClassVar = "empirical"
-        knows: ClassVar = "training set"
-        n: int = Field(1000)
-        split: str = Field("train")
-        seed: int = Field(0)
-
-        def estimate(self, y, sigma):
-            images = self.family.sample(range(self.n), self.seed, self.split).images.double()
-            distance = (y[:, None].double() - images).square().flatten(2).sum(dim=2)
-            weights = torch.softmax(-distance / (2 * sigma[:, None] ** 2), dim=1)
-            return torch.einsum("nm,mchw->nchw", weights, images)
-
 
 SPEC, NETWORK = "calpha:size=8", "edm-unet:levels=1,width=4"
 LAW = gb.family(SPEC)
