@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 from geometry import table as jacobians
+from matplotlib.ticker import NullFormatter
 from scipy import stats
 from ship import rounded
 
@@ -52,7 +53,7 @@ MATCHED = {  # the law whose optimum has the form of the network
     "gmm:size=32": "mixture",
     "markov-contours:size=32": "chain",
 }
-NEAR_DB = 0.1
+NEAR_DB, FARTHEST = 0.1, 100
 FIT = (0.1, 0.7)  # part of the steps in which a power law is fitted: after the warm-up, before the cosine's end
 DASH = "–"
 
@@ -287,8 +288,10 @@ def reach(one: Trained, final: float, found: PowerLaw) -> str:
         return f"{reached['minutes'].iloc[0]:.1f} (seen)"
     if not found.holds:
         return DASH
-    rates = found.rate + found.error, found.rate - found.error
-    return " to ".join(f"{one.minutes * (final / NEAR_DB) ** (1 / rate):.2g}" for rate in rates)
+    ends = [one.minutes * (final / NEAR_DB) ** (1 / (found.rate + sign * found.error)) for sign in (1, -1)]
+    if ends[1] > FARTHEST * one.minutes:
+        return f"more than {FARTHEST} budgets"
+    return " to ".join(f"{end:.2g}" for end in ends)
 
 
 def receptive(law: Law) -> str:
@@ -343,7 +346,9 @@ def seeds(laws: list[Law]) -> str:
             first = next(other for other in law.networks if other.network == one.network and other.seed == 0)
             pair = f"{law.regret(first.spec):.3f} and {law.regret(one.spec):.3f} dB"
             found.append(f"Two seeds of `{one.network}` on `{law.family}`: {pair}.")
-    return " ".join(found) or "No architecture has been trained twice yet."
+    if not found:
+        return "No architecture has been trained twice yet: how far trainings differ by luck is not known."
+    return " ".join(found) + " So differences of this size between two architectures may be luck."
 
 
 def draw(laws: list[Law], path: Path) -> None:
@@ -362,6 +367,7 @@ def draw(laws: list[Law], path: Path) -> None:
                     place = names.index(one.network)
                     axes.plot(log[x], log["mean_regret_db"], color=colours(place % 20), label=one.network, lw=1.1)
                 axes.set(xscale="log", yscale="log", xlabel=label)
+                axes.xaxis.set_minor_formatter(NullFormatter())
                 axes.axhline(NEAR_DB, color="0.6", lw=0.8, ls=":")
             panels[0, column].set_title(law.family, fontsize=8)
         panels[0, 0].set_ylabel("mean regret on split val, dB")
@@ -395,7 +401,7 @@ marks the architecture that has the form of the law's optimum; bold is the best 
 
 {matrix}
 
-{seeds} So differences of this size between two architectures may be luck.
+{seeds}
 
 ## What is an inductive bias worth?
 
