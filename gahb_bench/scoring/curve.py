@@ -91,6 +91,9 @@ def check_table(table: Any, columns: Iterable[str]) -> None:
         Naming what is wrong.
     """
     check_columns(table, columns)
+    for name in ("family", "denoiser", "sigma", "image"):
+        if table[name].isna().any():
+            raise UsageError(f"not a table of scores: a row names no {name}. Give the rows of gb.score.")
     numbers = [name for name in ("sigma", "mse", "excess", "seconds") if name in table.columns]
     wrong = [name for name in numbers if not pd.api.types.is_numeric_dtype(table[name])]
     if wrong:
@@ -98,9 +101,6 @@ def check_table(table: Any, columns: Iterable[str]) -> None:
             f"not a table of scores: {', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} not all numbers. Give the "
             "rows of gb.score."
         )
-    for name in ("family", "denoiser", "sigma", "image"):
-        if table[name].isna().any():
-            raise UsageError(f"not a table of scores: a row names no {name}. Give the rows of gb.score.")
     if table.duplicated(["family", "denoiser", "sigma", "image"]).any():
         raise UsageError(
             "the table holds two scores of one denoiser on one image at one noise level: take the runs (seed, split) "
