@@ -231,8 +231,9 @@ def test_a_gallerys_own_name_is_no_reason_to_replace_a_picture(tmp_path, monkeyp
 
 
 @pytest.fixture
-def untunable(monkeypatch):
-    """Tuning is an error: whatever is refused has to be refused before it."""
+def untunable(monkeypatch, tmp_path_factory):
+    """Tuning is an error: whatever is refused has to be refused before it. The home holds no tables yet."""
+    monkeypatch.setenv("GAHB_BENCH_HOME", str(tmp_path_factory.mktemp("home")))
 
     def begun(*_, **__):
         raise AssertionError("it was tuned")
