@@ -22,7 +22,8 @@ from gahb_bench.scoring import score as scores
 from gahb_bench.scoring import summary as summaries
 from gahb_bench.scoring.curve import COLUMNS_OF_SCORES, check_table
 from gahb_bench.scoring.exponent import Fit
-from gahb_bench.scoring.matching import check_mapping, check_scores, resolve
+from gahb_bench.scoring.matching import check_scores
+from gahb_bench.scoring.partners import check_mapping, resolve
 from gahb_bench.scoring.plausible import find_implausible, in_255ths
 
 

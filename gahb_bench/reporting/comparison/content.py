@@ -14,7 +14,8 @@ from gahb_bench.reporting.comparison.options import fits, margin_of, read_mappin
 from gahb_bench.reporting.study import words
 from gahb_bench.running.folder import Manifest, RunData, read
 from gahb_bench.scoring.compare import BITWISE, MARGIN_DB, VERDICTS, check_margin, comparisons, judge, levels, measure
-from gahb_bench.scoring.matching import Contents, Pair, check_scores, match
+from gahb_bench.scoring.matching import Pair, check_scores, match
+from gahb_bench.scoring.partners import Contents
 
 MARKS = (b"Differences are mean log-ratios of risk in dB", b"gahb_bench compare")  # one of them is in every form of it
 GATES = tuple(verdict for verdict in VERDICTS if verdict != "same")

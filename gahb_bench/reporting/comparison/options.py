@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from gahb_bench.core.errors import UsageError, printable
 from gahb_bench.core.files import read_file
 from gahb_bench.scoring.compare import check_margin
-from gahb_bench.scoring.matching import Contents, meant
+from gahb_bench.scoring.partners import Contents, meant
 
 
 class _Margins(BaseModel):
