@@ -81,7 +81,10 @@ def denoisers(several: Any, law: Family) -> list[Denoiser]:
         for name in several:
             if not isinstance(name, str) or not name.strip() or not name.isprintable():
                 raise UsageError(f"a denoiser's name is text on one line, not {name!r}.")
-        named = {name: _named(denoiser(spec, law, tune=False), name) for name, spec in several.items()}
+        given = {
+            name: spec if isinstance(spec, str | Denoiser) else user.wrap(spec, name) for name, spec in several.items()
+        }
+        named = {name: _named(denoiser(spec, law, tune=False), name) for name, spec in given.items()}
         return [denoiser(made, law) for made in named.values()]
     if isinstance(several, str | bytes) or not isinstance(several, Iterable):
         raise UsageError(

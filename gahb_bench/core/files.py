@@ -113,6 +113,22 @@ def write_output(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         ) from error
 
 
+def refuse_unwritable(folder: Path) -> None:
+    """Refuse a folder that could not be made or written in; nothing is made.
+
+    Raises
+    ------
+    StoreError
+        Naming what is in the way.
+    """
+    with explain_errors(folder):
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{there} is a file")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"{there} is read-only")
+
+
 def refuse_overwriting(folder: Path, names: Iterable[str]) -> None:
     """Refuse a folder that holds files of these names, which this program did not write.
 

@@ -27,7 +27,14 @@ from pydantic import BaseModel, ValidationError
 
 from gahb_bench.core.denoiser import UNTUNED
 from gahb_bench.core.errors import StoreError
-from gahb_bench.core.files import explain_errors, lock, read_file, refuse_overwriting, write_atomically
+from gahb_bench.core.files import (
+    explain_errors,
+    lock,
+    read_file,
+    refuse_overwriting,
+    refuse_unwritable,
+    write_atomically,
+)
 from gahb_bench.core.images import Knows
 from gahb_bench.core.optimum import Reference, ReferenceKind
 from gahb_bench.running.thumbnails import Thumbnails
@@ -143,13 +150,14 @@ def open_run(path: Path) -> Iterator["RunFolder"]:
 
 
 def check_folder(path: Path, families: Iterable[str], seed: int, split: str) -> None:
-    """Refuse a folder that a run could not be written into, for what it holds; nothing is made.
+    """Refuse a folder that a run could not be written into; nothing is made.
 
     Raises
     ------
     StoreError
-        If it holds something else, or a run of other images.
+        If it cannot be written, or holds something else, or a run of other images.
     """
+    refuse_unwritable(path)
     folder = RunFolder(path)
     folder.refuse_others()
     folder.refuse_unrelated(families, seed, split)

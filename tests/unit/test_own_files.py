@@ -252,6 +252,7 @@ OF_TUNED = ("run", "--family", FAMILY, "--denoisers", "gaussian-blur", "--images
         (("--out", "page"), "holds report.html, which this would overwrite"),
         (("--out", "run"), "holds a run of other families, or of another seed or split"),
         (("--out", "training"), "holds a training"),
+        (("--out", "page/report.html/run"), "cannot write to the folder .*report.html is a file"),
         (("--device", "cuda:99"), "cannot be used here"),
         (("--reuse", "page"), "holds no finished work"),
         (("--denoisers", "nosuch"), "unknown denoiser"),

@@ -184,3 +184,12 @@ def test_a_denoiser_tuned_for_another_law_is_refused():
         gb.denoiser(made, family="disks:size=32")
     by_hand = gb.denoiser("tv:weight=0.3", family="calpha:size=32")
     assert gb.denoiser(by_hand, family="disks:size=32").spec == "tv:weight=0.3"
+
+
+def test_a_function_with_the_name_of_a_denoiser_can_be_given_another():
+    def tv(y, sigma):
+        return y
+
+    assert set(gb.score(LAW, {"mine": tv}, [0.1], images=2)["denoiser"]) == {"mine"}
+    with pytest.raises(UsageError, match="the catalogue has one of that name"):
+        gb.score(LAW, [tv], [0.1], images=2)

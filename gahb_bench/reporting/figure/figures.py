@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from gahb_bench.reporting.figure.drawing import style
 from gahb_bench.reporting.study import words
@@ -27,6 +27,7 @@ _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "t
 _FAR = 15.0  # dB; a method that gets further from the optimum does not set the scale for the others, as on the page
 _CLOSE = 0.3  # dB; nor does one that is this close to it
 _DEEPEST = 1e-9  # of the largest MSE shown: less is called nothing, as on the page
+_FEW_DECADES = 30.0  # highest over lowest noise level below which 2 and 5 are labelled beside powers of ten
 _RATIOS = (1, 2, 10, 100, 1000)  # of errors, beside the axis in dB
 _LONGEST_NAME, _LONGEST_TITLE = 44, 30
 _PIXELS_AN_INCH = 160
@@ -207,7 +208,13 @@ def reference_handles(section: Section, small: bool = False) -> list[tuple[Line2
 def _finish(axes: Axes, name: str) -> None:
     axes.set_xlabel("noise level σ")
     axes.set_ylabel(name)
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    low, high = axes.get_xlim()
+    if high < _FEW_DECADES * low:  # one power of ten, or none, is no scale to read
+        axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        for set_formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            set_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
