@@ -27,6 +27,7 @@ _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "t
 _FAR = 15.0  # dB; a method that gets further from the optimum does not set the scale for the others, as on the page
 _CLOSE = 0.3  # dB; nor does one that is this close to it
 _DEEPEST = 1e-9  # of the largest MSE shown: less is called nothing, as on the page
+_KNOWS = "knows: "
 _FEW_DECADES = 30.0  # highest over lowest noise level below which 2 and 5 are labelled beside powers of ten
 _RATIOS = (1, 2, 10, 100, 1000)  # of errors, beside the axis in dB
 _LONGEST_NAME, _LONGEST_TITLE = 44, 30
@@ -53,7 +54,7 @@ def png(content: Content) -> bytes:
         height = _ROW * rows
         figure = Figure(figsize=(_WIDTH, height))
         canvas = FigureCanvasAgg(figure)
-        names = [escaped(method.label) for section in content.sections for method in section.methods]
+        names = [label for section in content.sections for _, label in _legend_of(section)]
         legend = _LEGEND + _CHARACTER * max(map(len, names), default=0)
         panel = (_WIDTH - legend - 3 * _LEFT) / 2
         # Fixed margins, in inches: a layout that measures every text would take longer than the drawing.
@@ -172,24 +173,31 @@ def look(method: Method, small: bool = False) -> dict[str, object]:
 def _legend(axes: Axes, section: Section) -> None:
     """Names beside the data, in groups by what is known."""
     axes.set_axis_off()
-    handles: list[Line2D | Patch] = []
-    labels: list[str] = []
-    if section.has_regret:
-        for handle, label in reference_handles(section):
-            handles.append(handle)
-            labels.append(label)
+    lines = _legend_of(section)
+    legend = axes.legend(
+        [handle for handle, _ in lines],
+        [label for _, label in lines],
+        loc="upper left",
+        bbox_to_anchor=(0, 1.02),
+        borderaxespad=0,
+        fontsize=8.8,
+    )
+    for text in legend.get_texts():
+        if text.get_text().startswith(_KNOWS):
+            text.set_fontweight("bold")
+
+
+def _legend_of(section: Section) -> list[tuple[Line2D | Patch, str]]:
+    """Every line of the legend: the reference, then the methods in groups by what they know."""
+    found = reference_handles(section) if section.has_regret else []
     known = ""
     for method in section.methods:
         if method.knows != known:
             known = method.knows
-            handles.append(Line2D([], [], linestyle="none"))
-            labels.append(f"knows: {escaped(known)}")
-        handles.append(Line2D([], [], **look(method)))  # pyright: ignore[reportArgumentType]
-        labels.append(escaped(method.label) + (" (failed cells)" if method.troubles else ""))
-    legend = axes.legend(handles, labels, loc="upper left", bbox_to_anchor=(0, 1.02), borderaxespad=0, fontsize=8.8)
-    for text in legend.get_texts():
-        if text.get_text().startswith("knows: "):
-            text.set_fontweight("bold")
+            found.append((Line2D([], [], linestyle="none"), f"{_KNOWS}{escaped(known)}"))
+        failed = " (failed cells)" if method.troubles else ""
+        found.append((Line2D([], [], **look(method)), escaped(method.label) + failed))  # pyright: ignore[reportArgumentType]
+    return found
 
 
 def reference_handles(section: Section, small: bool = False) -> list[tuple[Line2D | Patch, str]]:
