@@ -104,6 +104,7 @@ def test_identities_catch_an_optimum_that_is_three_percent_wrong(monkeypatch, sc
     assert {"4", "6"} <= failed
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 128])
 @pytest.mark.parametrize("alpha", [1, 2, 3])

@@ -192,6 +192,7 @@ def test_false_alarms(law, images):
     assert max(alarms(law, images, 0.1, 50)) < 0.05
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("images", [8, 32, 128])
 @pytest.mark.parametrize("law", [retrained, other_images, uneven])

@@ -241,6 +241,7 @@ def test_reference_where_nothing_is_stored_says_how_to_compute_it() -> None:
     assert np.isnan(reference.upper).all()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("background", "sigma", "images"),

@@ -351,6 +351,7 @@ def test_levels_between_those_of_the_table_are_within_their_error(size: int) -> 
         assert mse[i] < near[0] < mse[i + 1]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "images"), [(32, 256), (64, 128)])
 def test_the_interpolation_adds_little_to_the_stated_error(size: int, images: int) -> None:

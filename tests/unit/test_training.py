@@ -473,6 +473,7 @@ def test_the_best_weights_are_those_of_the_least_regret(tmp_path, monkeypatch):
     assert read_recipe(tmp_path / "b" / "best.safetensors")["step"] == 2
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_linear_converges_to_the_wiener_filter(tmp_path):
     made = settings(network="linear", steps=3000, batch=64, learning_rate=5e-3, validate_every=3000)
