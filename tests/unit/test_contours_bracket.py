@@ -44,7 +44,9 @@ def z(values: np.ndarray) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sigma", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize(
+    "sigma", [pytest.param(0.3, marks=pytest.mark.long), 1.0, pytest.param(2.0, marks=pytest.mark.long)]
+)
 def test_bracket_contains_an_exact_mmse(sigma: float) -> None:
     """Contours that are closed random walks: the bracket against products of transfer matrices, image by image."""
     family = CyclicWalkContours.from_parameters({"size": 16, "contrast": 1.0, "background": "constant"})
