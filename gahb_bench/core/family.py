@@ -18,6 +18,7 @@ from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import Batch, check_sigmas
 from gahb_bench.core.optimum import Optimum, Reference
 from gahb_bench.core.plugin import Plugin
+from gahb_bench.core.statistics import SampleStatistics
 
 
 class Family(Plugin):
@@ -26,10 +27,12 @@ class Family(Plugin):
     variants : specs of it beside its default, which matter enough to be verified whenever all laws are
     best : its `Optimum`: the class; or ``".module:Class"`` relative to the law's own module, which is then imported
         when it is first asked for; or ``":Class"`` further down in the law's own file; None where nothing is known
+    statistics : its own `SampleStatistics`, beside those of every law; stated as `best` is
     """
 
     kind: ClassVar = "families"
     best: ClassVar[str | type[Optimum[Any]] | None] = None
+    statistics: ClassVar[str | type[SampleStatistics[Any]] | None] = None
     variants: ClassVar[tuple[str, ...]] = ()
 
     def __eq__(self, other: object) -> bool:
@@ -113,13 +116,24 @@ class Family(Plugin):
     @cached_property
     def optimum(self) -> Optimum[Any]:
         """What is known to be best for this law: reference, oracles, checks."""
-        stated = next((cls.__dict__["best"], cls.__module__) for cls in type(self).__mro__ if "best" in cls.__dict__)
-        best, module = stated
-        if isinstance(best, str):
-            place, _, name = best.partition(":")
-            home = importlib.import_module(place, package=module.rpartition(".")[0]) if place else sys.modules[module]
-            best = getattr(home, name)
+        best = self._stated("best")
         return Optimum(self) if best is None else best(self)
+
+    @cached_property
+    def sample_statistics(self) -> SampleStatistics[Any]:
+        """What is measured of samples of this law beside what is of those of every law."""
+        own = self._stated("statistics")
+        return SampleStatistics(self) if own is None else own(self)
+
+    def _stated(self, attribute: str) -> Any:
+        """The class that a class attribute names, relative to the module of the class that states it; or None."""
+        stating = next(cls for cls in type(self).__mro__ if attribute in cls.__dict__)
+        stated, module = stating.__dict__[attribute], stating.__module__
+        if not isinstance(stated, str):
+            return stated
+        place, _, name = stated.partition(":")
+        home = importlib.import_module(place, package=module.rpartition(".")[0]) if place else sys.modules[module]
+        return getattr(home, name)
 
     @property
     def digest(self) -> str:

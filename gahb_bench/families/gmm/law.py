@@ -46,6 +46,7 @@ class Gmm(Family):
 
     name: ClassVar = "gmm"
     best: ClassVar = ".optimum:GmmOptimum"
+    statistics: ClassVar = ".statistics:GmmStatistics"
     source: ClassVar = "Gaussian mixtures; points: Aithal et al. 2024, arXiv:2406.09358"
     variants: ClassVar = ("gmm:size=32", "gmm:variant=points")
 
