@@ -4,13 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from gahb_bench.core.images import FloatArray, Images
 from gahb_bench.core.plugin import Plugin
-from gahb_bench.core.two_samples import Found, TwoSamples
+from gahb_bench.core.two_samples import Found, TwoSamples, share
 
 F = TypeVar("F", bound=Plugin)
 
 Described = Mapping[str, FloatArray]
+
+LEAST_TOLERANCE = 1e-5  # what is asked to be near is near within three of these, even with a tolerance of 0
+_NEAR = 3.0  # tolerances, root mean square over pixels
 
 
 @dataclass(frozen=True)
@@ -47,3 +52,26 @@ class SampleStatistics(Generic[F]):
         """
         del samples, exact, tests
         return {}
+
+
+def describe_distance(seen: Seen, nearest: Images) -> Described:
+    """Distances per pixel (root mean square) to the images of the manifold that fit best through the noise."""
+    away, through = (
+        (images - nearest).flatten(1).square().mean(dim=1).sqrt().numpy() for images in (seen.clean, seen.noisy)
+    )
+    near = away <= _NEAR * max(seen.tolerance, LEAST_TOLERANCE)
+    return {"away": away, "through": through, "near": near.astype(np.float64)}
+
+
+def compare_distance(samples: Described, exact: Described, tests: TwoSamples) -> dict[str, Found]:
+    """Of what `describe_distance` says.
+
+    `distance to the manifold`: root mean square over samples of their distance as they are; of d dimensions, exact
+    images have about ``tolerance sqrt(d / pixels)``, as the fit is through the noise. Its p-value is that of the
+    distances through the noise (Kolmogorov-Smirnov). `near the manifold`: the share within 3 tolerances.
+    """
+    distance = float(np.sqrt((samples["away"] ** 2).mean()))
+    return {
+        "distance to the manifold": Found(distance, tests.distribution(samples["through"], exact["through"]).p_value),
+        "near the manifold": share(samples["near"]),
+    }

@@ -22,6 +22,8 @@ from gahb_bench.core.images import Directions, FloatArray, Images, Knows
 from gahb_bench.core.memory import cached
 from gahb_bench.core.optimum import Check, Optimum, Reference, Simulation, VarianceParts
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean, posterior_mean
+from gahb_bench.core.statistics import Described, SampleStatistics, Seen
+from gahb_bench.core.two_samples import Found, TwoSamples
 from gahb_bench.families.calpha.law import Calpha
 
 D = TypeVar("D", bound=Denoiser)
@@ -110,6 +112,21 @@ class TransformedOptimum(Optimum["Transformed"]):
         return "mmse" if spec == "mmse" else specs.format_spec("inner", {"oracle": spec})
 
 
+class TransformedStatistics(SampleStatistics["Transformed"]):
+    """The inner law's own statistics, of the inner images: white noise through the map is white noise."""
+
+    def describe(self, seen: Seen) -> Described:
+        inverse = self.family.inverse
+        return self.family.inner.sample_statistics.describe(
+            Seen(inverse(seen.clean), inverse(seen.noisy), seen.tolerance)
+        )
+
+    def compare(self, samples: Described, exact: Described, tests: TwoSamples) -> dict[str, Found]:
+        copies = self.family.copies
+        inner = TwoSamples(copies * tests.samples, copies * tests.exact, tests.seed)
+        return self.family.inner.sample_statistics.compare(samples, exact, inner)
+
+
 class Transformed(Family):
     """Images made of images of another law by a fixed orthogonal map (and a constant).
 
@@ -120,6 +137,7 @@ class Transformed(Family):
     """
 
     best: ClassVar = TransformedOptimum
+    statistics: ClassVar = TransformedStatistics
     copies: ClassVar[int] = 1
     reason: ClassVar[str] = "an orthogonal map changes no risk"
 

@@ -24,7 +24,7 @@ def sample_statistics(family: Family, samples: Images, *, seed: int = 0, toleran
     Of every law: the share of finite samples; the energy distance; the mean and the variance of pixels and the power
     spectrum by radius (each: how far the means are apart, in standard deviations of an image, over pixels or radii);
     concentration: the laws of two Lipschitz functions, ``|x - 1/2| / sqrt(pixels)`` and the total variation
-    ``mean |gradient x|_1`` (Kolmogorov-Smirnov distance), and how many of their extremes are samples', over what is due.
+    ``mean |gradient x|_1`` (Kolmogorov-Smirnov distance), and how many of their extremes are samples' over what is due.
 
     Samples and exact images are compared through white noise of standard deviation ``tolerance``, which forgives errors
     far below it: they are compared with the law at that noise level.

@@ -40,6 +40,7 @@ class Besov(Family):
 
     name: ClassVar = "besov"
     best: ClassVar = ".optimum:BesovOptimum"
+    statistics: ClassVar = ".statistics:BesovStatistics"
     source: ClassVar = "Abramovich et al. 1998, doi:10.1111/1467-9868.00151"
     variants: ClassVar = ("besov:size=32", "besov:gamma=0", "besov:gamma=0,size=32")
 

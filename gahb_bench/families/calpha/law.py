@@ -37,6 +37,7 @@ class Calpha(Family):
 
     name: ClassVar = "calpha"
     best: ClassVar = ".optimum:CalphaOptimum"
+    statistics: ClassVar = ".statistics:CalphaStatistics"
     source: ClassVar = "Kadkhodaie et al. 2024, arXiv:2310.02557"
     variants: ClassVar = (
         "calpha:alpha=1",

@@ -50,6 +50,7 @@ class CalphaContours(Family):
 
     name: ClassVar = "calpha-contours"
     best: ClassVar = ".optimum:CalphaContoursOptimum"
+    statistics: ClassVar = ".statistics:CalphaContoursStatistics"
     source: ClassVar = "Kadkhodaie et al. 2024, arXiv:2310.02557"
     variants: ClassVar = (
         "calpha-contours:alpha=1",

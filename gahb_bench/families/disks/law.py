@@ -42,6 +42,7 @@ class Disks(Family):
 
     name: ClassVar = "disks"
     best: ClassVar = ".optimum:DisksOptimum"
+    statistics: ClassVar = ".statistics:DisksStatistics"
     source: ClassVar = "Kadkhodaie et al. 2024, arXiv:2310.02557"
     variants: ClassVar = ("disks:size=16", "disks:size=32")
 

@@ -48,6 +48,7 @@ class Hierarchy(Family):
 
     name: ClassVar = "hierarchy"
     best: ClassVar = ".optimum:HierarchyOptimum"
+    statistics: ClassVar = ".statistics:HierarchyStatistics"
     source: ClassVar = "Mei 2024, arXiv:2404.18444; Cagnetta et al. 2024, doi:10.1103/PhysRevX.14.031001"
     variants: ClassVar = ("hierarchy:depth=5", "hierarchy:rules=grammar", "hierarchy:depth=5,rules=grammar")
 
@@ -119,18 +120,32 @@ class Hierarchy(Family):
         UsageError
             For ``rules=independent``, which can write every image.
         """
+        return np.stack([(rules >= 0).mean(axis=(1, 2)) for rules in self.parse(images)], axis=1)
+
+    def parse(self, images: NDArray[np.floating]) -> list[NDArray[np.int64]]:
+        """Which tuple wrote each patch, root first, ``(n, 2^l, 2^l)`` each: its number, m a + place; -1 where none can.
+
+        Each pixel is read as its nearest symbol.
+
+        Raises
+        ------
+        UsageError
+            For ``rules=independent``, which can write every image in many ways.
+        """
         if self.rules != "grammar":
             raise UsageError(f"{self.spec} can write every image: only rules=grammar has images that are not valid.")
-        q = self.symbols
-        symbols = np.rint(np.clip(images[:, 0], 0, 1) * (q - 1)).astype(np.int64)
-        shares = np.empty((len(images), self.depth))
+        q, symbols, parsed = self.symbols, self.read(images), []
         for level in reversed(range(self.depth)):
             patches = symbols.reshape(len(images), 2**level, 2, 2**level, 2).swapaxes(2, 3)
             patches = patches.reshape(len(images), 2**level, 2**level, 4)
             codes = np.where((patches >= 0).all(axis=-1), patches @ q ** np.arange(3, -1, -1), -1)
-            symbols = self._read(level, codes)
-            shares[:, level] = (symbols >= 0).mean(axis=(1, 2))
-        return shares
+            parsed.insert(0, self._rule(level, codes))
+            symbols = parsed[0] // self.productions  # -1 stays -1
+        return parsed
+
+    def read(self, images: NDArray[np.floating]) -> NDArray[np.int64]:
+        """The symbol nearest to each pixel, ``(n, h, w)``."""
+        return np.rint(np.clip(images[:, 0], 0, 1) * (self.symbols - 1)).astype(np.int64)
 
     def _children(self, stream: np.random.Generator, level: int, parents: NDArray[np.int64]) -> NDArray[np.int64]:
         """The symbols of the next level, ``(2h, 2w)``."""
@@ -150,12 +165,12 @@ class Hierarchy(Family):
     def _alias(self) -> tuple[FloatArray, NDArray[np.int64]]:
         return alias_tables(self.transitions)
 
-    def _read(self, level: int, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The symbol that writes each tuple, -1 where none does; -1 stands for a tuple that cannot be read."""
-        known = self.tuples[level] @ self.symbols ** np.arange(3, -1, -1)
-        order = known.ravel().argsort()
-        place = np.searchsorted(known.ravel()[order], codes).clip(max=known.size - 1)
-        return np.where(known.ravel()[order][place] == codes, order[place] // self.productions, -1)
+    def _rule(self, level: int, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The number of each tuple, -1 where there is none; -1 stands for a tuple that cannot be read."""
+        known = (self.tuples[level] @ self.symbols ** np.arange(3, -1, -1)).ravel()
+        order = known.argsort()
+        place = np.searchsorted(known[order], codes).clip(max=known.size - 1)
+        return np.where(known[order][place] == codes, order[place], -1)
 
 
 def alias_tables(laws: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:

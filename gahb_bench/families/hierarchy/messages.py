@@ -53,10 +53,19 @@ class Evidence:
     logs : log evidence for each symbol of each node, root first, ``(n, 2^l, 2^l, q)``, largest value 0.
     conditionals : for the parents of each level, root first: independent: ``D_p(a)``, ``(n, h, w, 4, q)``;
         grammar: the law of the tuple given the symbol and the pixels below, ``(n, h, w, q, m)``.
+    scale : what is added to the logs of the root to have the log evidence of all leaves, ``(n,)``; a grammar's tuples
+        count 1 each in them, and 1/m in this.
     """
 
     logs: list[Tensor]
     conditionals: list[Tensor]
+    scale: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """Log evidence of all leaves, ``(n,)``: that of the root's symbols, which are uniform."""
+        root = self.logs[0][:, 0, 0]
+        return root.logsumexp(dim=-1) - math.log(root.shape[-1]) + self.scale
 
 
 def rules_of(family: Hierarchy, device: torch.device) -> list[Rules]:
@@ -79,12 +88,15 @@ def pixel_evidence(y: Tensor, sigma: Tensor, intensities: Tensor) -> Tensor:
 
 def upward(leaves: Tensor, rules: list[Rules]) -> Evidence:
     """The evidence below every node, from that at the leaves."""
-    logs, conditionals = [leaves], []
+    logs, conditionals, scale = [leaves], [], leaves.new_zeros(len(leaves))
     for rule in reversed(rules):
         log, conditional = _gather(logs[0], rule)
-        logs.insert(0, log - log.amax(dim=-1, keepdim=True))
+        largest = log.amax(dim=-1, keepdim=True)
+        choices = 1 if rule.leaves is None else conditional.shape[-1]
+        scale = scale + (largest - math.log(choices)).sum(dim=(1, 2, 3))
+        logs.insert(0, log - largest)
         conditionals.insert(0, conditional)
-    return Evidence(logs, conditionals)
+    return Evidence(logs, conditionals, scale)
 
 
 def downward(evidence: Evidence, rules: list[Rules]) -> list[Tensor]:
@@ -100,6 +112,21 @@ def downward(evidence: Evidence, rules: list[Rules]) -> list[Tensor]:
             law = ((parent * conditional).flatten(-2) @ rule.leaves.T).unflatten(-1, (4, rule.symbols))
         marginals.append(_by_child(law).clamp_(min=_LEAST))
     return marginals
+
+
+def transitions_used(evidence: Evidence, rules: list[Rules]) -> list[Tensor]:
+    """Expected number of times that a parent of symbol a has the child b at position p, ``(n, 4, q, q)`` a level.
+
+    sum over parents v of P(v = a) T_p[a, b] exp l_{v_p}(b) / D_p(a);   rules=independent only
+    """
+    used = []
+    for marginal, below, conditional, rule in zip(
+        downward(evidence, rules)[:-1], evidence.logs[1:], evidence.conditionals, rules, strict=True
+    ):
+        assert rule.transitions is not None
+        parents = marginal.unsqueeze(-2) / conditional
+        used.append(torch.einsum("nhwpa,nhwpb->npab", parents, _likelihood(below)) * rule.transitions)
+    return used
 
 
 def functional_variance(evidence: Evidence, rules: list[Rules], values: Tensor) -> Tensor:
