@@ -14,6 +14,7 @@ SETS = {
     "besov-dense-64": ("Wavelet images that are not sparse, 64 x 64", "besov:gamma=0"),
     "gmm-64": ("Mixture of 16 textures, 64 x 64", "gmm"),
     "gmm-points": ("Mixture of 16 points in the plane", "gmm:variant=points"),
+    "gmm-scales-64": ("White noise of 16 scales, 64 x 64", "gmm:variant=scales"),
     "hierarchy-64": ("Trees with independent children, 64 x 64", "hierarchy"),
     "hierarchy-grammar-64": ("Trees of the random hierarchy model, 64 x 64", "hierarchy:rules=grammar"),
     "shuffled-calpha-2-64": ("C^2 images with shuffled pixels, 64 x 64", "shuffled"),

@@ -41,6 +41,7 @@ LARGE = (  # of 64 x 64 pixels: the cards
     "disks",
     "gmm",
     "gmm:variant=points",
+    "gmm:variant=scales",
     "hierarchy",
     "hierarchy:rules=grammar",
     "markov-contours",

@@ -126,6 +126,45 @@ class PosteriorMean(Denoiser):
             return y.clone()
         return self.apply_covariance(y.double(), levels, v.double().unsqueeze(1)).squeeze(1).to(y.dtype)
 
+    def evidence(self, y: Images, sigma: Tensor) -> PerImage:
+        """``log p_sigma(y)`` in nats; everything float64, checked. An oracle states it where it is known."""
+        del y, sigma
+        raise UsageError(
+            f"{self.name} of {self.family.spec} states no log-density of noisy images: ask an oracle that does, like "
+            "mmse of calpha, besov, gmm, hierarchy, markov-contours or disks."
+        )
+
+    def log_density(self, y: Images, sigma: float | Tensor) -> PerImage:
+        """The log-density of noisy images under the law, ``log p_sigma(y)``, p_sigma the law of ``x + sigma z``.
+
+            grad_y log p_sigma(y) = (x_hat - y) / sigma^2,   x_hat the posterior mean (Miyasawa, Tweedie)
+
+        Parameters
+        ----------
+        y : Tensor, shape (n, c, h, w), floating point
+            Noisy images.
+        sigma : float, or Tensor of shape (n,)
+            Standard deviation of the noise in image units, > 0.
+
+        Returns
+        -------
+        Tensor, shape (n,), float64
+            In nats, with respect to intensities: all pixels of an image together.
+
+        Raises
+        ------
+        UsageError
+            Where the log-density is not known, or for images and noise levels of the wrong shape.
+
+        References
+        ----------
+        K. Miyasawa, "An empirical Bayes estimator of the mean of a normal population", Bull. Inst. Internat. Statist.
+        1961.
+        """
+        self.family.check_images(y)
+        levels = per_image_sigma(sigma, y)
+        return self.evidence(y.double(), levels) if len(y) else levels.clone()
+
     def inferred(self, y: Images, sigma: float | Tensor) -> Inferred | None:
         """What the posterior says of each image beside its mean, where that can be drawn."""
         del y, sigma

@@ -18,7 +18,7 @@ from gahb_bench.core.denoiser import Denoiser, Differentiation, Facts
 from gahb_bench.core.digest import join_digests
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.core.images import Directions, FloatArray, Images, Knows
+from gahb_bench.core.images import Directions, FloatArray, Images, Knows, PerImage
 from gahb_bench.core.memory import cached
 from gahb_bench.core.optimum import Check, Optimum, Reference, Simulation, VarianceParts
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean, posterior_mean
@@ -243,6 +243,12 @@ class Mmse(PosteriorMean, OracleOf[Transformed]):
         law = self.law
         inner = self.inner.moments(law.inverse(y), sigma.repeat_interleave(law.copies))
         return Posterior(law.forward(inner.mean), inner.variance.reshape(-1, law.copies).mean(dim=1))
+
+    def evidence(self, y: Images, sigma: Tensor) -> PerImage:
+        """That of the inner images together: an orthogonal map changes no volume."""
+        law = self.law
+        inner = self.inner.evidence(law.inverse(y), sigma.repeat_interleave(law.copies))
+        return inner.reshape(-1, law.copies).sum(dim=1)
 
     def apply_covariance(self, y: Images, sigma: Tensor, v: Directions) -> Directions:
         law, (n, k) = self.law, v.shape[:2]

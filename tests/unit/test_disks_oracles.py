@@ -424,7 +424,7 @@ def test_information_differences_obey_i_mmse() -> None:
 
     def information(sigma: float) -> np.ndarray:
         given = -(z.flatten(1) ** 2).sum(1) / 2 - 512 * np.log(2 * np.pi * sigma**2)
-        return (given - oracle.log_evidence(x + sigma * z, sigma)).numpy()
+        return (given - oracle.log_density(x + sigma * z, sigma)).numpy()
 
     nodes, weights = np.polynomial.legendre.leggauss(7)
     half = np.log(high / low) / 2

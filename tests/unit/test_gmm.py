@@ -16,9 +16,10 @@ from gahb_bench.families.gmm.bound import between_bound
 from gahb_bench.families.gmm.check import dense_posterior
 from gahb_bench.families.gmm.law import Gmm, oriented_spectrum
 from gahb_bench.families.gmm.points import point_risk
+from gahb_bench.families.gmm.scales import scale_risk
 from gahb_bench.verification.identities import z_score
 
-VARIANTS = ["fields", "points"]
+VARIANTS = ["fields", "points", "scales"]
 
 
 def make(variant="fields", **parameters):
@@ -161,8 +162,9 @@ def test_identities(variant):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_responsibilities_are_calibrated(variant):
     family = small(variant)
-    batch, _, y = noisy(family, 0.3, 2000)
-    r = optimum(family).responsibilities(y, 0.3)
+    sigma = 0.03 if variant == "scales" else 0.3
+    batch, _, y = noisy(family, sigma, 2000)
+    r = optimum(family).responsibilities(y, sigma)
     best, guess = r.max(dim=1)
     right = (guess == batch.latents["component"]).double()
     assert 0.3 < float(right.mean()) < 0.99
@@ -184,6 +186,31 @@ def test_points_quadrature():
         prior = family.weights @ (family.means[:, 0] ** 2).mean(axis=-1) + family.within**2
         prior -= ((family.weights @ family.means[:, 0]) ** 2).mean()
         assert point_risk(family, np.array([1e4]))[0] == pytest.approx(prior, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"size": 4}, {"size": 32, "components": 2}, {"size": 8, "ratio": 0.5, "between": 3.0}]
+)
+def test_scales_quadrature(parameters):
+    """Information is the integral of the MMSE, the exponent is the slope, and both ends are known."""
+    family = make("scales", **parameters)
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    half = np.log(100) / 2
+    sigma = 0.02 * np.exp(half * (nodes + 1))
+    pixels = np.prod(family.shape)
+    mse, _, _ = scale_risk(family, sigma)
+    ends = family.optimum.information(np.array([0.02, 2.0]))
+    assert half * (weights @ (pixels * mse / sigma**2)) == pytest.approx(ends[0] - ends[1], rel=1e-8)
+    levels = np.array([0.01, 0.1, 1.0])
+    step = [scale_risk(family, levels * np.exp(h))[0] for h in (-1e-4, 1e-4)]
+    np.testing.assert_allclose(scale_risk(family, levels)[1], np.log(step[1] / step[0]) / 2e-4, rtol=1e-5)
+    assert scale_risk(family, np.array([1e5]))[0] == pytest.approx(family.weights @ family.scales**2, rel=1e-6)
+    assert scale_risk(family, np.array([1e-4]))[0] == pytest.approx(1e-8, rel=1e-4)
+
+
+def test_the_scales_are_those_stated():
+    np.testing.assert_allclose(make("scales", components=3, within=0.1, between=0.4).scales, [0.1, 0.2, 0.4])
+    assert make("scales", components=1, within=0.1).scales.tolist() == [0.1]
 
 
 def test_bound_on_the_cost_of_not_knowing_the_component():
@@ -264,6 +291,7 @@ def test_extreme_noise_levels(variant, sigma):
 def test_what_is_not_allowed():
     for text, problem in (
         ("variant=points,components=15", "square number"),
+        ("variant=scales,between=0.02", "at least the smallest one"),
         ("components=0", "greater than or equal to 1"),
         ("ratio=2", "less than or equal to 1"),
     ):

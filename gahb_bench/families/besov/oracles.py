@@ -1,11 +1,12 @@
 """Oracles of ``besov``."""
 
+import math
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from gahb_bench.core.images import Directions, Images, per_pixel
+from gahb_bench.core.images import Directions, Images, PerImage, per_pixel
 from gahb_bench.core.posterior import InformedOracle, OracleOf, Posterior, PosteriorMean
 from gahb_bench.families.besov.law import Besov
 
@@ -37,6 +38,13 @@ class Mmse(PosteriorMean, OracleOf[Besov]):
     def apply_covariance(self, y: Images, sigma: Tensor, v: Directions) -> Directions:
         transform, (_, variance) = self.law.transform, self._coefficients(y, sigma)
         return transform.inverse(variance[:, None] * transform.forward(v))
+
+    def evidence(self, y: Images, sigma: Tensor) -> PerImage:
+        """Of independent coefficients: ``sum log[ pi N(w; 0, t^2 + sigma^2) + (1 - pi) N(w; 0, sigma^2) ]``."""
+        pi, t = _coefficient_law(self.law, y.device)
+        w, s = self.law.transform.forward(y - self.law.mean), per_pixel(sigma, y)
+        active, idle = torch.log(pi) + _log_normal(w, torch.hypot(t, s)), torch.log1p(-pi) + _log_normal(w, s)
+        return torch.logaddexp(active, idle).sum(dim=(1, 2, 3))
 
     def _coefficients(self, y: Images, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and variance of each coefficient."""
@@ -81,6 +89,10 @@ def shrink(w: Tensor, pi: Tensor, t: Tensor, sigma: Tensor) -> tuple[Tensor, Ten
     odds = torch.log(pi) - torch.log1p(-pi) - torch.log1p(ratio) / 2 + k * (w / sigma) ** 2 / 2  # infinite at pi = 1
     p, q = torch.sigmoid(odds), torch.sigmoid(-odds)
     return p * k * w, p * (k * sigma**2 + q * (k * w) ** 2)
+
+
+def _log_normal(w: Tensor, deviation: Tensor) -> Tensor:
+    return -((w / deviation) ** 2) / 2 - torch.log(deviation) - math.log(2 * math.pi) / 2
 
 
 def _coefficient_law(law: Besov, device: torch.device) -> tuple[Tensor, Tensor]:

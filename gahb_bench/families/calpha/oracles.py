@@ -8,7 +8,7 @@ from torch import Tensor
 from gahb_bench.core.denoiser import D, Denoiser
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.core.images import Directions, Images, per_pixel
+from gahb_bench.core.images import Directions, Images, PerImage, per_pixel
 from gahb_bench.core.memory import cached
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
 from gahb_bench.families.calpha.law import Calpha
@@ -82,6 +82,12 @@ class Mmse(Wiener, PosteriorMean):
         size = self.law.size
         gain = self.gain(sigma, y.device)[:, None, ..., : size // 2 + 1]
         return sigma[:, None, None, None, None] ** 2 * torch.fft.irfft2(gain * torch.fft.rfft2(v), s=(size, size))
+
+    def evidence(self, y: Images, sigma: Tensor) -> PerImage:
+        """Gaussian: ``-1/2 sum_k [ |F(y - mean)_k|^2 / (lambda_k + sigma^2) + log 2 pi (lambda_k + sigma^2) ]``."""
+        total = _spectrum(self.law).to(y.device) + per_pixel(sigma, y) ** 2
+        power = torch.fft.fft2(y - self.law.mean, norm="ortho").abs().square()
+        return -(power / total + torch.log(2 * torch.pi * total)).sum(dim=(1, 2, 3)) / 2
 
 
 def _refuse_uniform(law: Family) -> None:

@@ -101,14 +101,11 @@ class Mmse(PosteriorMean, OracleOf[Disks]):
         around = torch.stack([angle.sin(), angle.cos()], dim=-1)
         return (found[:, None, :2] + found[:, None, 2:3] * around).to(y.dtype)
 
-    def log_evidence(self, y: Images, sigma: float | Tensor) -> PerImage:
-        """``log p(y)`` in nats, float64 ``(n,)``.
-
-        log p(y) = log E_prior exp(-|y - x|^2 / 2 s^2) - N^2/2 log(2 pi s^2)
-        """
-        s, flat = per_image_sigma(sigma, y), y.double().flatten(1)
-        found = self._solve(y.double(), s)
-        return found.log_evidence - (flat**2).sum(1) / (2 * s**2) - flat.shape[1] / 2 * torch.log(2 * torch.pi * s**2)
+    def evidence(self, y: Images, sigma: Tensor) -> PerImage:
+        """``log E_prior exp(-|y - x|^2 / 2 s^2) - N^2/2 log(2 pi s^2)``; NaN where the certificate fails."""
+        found = self._solve(y, sigma)
+        energy = y.square().sum(dim=(1, 2, 3)) / sigma**2 + self._pixels * torch.log(2 * torch.pi * sigma**2)
+        return (found.log_evidence - energy / 2).masked_fill(~(found.error <= TOLERANCE), torch.nan)
 
     def _solve(self, y: Images, sigma: Tensor, request: Request | None = None) -> Moments:
         family = self.law

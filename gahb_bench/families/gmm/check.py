@@ -27,9 +27,12 @@ class Dense:
 
 
 def tiny_mixtures(family: Gmm) -> list[Gmm]:
-    """Mixtures of the family's variant, of 6 x 6 (and odd 5 x 5) pixels, or of points; components that overlap."""
+    """Mixtures of the family's variant, of 6 x 6 (and odd 5 x 5) pixels, or of two; components that overlap."""
     if family.variant == "points":
         return [Gmm.from_parameters({**family.parameters, "within": within}) for within in (family.within, 0.15)]
+    if family.variant == "scales":
+        base = {**family.parameters, "components": 3, "within": 0.1, "between": 0.3}
+        return [Gmm.from_parameters({**base, "size": size}) for size in (6, 5)]
     base = {**family.parameters, "components": 4, "between": 0.05, "within": 0.1}
     return [Gmm.from_parameters({**base, "size": size, "anisotropy": a}) for size, a in ((6, 2.0), (5, 1.3))]
 

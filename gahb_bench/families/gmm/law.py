@@ -1,4 +1,4 @@
-"""Gaussian mixtures: random textures around a few fixed images, or clouds around points on a grid."""
+"""Gaussian mixtures: random textures around a few fixed images, clouds around points on a grid, or scales of noise."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -27,16 +27,20 @@ class Gmm(Family):
                          at alpha = 2 it is 1.16 to 1.24 within^2
         variant=points   images of 1 x 2 pixels: mu_k on a square grid in [0, 1]^2 at (i + 1/2) / sqrt(K),
                          C_k = within^2 I
+        variant=scales   mu_k = mean,  C_k = s_k^2 I,  s_k from `within` to `between`, evenly spaced in log s:
+                         white noise of a random scale; the components are shells around one mean, two in the paper
 
     This law tests multimodality: between modes the optimum must interpolate, a sample must not. ``points`` is where
-    mode interpolation can be drawn; ``fields`` has it in images.
+    mode interpolation can be drawn; ``fields`` has it in images; ``scales`` is where learned densities are tested: a
+    score may be right on all shells, and the density of one against another wrong.
 
     Latents: ``component``, int64 ``(n,)``: k.
 
     References
     ----------
     S. K. Aithal, P. Maini, Z. C. Lipton, J. Z. Kolter, "Understanding hallucinations in diffusion models through mode
-    interpolation", NeurIPS 2024, arXiv:2406.09358 (points on a grid).
+    interpolation", NeurIPS 2024, arXiv:2406.09358 (points on a grid); F. Guth, Z. Kadkhodaie, E. P. Simoncelli,
+    "Learning normalized image densities via dual score matching", 2025, arXiv:2506.05310 (scales).
 
     Examples
     --------
@@ -47,20 +51,29 @@ class Gmm(Family):
     name: ClassVar = "gmm"
     best: ClassVar = ".optimum:GmmOptimum"
     statistics: ClassVar = ".statistics:GmmStatistics"
-    source: ClassVar = "Gaussian mixtures; points: Aithal et al. 2024, arXiv:2406.09358"
-    variants: ClassVar = ("gmm:size=32", "gmm:variant=points")
+    source: ClassVar = (
+        "Gaussian mixtures; points: Aithal et al. 2024, arXiv:2406.09358; scales: Guth et al. 2025, arXiv:2506.05310"
+    )
+    variants: ClassVar = ("gmm:size=32", "gmm:variant=points", "gmm:variant=scales")
 
-    variant: Literal["fields", "points"] = Field("fields", description="images, or points in the plane")
+    variant: Literal["fields", "points", "scales"] = Field(
+        "fields", description="images, points in the plane, or white noise of several scales"
+    )
     components: int = Field(16, ge=1, description="number K of components; a square number for points")
     ratio: float = Field(1.0, gt=0, le=1, description="weight of a component over that of the one before")
-    within: float = Field(0.03, gt=0, le=1e3, description="deviation of a pixel in a component, without the mean mode")
+    within: float = Field(
+        0.03, gt=0, le=1e3, description="deviation of a pixel in a component, without the mean mode; scales: the least"
+    )
     between: float = Field(
-        0.2, ge=0, le=1e3, description="fields: deviation of a pixel of the means, without the mean mode"
+        0.2,
+        ge=0,
+        le=1e3,
+        description="fields: deviation of a pixel of the means, without the mean mode; scales: the most",
     )
     alpha: float = Field(2.0, gt=0, description="fields: Hoelder regularity of means and textures")
     anisotropy: float = Field(2.0, ge=1, description="fields: 1 = isotropic textures, the same in every component")
-    size: int = Field(64, ge=4, description="fields: image side N, pixels")
-    mean: float = Field(0.5, ge=-1e3, le=1e3, description="fields: mean intensity")
+    size: int = Field(64, ge=4, description="fields, scales: image side N, pixels")
+    mean: float = Field(0.5, ge=-1e3, le=1e3, description="fields, scales: mean intensity")
     key: int = Field(0, ge=0, description="fields: which draw of the means")
 
     @model_validator(mode="after")
@@ -69,6 +82,15 @@ class Gmm(Family):
             raise ValueError(
                 f"components={self.components} is not allowed for points: they lie on a square grid, so it should be "
                 "a square number, like 16 or 25"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _increasing_scales(self) -> "Gmm":
+        if self.variant == "scales" and self.between < self.within:
+            raise ValueError(
+                f"between={self.between:g} is not allowed for scales: it is the largest deviation, at least the "
+                f"smallest one, within={self.within:g}"
             )
         return self
 
@@ -90,6 +112,11 @@ class Gmm(Family):
         return raw / raw.sum()
 
     @cached_property
+    def scales(self) -> FloatArray:
+        """scales: deviation s_k of a pixel in each component, ``(K,)``."""
+        return np.geomspace(self.within, self.between, self.components)
+
+    @cached_property
     def means(self) -> FloatArray:
         """Mean image of each component, ``(K, h, w)`` float64, exactly representable in float32."""
         if self.variant == "points":
@@ -97,6 +124,8 @@ class Gmm(Family):
             place = (np.arange(side) + 0.5) / side
             grid = np.stack(np.meshgrid(place, place, indexing="ij"), axis=-1)
             return grid.reshape(-1, 1, 2).astype(np.float32).astype(np.float64)
+        if self.variant == "scales":
+            return np.full((self.components, self.size, self.size), np.float32(self.mean), dtype=np.float64)
         gain = half_spectrum_gain(power_spectrum(self.size, self.alpha, 1.0, mean_mode=True))
         fields = np.stack([filter_white_noise(white, gain) for white in self._fixed_noise()])
         return (self.mean + self.between * fields).astype(np.float32).astype(np.float64)
@@ -106,6 +135,8 @@ class Gmm(Family):
         """Eigenvalues lambda_k of each covariance, ``(K, h, w)`` in the order of ``fft2``."""
         if self.variant == "points":
             return np.full((self.components, 1, 2), self.within**2)
+        if self.variant == "scales":
+            return np.broadcast_to(self.scales[:, None, None] ** 2, (self.components, self.size, self.size)).copy()
         angles = np.pi * np.arange(self.components) / self.components
         return np.stack([oriented_spectrum(self.size, self.alpha, self.within, self.anisotropy, a) for a in angles])
 

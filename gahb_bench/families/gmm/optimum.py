@@ -16,10 +16,15 @@ from gahb_bench.families.gmm.check import dense_posterior, tiny_mixtures
 from gahb_bench.families.gmm.law import Gmm
 from gahb_bench.families.gmm.oracles import Mmse
 from gahb_bench.families.gmm.points import point_risk
+from gahb_bench.families.gmm.scales import scale_risk
 from gahb_bench.tables.sampled import mean_posterior_variance, sampled_simulation
 
 _IMAGES = 256  # of the reference computed on demand
 _NEGLIGIBLE_SHARE = 1e-9  # a variance between components below this share of that within is not worth sampling
+_QUADRATURES = {
+    "points": (point_risk, "Quadrature: the two pixels are independent mixtures on the line."),
+    "scales": (scale_risk, "Quadrature over the distance to the mean, on which alone the posterior depends."),
+}
 _FEW = 30.0  # effective number of images below which their mean is not to be trusted
 
 
@@ -29,7 +34,7 @@ class GmmOptimum(Optimum[Gmm]):
     oracles = (Mmse,)
 
     def reference(self, sigmas: FloatArray) -> Reference:
-        """The MMSE: for points by quadrature (relative error below 1e-11), for fields as a mean posterior variance.
+        """The MMSE: for fields as a mean posterior variance, for others by quadrature (relative error below 1e-9).
 
             mmse = sum_k weight_k tr(sigma^2 W_k) / pixels + E[ sum_k r_k |m_k - x_hat|^2 ] / pixels
 
@@ -39,9 +44,9 @@ class GmmOptimum(Optimum[Gmm]):
         still tiny wherever the components are well apart.
         """
         family = self.family
-        if family.variant == "points":
-            mse, exponent, _ = point_risk(family, sigmas)
-            note = "Quadrature: the two pixels are independent mixtures on the line."
+        if family.variant in _QUADRATURES:
+            risk, note = _QUADRATURES[family.variant]
+            mse, exponent, _ = risk(family, sigmas)
             return Reference.exact(sigmas, mse, exponent, note=note)
         within = np.array([_within(family, float(sigma)) for sigma in sigmas])
         bound = between_bound(family, sigmas)
@@ -64,6 +69,12 @@ class GmmOptimum(Optimum[Gmm]):
         """The oracles a run shows unless told otherwise."""
         return ["mmse"]
 
+    def information(self, sigmas: FloatArray) -> FloatArray | None:
+        """I(x; y) in nats, by the quadrature of the reference where there is one."""
+        if self.family.variant not in _QUADRATURES:
+            return None
+        return _QUADRATURES[self.family.variant][0](self.family, sigmas)[2]
+
     @property
     def samples(self) -> VarianceParts:
         """The posterior variance in the part within the components, known, and that between them, to be sampled."""
@@ -76,7 +87,7 @@ class GmmOptimum(Optimum[Gmm]):
     @property
     def simulation(self) -> Simulation | None:
         """Posterior variances of more images than are used on demand."""
-        if self.family.variant == "points":
+        if self.family.variant in _QUADRATURES:
             return None
         return sampled_simulation(self.family)
 

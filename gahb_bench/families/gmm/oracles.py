@@ -1,5 +1,6 @@
 """Oracles of ``gmm``."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -22,7 +23,12 @@ class Tile:
 
     spectrum: Tensor  # F y, (n, h, w')
     distance: Tensor  # (y - mu_k)' (C_k + s^2)^{-1} (y - mu_k), (n, K)
-    responsibilities: Tensor  # (n, K)
+    log_joint: Tensor  # log weight_k N(y; mu_k, C_k + s^2) but for (2 pi)^(-pixels/2), (n, K)
+
+    @property
+    def responsibilities(self) -> Tensor:
+        """Posterior probability of each component, ``(n, K)``."""
+        return self.log_joint.softmax(dim=1)
 
 
 class Mmse(PosteriorMean, OracleOf[Gmm]):
@@ -63,6 +69,11 @@ class Mmse(PosteriorMean, OracleOf[Gmm]):
             product[cut, :, 0] = torch.fft.irfft2(total, s=y.shape[-2:], norm="ortho")
         return product
 
+    def evidence(self, y: Images, sigma: Tensor) -> PerImage:
+        """Of the mixture: ``log sum_k weight_k N(y; mu_k, C_k + sigma^2 I)``."""
+        constant = y[0].numel() / 2 * math.log(2 * math.pi)
+        return torch.cat([tile.log_joint.logsumexp(dim=1) - constant for _, tile in self.tiles(y, sigma)])
+
     def responsibilities(self, y: Images, sigma: float | Tensor) -> Tensor:
         """Posterior probability of each component, ``(n, K)`` float64."""
         self.family.check_images(y)
@@ -90,8 +101,9 @@ class Mmse(PosteriorMean, OracleOf[Gmm]):
         """For each component that matters: r_k, the gain W_k and the spectrum of m_k."""
         law, device = self.law, sigma.device
         s2 = sigma[:, None, None] ** 2
+        responsibilities = tile.responsibilities
         for k, (spectrum, mean) in enumerate(zip(_spectra(law, device), _means(law, device), strict=True)):
-            r = tile.responsibilities[:, k]
+            r = responsibilities[:, k]
             if bool((r > _NEGLIGIBLE).any()):
                 gain = spectrum / (spectrum + s2)
                 yield r, gain, mean + gain * (tile.spectrum - mean)
@@ -108,7 +120,7 @@ class Mmse(PosteriorMean, OracleOf[Gmm]):
             total = spectra + sigma[cut, None, None, None] ** 2
             distance = (bins * _square(spectrum.unsqueeze(1) - means) / total).sum(dim=(2, 3))
             volume = (bins * total.log()).sum(dim=(2, 3))
-            yield cut, Tile(spectrum, distance, (prior - distance / 2 - volume / 2).softmax(dim=1))
+            yield cut, Tile(spectrum, distance, prior - distance / 2 - volume / 2)
 
 
 def _square(spectrum: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gahb_bench.core.images import Images, PerImage, per_image_sigma
+from gahb_bench.core.images import Images, PerImage, per_image_sigma, per_pixel
 from gahb_bench.core.memory import cached
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
 from gahb_bench.families.hierarchy.law import Hierarchy
@@ -47,6 +47,13 @@ class Mmse(PosteriorMean, OracleOf[Hierarchy]):
     def moments(self, y: Images, sigma: Tensor) -> Posterior:
         mean, variance = self.pixels(y, sigma)
         return Posterior(mean, variance.mean(dim=(1, 2, 3)))
+
+    def evidence(self, y: Images, sigma: Tensor) -> PerImage:
+        """The evidence that goes up to the root, and what the pixels' evidence was normalised by."""
+        nearest = (y[:, 0, :, :, None] - _intensities(self.law, y.device)).square().amin(dim=-1)
+        pixels = nearest / per_pixel(sigma, y)[..., 0] ** 2 + torch.log(2 * torch.pi * per_pixel(sigma, y)[..., 0] ** 2)
+        up = torch.cat([evidence.total for _, evidence in self._tiles(y, sigma)])
+        return up - pixels.sum(dim=(1, 2)) / 2
 
     def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
         """Posterior variance of ``<v, x>``, ``(n,)``, without a derivative: moments of it go up the tree."""

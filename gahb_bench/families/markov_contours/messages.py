@@ -78,6 +78,31 @@ def functional_variance(
     return out
 
 
+def log_evidence(chain: ContourChain, profiles: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
+    """``log p_sigma(y)``, ``(n,)``: what the forward messages sum to, over what they sum to without any evidence.
+
+    The latter is the probability that a path stays on the grid, on which the law is conditioned.
+    """
+    moves = _moves(chain, y.device)
+    energy = y.square().sum((1, 2)) / sigma**2 + y[0].numel() * torch.log(2 * torch.pi * sigma**2)
+    out = -energy / 2 - _log_total(moves, profiles.new_ones(1, chain.columns, chain.positions))
+    for tile in _tiles(chain, len(y), 4):
+        log = _log_likelihood(profiles, y[tile], sigma[tile])
+        largest = log.amax(2)
+        out[tile] += _log_total(moves, (log - largest[:, :, None]).exp()) + largest.sum(1)
+    return out
+
+
+def _log_total(moves: "_Moves", weights: Tensor) -> Tensor:
+    """Log of the sum over all paths of their probability times their weights, ``(n,)``."""
+    a, total = moves.start(len(weights)), weights.new_zeros(len(weights))
+    for j in range(weights.shape[1]):
+        a = (moves.forward(a) if j else a) * moves.spread(weights[:, j])
+        here = moves.total(a)
+        a, total = a / here, total + here.flatten().log()
+    return total
+
+
 def _squared_distances(profiles: Tensor) -> Tensor:
     """|t_p - t_q|^2, ``(positions, positions)``."""
     centred = profiles - profiles.mean(0)
@@ -87,8 +112,13 @@ def _squared_distances(profiles: Tensor) -> Tensor:
 
 def _likelihood(profiles: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
     """Likelihood of each column at each position, ``(n, N, P)``, its largest value 1."""
-    log = (y.mT @ profiles.T - 0.5 * profiles.square().sum(1)) / sigma[:, None, None].square()
+    log = _log_likelihood(profiles, y, sigma)
     return (log - log.amax(2, keepdim=True)).exp()
+
+
+def _log_likelihood(profiles: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
+    """Log-likelihood of each column at each position, ``(n, N, P)``, but for what no position changes."""
+    return (y.mT @ profiles.T - 0.5 * profiles.square().sum(1)) / sigma[:, None, None].square()
 
 
 def _marginals(moves: "_Moves", weights: Tensor) -> Tensor:

@@ -8,7 +8,12 @@ from torch import Tensor
 from gahb_bench.core.images import Images, PerImage
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
 from gahb_bench.families.markov_contours.law import MarkovContours
-from gahb_bench.families.markov_contours.messages import ContourPosterior, forward_backward, functional_variance
+from gahb_bench.families.markov_contours.messages import (
+    ContourPosterior,
+    forward_backward,
+    functional_variance,
+    log_evidence,
+)
 
 
 class Mmse(PosteriorMean, OracleOf[MarkovContours]):
@@ -37,6 +42,9 @@ class Mmse(PosteriorMean, OracleOf[MarkovContours]):
     def moments(self, y: Images, sigma: Tensor) -> Posterior:
         posterior = self.contour(y, sigma)
         return Posterior(posterior.mean[:, None], posterior.variance)
+
+    def evidence(self, y: Images, sigma: Tensor) -> PerImage:
+        return log_evidence(self.law.chain, self._profiles(y), y[:, 0], sigma)
 
     def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
         """Posterior variance of ``<v, x>``, ``(n,)``, without a derivative: moments of it go along the columns."""
