@@ -15,19 +15,22 @@ class GmmStatistics(SampleStatistics[Gmm]):
     """Shares of modes, and samples between modes.
 
     `shares of modes`: total variation distance of the shares of the likeliest components; the p-value is that of the
-        difference of shares from exact images', by permutation.
+    difference of shares from exact images', by permutation.
 
-        `between modes`: the share of samples outside the region of 99 % of every component, ``(x - mu_k)' (C_k + s^2)^{-1}
-        (x - mu_k)`` beyond that quantile of chi^2(pixels), s the tolerance: mode interpolation, hallucination. An image of
-        the law is there with probability at most 1 %, which the p-value, of a binomial law, forgives. With
-        ``variant=scales`` the region of a component is a shell: the inner tail counts as the outer one.
+    `between modes`: the share of samples outside the region of 99 % of every component,
 
-        `distance to a mode`: the law of that least distance (Kolmogorov-Smirnov), which tells samples too near to the
-        middle of their mode as well.
+        (x - mu_k)' (C_k + s^2)^{-1} (x - mu_k)  >  that quantile of chi^2(pixels),   s the tolerance
 
-        References
-        ----------
-        S. K. Aithal, P. Maini, Z. C. Lipton, J. Z. Kolter, NeurIPS 2024, arXiv:2406.09358, section 4 (mode interpolation).
+    which is mode interpolation, hallucination. An image of the law is there with probability at most 1 %, which the
+    p-value, of a binomial law, forgives. With ``variant=scales`` the region of a component is a shell: the inner tail
+    counts as the outer one.
+
+    `distance to a mode`: the law of that least distance (Kolmogorov-Smirnov), which tells samples too near to the
+    middle of their mode as well.
+
+    References
+    ----------
+    S. K. Aithal, P. Maini, Z. C. Lipton, J. Z. Kolter, NeurIPS 2024, arXiv:2406.09358, section 4 (mode interpolation).
     """
 
     def describe(self, seen: Seen) -> Described:
