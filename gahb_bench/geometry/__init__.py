@@ -14,6 +14,7 @@ geometry-adaptive harmonic basis).
 
 from gahb_bench.geometry.bases import Basis, bases, harmonic_share
 from gahb_bench.geometry.derivative import Linearised, derivative_error, jacobian
+from gahb_bench.geometry.flow import FlowDensity, flow_log_density
 from gahb_bench.geometry.quantities import (
     adaptivity,
     affinity,
@@ -38,6 +39,7 @@ from gahb_bench.geometry.spectrum import eigenpairs, spectrum
 
 __all__ = [
     "Basis",
+    "FlowDensity",
     "Linearised",
     "adaptivity",
     "affinity",
@@ -50,6 +52,7 @@ __all__ = [
     "eigenpairs",
     "eigenspace_dimension",
     "eigenspaces",
+    "flow_log_density",
     "harmonic_share",
     "jacobian",
     "jacobian_error",
