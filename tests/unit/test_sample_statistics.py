@@ -168,7 +168,7 @@ WRONG = {
 
 def rough(spec):
     x = spoilt(spec)
-    return x + 0.02 * (torch.arange(x.shape[-1]) % 2 * 2 - 1)
+    return x + 0.1 * (torch.arange(x.shape[-1]) % 2 * 2 - 1)
 
 
 def large_disks():

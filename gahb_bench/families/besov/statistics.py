@@ -1,5 +1,7 @@
 """What is measured of samples of ``besov``: the law of the details at each level, which is known exactly."""
 
+import math
+
 import numpy as np
 from scipy import stats
 from scipy.special import logit, ndtr
@@ -40,9 +42,9 @@ class BesovStatistics(SampleStatistics[Besov]):
             fit = stats.kstest(w.ravel(), _mixture_cdf, args=(pi, wide, s), mode="asymp")
             found[f"details of {name}"] = Found(float(fit.statistic), float(fit.pvalue))  # pyright: ignore[reportAttributeAccessIssue]
             if pi < 1:
-                least = np.sqrt(max(2 * (np.log(wide / s) - logit(pi)), 0.0) / (1 / s**2 - 1 / wide**2))
+                least = math.sqrt(max(2 * (math.log(wide / s) - float(logit(pi))), 0.0) / (s**-2 - wide**-2))
                 active = int((np.abs(w) > least).sum())
-                due = float(2 * (1 - _mixture_cdf(least, pi, wide, s)))
+                due = float(2 * _mixture_cdf(np.array(-least), pi, wide, s))
                 found[f"activity of {name}"] = Found(
                     active / w.size, float(stats.binomtest(active, w.size, due).pvalue)
                 )
@@ -52,5 +54,5 @@ class BesovStatistics(SampleStatistics[Besov]):
         return found
 
 
-def _mixture_cdf(w: FloatArray | float, pi: float, wide: float, narrow: float) -> FloatArray:
-    return pi * ndtr(w / wide) + (1 - pi) * ndtr(w / narrow)
+def _mixture_cdf(w: FloatArray, pi: float, wide: float, narrow: float) -> FloatArray:
+    return np.asarray(pi * ndtr(w / wide) + (1 - pi) * ndtr(w / narrow))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import scipy.fft
+from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import ndtri_exp
 
@@ -48,10 +49,12 @@ class CalphaStatistics(SampleStatistics[Calpha]):
         }
 
 
-def _normal_scores(square: FloatArray, freedom: FloatArray | int) -> FloatArray:
+def _normal_scores(square: FloatArray, freedom: NDArray[np.integer] | int) -> FloatArray:
     """Standard normal numbers with the tails of chi^2 numbers of so many degrees of freedom."""
     above, below = stats.chi2.logsf(square, freedom), stats.chi2.logcdf(square, freedom)
-    return np.where(above < below, -ndtri_exp(above), ndtri_exp(below))
+    exact = np.where(above < below, -ndtri_exp(above), ndtri_exp(below))
+    spread = 2 / (9 * freedom)  # Wilson and Hilferty's, where probabilities underflow
+    return np.where(np.isfinite(exact), exact, ((square / freedom) ** (1 / 3) - 1 + spread) / np.sqrt(spread))
 
 
 def _omnibus(scores: FloatArray) -> float:
