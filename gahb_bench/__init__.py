@@ -7,7 +7,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gahb_bench import geometry, testing
+    from gahb_bench import geometry, sampling, testing
     from gahb_bench.api import compare, curves, exponent, score, summary
     from gahb_bench.channels.gaussian import add_noise
     from gahb_bench.core import errors
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from gahb_bench.core.optimum import Reference
     from gahb_bench.core.posterior import Posterior
     from gahb_bench.make import denoiser, family, network
+    from gahb_bench.sampling import sample
 
 _HOME = {
     "family": "make",
     "denoiser": "make",
     "network": "make",
     "add_noise": "channels.gaussian",
+    "sample": "sampling",
     "score": "api",
     "compare": "api",
     "summary": "api",
@@ -44,6 +46,8 @@ __all__ = [
     "family",
     "geometry",
     "network",
+    "sample",
+    "sampling",
     "score",
     "summary",
     "testing",
@@ -53,7 +57,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    if name in ("geometry", "testing"):
+    if name in ("geometry", "sampling", "testing"):
         return import_module(f"{__name__}.{name}")
     if name == "errors":
         return import_module(f"{__name__}.core.errors")

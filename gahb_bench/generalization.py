@@ -26,10 +26,11 @@ from gahb_bench.core.family import Family
 from gahb_bench.core.files import explain_errors, lock, refuse_overwriting, write_atomically
 from gahb_bench.core.images import Batch, Images, check_scored_sigmas
 from gahb_bench.core.posterior import PosteriorMean, posterior_mean
-from gahb_bench.core.sampler import falling_levels
 from gahb_bench.denoisers.training_set import training_images
 from gahb_bench.networks.recipe import read_recipe
 from gahb_bench.samplers import starts
+from gahb_bench.samplers.schedules import falling_levels
+from gahb_bench.sampling import is_blind
 from gahb_bench.scoring.bits import excess_bits
 from gahb_bench.scoring.generalization import Estimate, closeness, correlation, mean, model_variance, nearest, place
 from gahb_bench.training.loop import Progress, fit
@@ -265,9 +266,8 @@ def _samples(study: Study, law: Family, network: Denoiser, device: str) -> Image
     start = replace(start, images=start.images.to(device))
     levels = falling_levels(settings.sigma_high, settings.sigma_low, _STEPS)
     if study.sampler is not None:
-        return make.sampler(study.sampler)(network, start, levels).images.cpu()
-    y = start.images[:1]
-    if torch.equal(network(y, float(levels[0])), network(y, float(levels[-2]))):  # it is blind
+        return make.sampler(study.sampler, law)(network, start, levels).images.cpu()
+    if is_blind(network, law):
         return make.sampler("ascent")(network, start, levels[:-1]).images.cpu()
     return make.sampler("heun")(network, start, levels).images.cpu()
 

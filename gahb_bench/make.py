@@ -13,7 +13,9 @@ from gahb_bench.core.sampler import Sampler
 from gahb_bench.denoisers.brought import user
 from gahb_bench.denoisers.brought.files import refuse_bare_path
 from gahb_bench.denoisers.tunable import Tunable
+from gahb_bench.denoisers.wiener_data import gaussian_part
 from gahb_bench.networks.recipe import shipped, shipped_for
+from gahb_bench.samplers.teleport import Teleport
 from gahb_bench.tuning import tuned_when_bound
 
 WEIGHTS = ".safetensors"
@@ -154,15 +156,18 @@ def network(spec: str | Network) -> Network:
     return registry.make("networks", spec) if isinstance(spec, str) else spec
 
 
-def sampler(spec: str | Sampler) -> Sampler:
-    """The sampler described by a spec: ``ascent:beta=0.1``.
+def sampler(spec: str | Sampler, family: str | Family | None = None) -> Sampler:
+    """The sampler described by a spec: ``ascent:beta=0.1``; `teleport` needs a family, of which it knows two moments.
 
     Raises
     ------
     UsageError
         For an unknown sampler or parameter, or a value that is not allowed.
     """
-    return registry.make("samplers", spec) if isinstance(spec, str) else spec
+    made = registry.make("samplers", spec) if isinstance(spec, str) else spec
+    if family is not None and isinstance(made, Teleport):
+        return made.given(gaussian_part(_family(family), made.n))
+    return made
 
 
 def default_denoisers(law: Family) -> list[str | Denoiser]:

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gahb_bench.core.gaussian import Gaussian
 from gahb_bench.core.images import FloatArray, Images
 from gahb_bench.core.plugin import Plugin
 
@@ -257,6 +258,10 @@ class Optimum(Generic[F]):
     def information(self, sigmas: FloatArray) -> FloatArray | None:
         """I(x; y) in nats at each noise level, where it is known."""
         del sigmas
+        return None
+
+    def gaussian(self) -> Gaussian | None:
+        """The Gaussian of the law's mean and covariance, where they are known in closed form."""
         return None
 
     @property

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,7 +14,14 @@ from gahb_bench.core.errors import DenoiserError, UsageError
 from gahb_bench.core.images import FloatArray, Images, check_sigmas
 from gahb_bench.core.plugin import Plugin
 
-_STEEPNESS = 7.0  # rho of Karras et al. 2022: how much more of the steps are at low noise levels
+Observer = Callable[[Tensor | None, Tensor, Images], object]
+
+
+@runtime_checkable
+class Noise(Protocol):
+    """White noise of unit variance, like given images: of those at the positions ``which`` of a start, or all."""
+
+    def __call__(self, like: Images, which: Tensor | None = None) -> Images: ...
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,17 @@ class Start:
     images: Images
     seed: int
     indices: tuple[int, ...]
+
+    def noise(self) -> Noise:
+        """The noise that is to be added: at each call the next of each image's own stream."""
+        streams = list(rng.generators("sampling", self.seed, indices=self.indices))
+
+        def draw(like: Images, which: Tensor | None = None) -> Images:
+            chosen = streams if which is None else [streams[place] for place in which.tolist()]
+            drawn = np.stack([stream.standard_normal(tuple(like.shape[1:])) for stream in chosen])
+            return torch.from_numpy(drawn).to(like)
+
+        return draw
 
 
 @dataclass(frozen=True)
@@ -35,10 +53,10 @@ class Sampled:
 
 
 class Evaluate:
-    """The denoiser of a sampler, which counts its evaluations, image by image."""
+    """The denoiser of a sampler, which counts its evaluations, image by image, and shows each to an observer."""
 
-    def __init__(self, denoiser: Callable[..., Any], count: int) -> None:
-        self._denoiser = denoiser
+    def __init__(self, denoiser: Callable[..., Any], count: int, observe: Observer | None = None) -> None:
+        self._denoiser, self._observe = denoiser, observe
         self.evaluations = torch.zeros(count, dtype=torch.long)
 
     def __call__(self, y: Images, sigma: float | Tensor, which: Tensor | None = None) -> Images:
@@ -48,13 +66,23 @@ class Evaluate:
         if x_hat.shape != y.shape:
             raise DenoiserError(f"the denoiser made {tuple(x_hat.shape)} from images {tuple(y.shape)}.")
         self.evaluations[slice(None) if which is None else which.cpu()] += 1
+        if self._observe is not None:
+            self._observe(which, levels, x_hat)
         return x_hat
 
 
 class Sampler(Plugin):
-    """A way from noise to images. A subclass states its parameters, its budget of `evaluations`, and `run`."""
+    """A way from noise to images. A subclass states its parameters, its budget of `evaluations`, and `run`.
+
+    order : of convergence to the probability flow, in the largest step; None where noise is added, or it is not known
+    linear : whether images at the end are a linear map of start and noise, mode by mode, if the denoiser is one
+    adaptive : whether it chooses its steps itself, and uses of the levels only the first and the last, which is > 0
+    """
 
     kind: ClassVar = "samplers"
+    order: ClassVar[int | None] = None
+    linear: ClassVar[bool] = True
+    adaptive: ClassVar[bool] = False
 
     @abstractmethod
     def evaluations(self, levels: FloatArray) -> int:
@@ -64,7 +92,9 @@ class Sampler(Plugin):
     def run(self, evaluate: Evaluate, start: Start, levels: FloatArray) -> Images:
         """The images at the last level; everything is checked, and no gradient is kept."""
 
-    def __call__(self, denoiser: Callable[..., Any], start: Start, levels: object) -> Sampled:
+    def __call__(
+        self, denoiser: Callable[..., Any], start: Start, levels: object, observe: Observer | None = None
+    ) -> Sampled:
         """Sample.
 
         Parameters
@@ -74,6 +104,8 @@ class Sampler(Plugin):
             Images with noise of the first level.
         levels : sequence of floats
             Noise levels, falling; only the last may be 0.
+        observe : callable
+            Shown each evaluation: the positions of the images in the start (None for all), their sigma and estimates.
 
         Returns
         -------
@@ -88,45 +120,25 @@ class Sampler(Plugin):
         DenoiserError
             If the denoiser changes the shape of images.
         """
-        checked = _check_levels(levels)
-        evaluate = Evaluate(denoiser, len(start.images))
+        checked = check_falling(levels)
+        evaluate = Evaluate(denoiser, len(start.images), observe)
         with torch.no_grad():
             images = self.run(evaluate, start, checked)
         return Sampled(images, evaluate.evaluations)
 
 
-def falling_levels(high: float, low: float, steps: int, *, zero: bool = True) -> FloatArray:
-    """Noise levels from ``high`` to ``low`` in so many steps, evenly spaced in the seventh root, as Karras et al. do.
-
-    With ``zero`` the last of the steps is the one from ``low`` to 0.
+def check_falling(levels: object) -> FloatArray:
+    """Levels to sample by, as a float64 vector.
 
     Raises
     ------
     UsageError
-        Unless high > low > 0 and there is a step between them.
+        If they do not fall, there are fewer than two, or another than the last is not > 0.
     """
-    check_sigmas([high, low])
-    between = steps - zero
-    if high <= low or between < 1:
-        raise UsageError(f"no {steps} steps lead from sigma={high:g} to {low:g}: give high > low, and more steps.")
-    levels = np.linspace(high ** (1 / _STEEPNESS), low ** (1 / _STEEPNESS), between + 1) ** _STEEPNESS
-    levels[[0, -1]] = high, low
-    return np.append(levels, 0.0) if zero else levels
-
-
-def draw_noise(streams: list[np.random.Generator], like: Images) -> Images:
-    """White noise of unit variance, the next of each image's own stream."""
-    drawn = np.stack([stream.standard_normal(tuple(like.shape[1:])) for stream in streams])
-    return torch.from_numpy(drawn).to(like)
-
-
-def streams_of(start: Start) -> list[np.random.Generator]:
-    """The streams of the noise that a sampler adds, one an image."""
-    return list(rng.generators("sampling", start.seed, indices=start.indices))
-
-
-def _check_levels(levels: object) -> FloatArray:
-    values = np.array(levels, dtype=np.float64)
+    try:
+        values = np.array(levels, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.zeros(0)
     if values.ndim != 1 or len(values) < 2 or not (np.diff(values) < 0).all():
         raise UsageError(f"{levels!r} are no levels to sample by: give at least two noise levels, falling.")
     check_sigmas(values[:-1])

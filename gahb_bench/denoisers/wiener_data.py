@@ -1,5 +1,6 @@
 """The best linear denoiser that can be made from training images: the Wiener filter of an estimated covariance."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeVar
@@ -10,7 +11,9 @@ from torch import Tensor
 
 from gahb_bench.core import memory
 from gahb_bench.core.family import Family
+from gahb_bench.core.gaussian import Gaussian, diagonalised
 from gahb_bench.core.images import Images
+from gahb_bench.core.memory import cached
 from gahb_bench.denoisers.training_set import TrainingSet, fitted, training_images
 
 W = TypeVar("W", bound="WienerData")
@@ -111,12 +114,31 @@ class CovarianceModel:
         w = torch.cholesky_solve(B @ v.flatten(1).mT, cholesky)
         return y - sigma**2 * self._filter(v - (w.mT @ B).reshape(v.shape), root)
 
+    def covariance(self) -> Tensor:
+        """C as a matrix over flattened pixels, ``(d, d)``, where it is not stationary."""
+        shape = self.factor.shape[1:]
+        units = torch.eye(shape.numel(), dtype=torch.float64).reshape(-1, *shape)
+        A = self.factor.flatten(1)
+        return self._filter(units, self.spectrum).flatten(1) + A.mT @ A
+
     def _filter(self, x: Images, gain: Tensor) -> Images:
         return torch.fft.irfft2(torch.fft.rfft2(x) * gain, s=x.shape[-2:])
 
     def __post_init__(self) -> None:
         # What the last noise level needed; kept because a run asks for the same level batch after batch.
         self._solved: tuple[float, Tensor, Tensor] | None = None
+
+
+@cached(2)
+def gaussian_part(family: Family, n: int) -> Gaussian:
+    """The Gaussian of a law's mean and covariance: in closed form, or else of ``n`` training images, shrunk."""
+    known = family.optimum.gaussian()
+    if known is not None:
+        return known
+    needed = memory.of_covariance(max(n, math.prod(family.shape)), family.shape)
+    memory.check_fits(needed, f"the covariance of {n} images of {family.spec}", "choose smaller images")
+    made = model(family, n, "train", 0, False, "stationary", "cpu")
+    return diagonalised(made.mean, made.covariance())
 
 
 @fitted(32)  # more than a run has variants, which take turns: one that was forgotten draws its images anew each time

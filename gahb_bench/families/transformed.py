@@ -18,6 +18,7 @@ from gahb_bench.core.denoiser import Denoiser, Differentiation, Facts
 from gahb_bench.core.digest import join_digests
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
+from gahb_bench.core.gaussian import Gaussian
 from gahb_bench.core.images import Directions, FloatArray, Images, Knows, PerImage
 from gahb_bench.core.memory import cached
 from gahb_bench.core.optimum import Check, Optimum, Reference, Simulation, VarianceParts
@@ -61,6 +62,21 @@ class TransformedOptimum(Optimum["Transformed"]):
     def information(self, sigmas: FloatArray) -> FloatArray | None:
         inner = self.family.inner.optimum.information(sigmas)
         return None if inner is None else self.family.copies * inner
+
+    def gaussian(self) -> Gaussian | None:
+        """The inner one, its modes carried along by the map."""
+        inner, law = self.family.inner.optimum.gaussian(), self.family
+        if inner is None:
+            return None
+
+        def analyse(y: Images) -> Images:
+            return inner.analyse(law.inverse(y)).reshape(y.shape)
+
+        def synthesise(a: Images) -> Images:
+            return law.forward(inner.synthesise(a.reshape(-1, *law.inner.shape)))
+
+        variances = inner.variances.expand(law.copies, *law.inner.shape).reshape(law.shape)
+        return Gaussian(variances, analyse, synthesise, inner.exact)
 
     @property
     def samples(self) -> VarianceParts | None:

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 
 from gahb_bench.core.images import FloatArray, Images, per_pixel
-from gahb_bench.core.sampler import Evaluate, Sampler, Start, draw_noise, streams_of
+from gahb_bench.core.sampler import Evaluate, Sampler, Start
 
 
 class Ascent(Sampler):
@@ -28,6 +28,8 @@ class Ascent(Sampler):
 
     name: ClassVar = "ascent"
     source: ClassVar = "Kadkhodaie & Simoncelli 2021, arXiv:2007.13640"
+    linear: ClassVar = False  # the noise that it adds follows |f|
+    adaptive: ClassVar = True
 
     h: float = Field(0.05, gt=0, lt=1, description="step size; the research code has 0.01")
     beta: float = Field(0.5, gt=0, le=1, description="1 adds no noise, less adds more; the research code has 0.01")
@@ -38,7 +40,7 @@ class Ascent(Sampler):
         return self.most
 
     def run(self, evaluate: Evaluate, start: Start, levels: FloatArray) -> Images:
-        y, streams = start.images, streams_of(start)
+        y, noise = start.images, start.noise()
         done = torch.full_like(y, torch.nan)
         told = y.new_full((len(y),), float(levels[0]))
         going = torch.arange(len(y), device=y.device)
@@ -52,5 +54,5 @@ class Ascent(Sampler):
             going, y, f, told = going[more], y[more], f[more], s[more]
             if len(going) == 0:
                 break
-            y = y + self.h * f + added * per_pixel(told, y) * draw_noise([streams[i] for i in going.tolist()], y)
+            y = y + self.h * f + added * per_pixel(told, y) * noise(y, going)
         return done

@@ -24,6 +24,7 @@ class Euler(Sampler):
     name: ClassVar = "euler"
     aliases: ClassVar = ("ddim",)
     source: ClassVar = "Song et al. 2021, arXiv:2010.02502"
+    order: ClassVar = 1
 
     def evaluations(self, levels: FloatArray) -> int:
         return len(levels) - 1

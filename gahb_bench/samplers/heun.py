@@ -22,6 +22,7 @@ class Heun(Sampler):
 
     name: ClassVar = "heun"
     source: ClassVar = "Karras et al. 2022, arXiv:2206.00364"
+    order: ClassVar = 2
 
     def evaluations(self, levels: FloatArray) -> int:
         return 2 * (len(levels) - 1) - int(levels[-1] == 0)

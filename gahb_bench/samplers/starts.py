@@ -10,9 +10,11 @@ from gahb_bench.core import rng
 from gahb_bench.core.images import Batch
 from gahb_bench.core.sampler import Start
 
+MEAN = 0.5  # of images that nothing is known of
+
 
 def gaussian(
-    shape: tuple[int, int, int], indices: Iterable[int], sigma: float, seed: int = 0, mean: float = 0.5
+    shape: tuple[int, int, int], indices: Iterable[int], sigma: float, seed: int = 0, mean: float = MEAN
 ) -> Start:
     """``mean + sigma z``, float32 ``(n, c, h, w)``; z depends on the seed and the index alone, not on sigma."""
     chosen = tuple(indices)

@@ -6,11 +6,13 @@ import torch
 
 import gahb_bench as gb
 from gahb_bench import make
+from gahb_bench.core import registry
 from gahb_bench.core.errors import DenoiserError, UsageError
-from gahb_bench.core.sampler import falling_levels
+from gahb_bench.families.calpha.law import Calpha
 from gahb_bench.samplers import starts
+from gahb_bench.samplers.schedules import falling_levels
 
-LAW = gb.family("calpha:size=8")
+LAW = Calpha(size=8)
 POWER = torch.from_numpy(LAW.spectrum)
 MMSE = gb.denoiser("mmse", family=LAW)
 HIGH, LOW = 1.0, 0.03
@@ -41,10 +43,28 @@ def error(sampler, steps):
 
 def test_heun_at_many_steps_is_the_exact_flow_of_each_mode():
     assert error("heun", 400) < 1e-4
-    assert error("heun", 1600) < 1e-5
+    assert error("heun", 800) < 4e-5
 
 
-@pytest.mark.parametrize(("sampler", "order"), [("euler", 1), ("heun", 2)])
+ORDERED = {
+    entry.name: entry.load().order for entry in registry.entries("samplers") if isinstance(entry.load().order, int)
+}
+NOISY = ("edm-sde", "euler-maruyama", "langevin")
+
+
+def test_every_sampler_declares_its_order_or_adds_noise():
+    assert ORDERED == {
+        "dpm2m": 2,
+        "euler": 1,
+        "gradient-estimation": 1,
+        "heavy-ball": 1,
+        "heun": 2,
+        "levenberg-marquardt-langevin": 1,
+    }
+    assert {entry.name for entry in registry.entries("samplers")} == {*ORDERED, *NOISY, "ascent", "teleport"}
+
+
+@pytest.mark.parametrize(("sampler", "order"), ORDERED.items())
 def test_the_order_of_convergence(sampler, order):
     errors = [error(sampler, steps) for steps in (50, 100, 200, 400)]
     slopes = np.log2(np.array(errors[:-1]) / errors[1:])
@@ -52,7 +72,7 @@ def test_the_order_of_convergence(sampler, order):
     assert (np.diff(np.abs(slopes - order)) < 0).all(), "the nearer, the more steps"
 
 
-@pytest.mark.parametrize("sampler", ["euler", "heun"])
+@pytest.mark.parametrize("sampler", [*ORDERED, *NOISY, "teleport:of=dpm2m,sigma=0.4"])
 @pytest.mark.parametrize("zero", [True, False])
 def test_the_number_of_evaluations_is_what_is_stated(sampler, zero):
     calls = []
@@ -63,24 +83,91 @@ def test_the_number_of_evaluations_is_what_is_stated(sampler, zero):
         return MMSE(y, sigma)
 
     levels = falling_levels(HIGH, LOW, 7, zero=zero)
-    made = make.sampler(sampler)
+    made = make.sampler(sampler, LAW)
     sampled = made(denoise, start(3), levels)
-    each = {"euler": 7, "heun": 14 - zero}[sampler]
+    twice = {"heun", "edm-sde"}
+    each = {**dict.fromkeys(twice, 14 - zero), "langevin": 8, "teleport": (levels <= 0.4).sum() - 1}.get(made.name, 7)
     assert sampled.evaluations.tolist() == [each] * 3
     assert len(calls) == made.evaluations(levels) == each
-    assert min(calls) == LOW if zero or sampler == "heun" else min(calls) > LOW
+    assert min(calls) == LOW if zero or made.name in {"langevin", *twice} else min(calls) > LOW
+    if made.name == "teleport":
+        assert max(calls) <= 0.4
 
 
 def test_the_last_step_to_zero_is_the_estimate_at_the_lowest_level():
     levels = falling_levels(HIGH, LOW, 5)
-    for sampler in ("euler", "heun"):
+    for sampler in ("euler", "heun", "dpm2m", "edm-sde:churn=0", "euler-maruyama", "langevin"):
         before = make.sampler(sampler)(MMSE, start(), levels[:-1]).images
         torch.testing.assert_close(make.sampler(sampler)(MMSE, start(), levels).images, MMSE(before, LOW))
 
 
-@pytest.mark.parametrize("sampler", ["euler", "heun", "ascent:h=0.2"])
+def test_samplers_that_are_others_at_an_end_of_their_parameters():
+    levels = falling_levels(HIGH, LOW, 9)
+    for one, other in (
+        ("edm-sde:churn=0", "heun"),
+        ("edm-sde:low=2", "heun"),
+        ("gradient-estimation:gamma=1", "euler"),
+        ("heavy-ball:beta=1", "euler"),
+        ("levenberg-marquardt-langevin:kappa=0", "euler"),
+        ("levenberg-marquardt-langevin:damping=1e6", "euler"),
+    ):
+        ends = [make.sampler(sampler)(MMSE, start(), levels).images for sampler in (one, other)]
+        torch.testing.assert_close(*ends, rtol=0, atol=1e-5)
+
+
+def test_gradient_estimation_at_3_halves_is_of_order_2_on_even_levels():
+    """The method of Adams and Bashforth."""
+    began = start()
+    flow = modes(began.images) * ((POWER + LOW**2) / (POWER + HIGH**2)).sqrt()
+    errors = []
+    for steps in (500, 1000):
+        levels = np.linspace(HIGH, LOW, steps + 1)
+        ended = make.sampler("gradient-estimation:gamma=1.5")(MMSE, began, levels).images
+        errors.append(float((modes(ended) - flow).abs().max()))
+    np.testing.assert_allclose(np.log2(errors[0] / errors[1]), 2, atol=0.1)
+
+
+def test_levenberg_marquardt_is_gradient_estimation_at_constant_length():
+    """For small steps, gamma - 1 = kappa / damping: what differs is a step's square, and the part along the slope."""
+    began, levels = start(1), [HIGH, 0.99, 0.98]
+
+    def slope(y, sigma):
+        return (y - MMSE(y, sigma)) / sigma
+
+    first = slope(began.images, HIGH)
+    second = slope(began.images - 0.01 * first, 0.99)
+    turned = make.sampler("lml:kappa=0.3,damping=0.6")(MMSE, began, levels).images
+    moved = (began.images - 0.01 * first - turned) / 0.01
+    torch.testing.assert_close(moved.norm(), second.norm())
+    change = second - first
+    across = change - (change * second).sum() / second.square().sum() * second
+    found = moved - (moved * second).sum() / second.square().sum() * second
+    assert float((found - 0.5 * across).norm()) < 0.02 * float(across.norm())
+    assert float(across.norm()) > 1e-4 * float(second.norm())
+
+
+def test_teleportation_is_the_flow_of_a_gaussian_law_then_the_sampler():
+    levels = np.array([HIGH, 0.5, 0.3, 0.1, 0.0])
+    began = start()
+    ended = make.sampler("teleport:of=heun,sigma=0.35", LAW)(MMSE, began, levels).images
+    flow = modes(began.images) * ((POWER + 0.3**2) / (POWER + HIGH**2)).sqrt()
+    there = type(began)(0.5 + torch.fft.ifft2(flow, norm="ortho").real, began.seed, began.indices)
+    torch.testing.assert_close(ended, make.sampler("heun")(MMSE, there, levels[2:]).images)
+
+
+def test_teleportation_is_refused_where_it_cannot_be():
+    with pytest.raises(UsageError, match="name its family"):
+        make.sampler("teleport")(MMSE, start(), [HIGH, 0.1, 0])
+    with pytest.raises(UsageError, match=r"give sigma above the last but one level, 0.03"):
+        make.sampler("teleport:sigma=0.02", LAW)(MMSE, start(), [HIGH, 0.03, 0])
+    for inner in ("ascent", "teleport", "hein"):
+        with pytest.raises(UsageError, match=f"of={inner} is not allowed"):
+            make.sampler(f"teleport:of={inner}")
+
+
+@pytest.mark.parametrize("sampler", [*ORDERED, *NOISY, "ascent:h=0.2", "teleport:sigma=0.5"])
 def test_a_sample_depends_on_its_own_address_alone(sampler):
-    made, levels = make.sampler(sampler), falling_levels(HIGH, LOW, 5)
+    made, levels = make.sampler(sampler, LAW), falling_levels(HIGH, LOW, 5)
 
     def sample(indices, seed=0):
         return made(MMSE, starts.gaussian(LAW.shape, indices, HIGH, seed), levels).images

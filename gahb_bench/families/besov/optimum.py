@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from gahb_bench.core.gaussian import Gaussian
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Check, Optimum, Reference
 from gahb_bench.families.besov.law import Besov
@@ -46,6 +47,16 @@ class BesovOptimum(Optimum[Besov]):
     def defaults(self) -> list[str]:
         """The oracles a run shows unless told otherwise."""
         return ["mmse", "genie"]
+
+    def gaussian(self) -> Gaussian:
+        """Its modes are the wavelets, of variances pi t^2; beyond two moments, it is not Gaussian."""
+        law = self.family
+        pi, t = law.coefficient_law
+        return Gaussian(
+            torch.from_numpy(pi * t**2)[None],
+            lambda y: law.transform.forward(y.double() - law.mean),
+            lambda a: law.mean + law.transform.inverse(a.double()),
+        )
 
     def information(self, sigmas: FloatArray) -> FloatArray:
         """I(x; y) in nats: the sum over coefficients, each by quadrature."""

@@ -1,7 +1,9 @@
 """What is best for ``calpha``: the Wiener filter, and the best filter of a bounded receptive field, in closed form."""
 
 import numpy as np
+import torch
 
+from gahb_bench.core.gaussian import Gaussian, stationary
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Check, Optimum, Reference
 from gahb_bench.families.calpha.law import Calpha
@@ -48,6 +50,11 @@ class CalphaOptimum(Optimum[Calpha]):
         """The oracles a run shows unless told otherwise."""
         family = self.family
         return ["mmse", "local-mmse"] if family.law == "gaussian" else ["wiener"]
+
+    def gaussian(self) -> Gaussian:
+        """It is the law itself for ``law=gaussian``."""
+        law = self.family
+        return stationary(law.mean, torch.from_numpy(law.spectrum)[None], exact=law.law == "gaussian")
 
     def information(self, sigmas: FloatArray) -> FloatArray | None:
         """I(x; y) in nats: ``1/2 sum_k log(1 + lambda_k / s^2)`` for the Gaussian law; it is not known for another."""

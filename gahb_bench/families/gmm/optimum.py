@@ -1,5 +1,6 @@
 """What is best for Gaussian mixtures: a Wiener filter for each component, weighted by its responsibility."""
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 from torch import Tensor
 
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
+from gahb_bench.core import memory
 from gahb_bench.core.errors import UsageError
+from gahb_bench.core.gaussian import Gaussian, diagonalised, hartley
 from gahb_bench.core.images import FloatArray, Images
 from gahb_bench.core.optimum import Check, Optimum, Reference, Simulation, VarianceParts
 from gahb_bench.families.gmm.bound import between_bound
@@ -74,6 +77,20 @@ class GmmOptimum(Optimum[Gmm]):
         if self.family.variant not in _QUADRATURES:
             return None
         return _QUADRATURES[self.family.variant][0](self.family, sigmas)[2]
+
+    def gaussian(self) -> Gaussian:
+        """Mean ``sum_k w_k mu_k``, covariance ``sum_k w_k (C_k + (mu_k - mean)(mu_k - mean)')``, as a matrix."""
+        law = self.family
+        pixels = math.prod(law.shape)
+        what = f"the covariance of {law.spec}"
+        memory.check_fits(memory.of_covariance(pixels, law.shape), what, "choose a smaller size")
+        weights, means = torch.from_numpy(law.weights), torch.from_numpy(law.means)[:, None]
+        mean = torch.einsum("k,kchw->chw", weights, means)
+        spectrum = torch.einsum("k,khw->hw", weights, torch.from_numpy(law.spectra))
+        units = torch.eye(pixels, dtype=torch.float64).reshape(-1, *law.shape)
+        within = hartley(spectrum * hartley(units)).flatten(1)
+        away = (means - mean).flatten(1)
+        return diagonalised(mean, within + away.mT @ (weights[:, None] * away))
 
     @property
     def samples(self) -> VarianceParts:
