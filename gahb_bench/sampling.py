@@ -9,7 +9,7 @@ T. Karras, M. Aittala, T. Aila, S. Laine, "Elucidating the design space of diffu
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,8 +32,6 @@ STARTS = ("gaussian", "exact")
 SPLIT = "val"  # of the noisy images that an exact start is
 _FINEST = 64  # steps for each evaluation, at most: some samplers skip levels
 _NUMBERS_AT_ONCE = 2**22
-
-StartName = Literal["gaussian", "exact"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +66,7 @@ def sample(
     evaluations: int = 20,
     samples: int | range = 64,
     seed: int = 0,
-    start: StartName = "gaussian",
+    start: str = "gaussian",
     schedule: str = "karras",
     levels: object = None,
     device: str = "cpu",
@@ -137,7 +135,7 @@ def sample(
 
 
 def begin(
-    law: Family, indices: range, sigma: float, seed: int = 0, start: StartName = "gaussian", device: str = "cpu"
+    law: Family, indices: range, sigma: float, seed: int = 0, start: str = "gaussian", device: str = "cpu"
 ) -> Start:
     """What samples of these numbers start from, float32."""
     if start == "exact":
@@ -230,8 +228,8 @@ class TrajectoryVariance:
 class ExactError:
     """How far the law of a sampler's images is from the true one, in closed form.
 
-    Both are Gaussian and have the same modes. With s_k the deviation of mode k at the end (and its mean, where the start
-    has another one than the law), s_k* that of the law with the noise of the last level, and s_k0 that of the same
+    Both are Gaussian and have the same modes. With s_k the deviation of mode k at the end (and mean, where the start
+    has another than the law), s_k* that of the law with the noise of the last level, and s_k0 that of the same
     sampler started from noisy images of the law,
 
         w2^2 = sum_k (s_k - s_k*)^2 / pixels,    start: s_k - s_k0,    discretisation: s_k0 - s_k*,
@@ -259,7 +257,7 @@ def exact_error(
     sampler: str | Sampler = "heun",
     evaluations: int | None = None,
     levels: object = None,
-    start: StartName = "gaussian",
+    start: str = "gaussian",
     schedule: str = "karras",
 ) -> ExactError:
     """The exact error of a sampler with the exact denoiser, where the law is Gaussian: no sample is drawn.
