@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from gahb_bench.core.optimum import Reference
     from gahb_bench.core.posterior import Posterior
     from gahb_bench.make import denoiser, family, network
-    from gahb_bench.sampling import sample
+    from gahb_bench.sampling.samples import sample
 
 _HOME = {
     "family": "make",
     "denoiser": "make",
     "network": "make",
     "add_noise": "channels.gaussian",
-    "sample": "sampling",
+    "sample": "sampling.samples",
     "score": "api",
     "compare": "api",
     "summary": "api",

@@ -30,7 +30,7 @@ from gahb_bench.denoisers.training_set import training_images
 from gahb_bench.networks.recipe import read_recipe
 from gahb_bench.samplers import starts
 from gahb_bench.samplers.schedules import falling_levels
-from gahb_bench.sampling import is_blind
+from gahb_bench.sampling.samples import is_blind
 from gahb_bench.scoring.bits import excess_bits
 from gahb_bench.scoring.generalization import Estimate, closeness, correlation, mean, model_variance, nearest, place
 from gahb_bench.training.loop import Progress, fit

@@ -9,6 +9,7 @@ from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.errors import GahbError, UsageError, printable
 from gahb_bench.core.family import Family
 from gahb_bench.core.network import Network
+from gahb_bench.core.posterior import posterior_mean
 from gahb_bench.core.sampler import Sampler
 from gahb_bench.denoisers.brought import user
 from gahb_bench.denoisers.brought.files import refuse_bare_path
@@ -184,6 +185,13 @@ def differentiable_defaults(law: Family) -> list[str | Denoiser]:
     """The family's oracles that have a derivative, and the shipped networks that were trained on it."""
     oracles = [spec for spec in law.optimum.defaults() if denoiser(spec, law, tune=False).derivative != "none"]
     return [*oracles, *(specs.format_spec("network", {"weights": name}) for name in shipped_for(law.spec))]
+
+
+def sampled_defaults(law: Family) -> list[str | Denoiser]:
+    """The exact posterior mean, where it is known, and the shipped networks that were trained on the family."""
+    exact = posterior_mean(law)
+    networks = [specs.format_spec("network", {"weights": name}) for name in shipped_for(law.spec)]
+    return [*([] if exact is None else [exact.spec]), *networks]
 
 
 def _made_by_default(entry: registry.Entry, law: Family) -> list[Denoiser]:

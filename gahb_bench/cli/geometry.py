@@ -37,7 +37,7 @@ def geometry(
     from gahb_bench.reporting.geometry.content import shown_name
     from gahb_bench.reporting.geometry.report import write_report
     from gahb_bench.running.geometry import check_possible, measure_all
-    from gahb_bench.running.geometry_folder import refuse_others
+    from gahb_bench.running.geometry_folder import FOLDER
     from gahb_bench.running.plan import make_plan, split_specs
 
     if out == Path():
@@ -46,7 +46,7 @@ def geometry(
     laws = [make.family(spec) for spec in split_specs(family) or []]
     check_possible(laws, top)
     if out is not None:
-        refuse_others(out)
+        FOLDER.refuse_others(out)
     with Progress("tuning parameters") as tuning:
         plan = make_plan(
             laws,

@@ -16,7 +16,7 @@ from gahb_bench.core.errors import StoreError, UsageError, reason_of
 from gahb_bench.core.family import Family
 from gahb_bench.core.files import explain_errors, lock
 from gahb_bench.running.geometry_cell import FULL, RULE, Task, counts
-from gahb_bench.running.geometry_folder import COLUMNS, Failure, Geometry, begin, write
+from gahb_bench.running.geometry_folder import COLUMNS, FOLDER, Failure, Geometry, write
 from gahb_bench.running.plan import Plan
 
 TOP = 16  # eigenvectors that are shown
@@ -43,7 +43,7 @@ def measure_all(
     check_possible([law.family for law in plan.families], top)
     with lock(folder):
         manifest = {"rule": RULE, "plan": plan.record.model_dump(mode="json"), "command": command}
-        begin(folder, manifest)
+        FOLDER.begin(folder, {**manifest, "failures": []})
         with explain_errors(folder / "parts"):
             (folder / "parts").mkdir(exist_ok=True)
         found, failures, resumed, done = [], [], 0, 0

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from gahb_bench.core.errors import StoreError, reason_of
-from gahb_bench.core.files import explain_errors, write_atomically
+from gahb_bench.running.own_folder import OwnFolder, put
 
 # The columns of geometry.csv. S = (J + J')/2, d = c h w; errors are squared, per pixel, and not divided by anything.
 COLUMNS = {
@@ -61,7 +61,12 @@ COLUMNS = {
 _TABLES = ("geometry.csv", "spectra.parquet", "bases.parquet", "pictures.npz", "run.json")
 
 
-_REPORT = ("report.html", "spectra.png", "overlap.png", "adaptivity.png")
+FOLDER = OwnFolder(
+    "geometry",
+    frozenset({"rule", "plan"}),
+    (*_TABLES, "report.html"),
+    "Give --out a folder of its own; in a run's folder RUN, that is RUN/geometry.",
+)
 
 
 @dataclass
@@ -99,54 +104,6 @@ class Geometry:
         }
 
 
-def begin(folder: Path, manifest: dict[str, Any]) -> None:
-    """Mark a folder as one of geometry before anything else is written; one that is already stays as it is.
-
-    Raises
-    ------
-    StoreError
-        If it holds anything else (a run, the user's files), or cannot be written. Then nothing was changed.
-    """
-    refuse_others(folder)
-    if not _entries(folder):
-        _put(folder / "run.json", json.dumps({**manifest, "failures": []}, indent=2).encode())
-
-
-def refuse_others(folder: Path) -> None:
-    """Refuse a folder that holds anything but geometry; one that is empty, or not there, is allowed.
-
-    Raises
-    ------
-    StoreError
-    """
-    there = _entries(folder) if folder.exists() else []
-    for name in (*_TABLES, "report.html"):
-        if (folder / name).is_dir():
-            raise StoreError(f"{folder / name} is a folder, but a file is to be written there: remove it.")
-    if there and not _is_geometry(folder):
-        raise StoreError(
-            f"{folder} holds {there[0]!r} and is no folder of geometry: nothing was changed. Give --out a folder of "
-            "its own; in a run's folder RUN, that is RUN/geometry."
-        )
-
-
-def _entries(folder: Path) -> list[str]:
-    with explain_errors(folder):
-        return sorted(path.name for path in folder.iterdir() if path.name != "parts" and not path.name.startswith("."))
-
-
-def _is_geometry(folder: Path) -> bool:
-    try:
-        return {"rule", "plan"} <= set(json.loads((folder / "run.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return False
-
-
-def _put(path: Path, content: bytes) -> None:
-    with explain_errors(path):
-        write_atomically(path, lambda file: file.write(content))
-
-
 def read(folder: Path) -> Geometry:
     """What a folder holds.
 
@@ -180,4 +137,4 @@ def write(made: Geometry, folder: Path) -> None:
         "pictures.npz": pictures.getvalue(),
     }
     for name, content in files.items():
-        _put(folder / name, content)
+        put(folder / name, content)

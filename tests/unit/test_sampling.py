@@ -14,7 +14,9 @@ from gahb_bench.core.sampler import Start
 from gahb_bench.denoisers.wiener_data import gaussian_part
 from gahb_bench.samplers import starts
 from gahb_bench.samplers.schedules import falling_levels
-from gahb_bench.sampling import TrajectoryVariance, exact_error, levels_within, sample
+from gahb_bench.sampling import exact_error, sample
+from gahb_bench.sampling.samples import levels_within
+from gahb_bench.sampling.trajectory import TrajectoryVariance
 
 LINEAR = ["euler", "heun", "dpm2m", "gradient-estimation", "heavy-ball", "teleport", "teleport:of=euler-maruyama"]
 NOISY = ["edm-sde", "euler-maruyama", "langevin"]

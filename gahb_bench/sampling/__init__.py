@@ -1,0 +1,12 @@
+"""Samples of a denoiser, and the exact error of a sampler where the law is Gaussian, without a single sample.
+
+References
+----------
+T. Karras, M. Aittala, T. Aila, S. Laine, "Elucidating the design space of diffusion-based generative models", NeurIPS
+2022, arXiv:2206.00364 (samplers, schedules); B. Wang, J. J. Vastola, TMLR 2024, arXiv:2412.09726 (flow of a Gaussian).
+"""
+
+from gahb_bench.sampling.exact import ExactError, exact_error
+from gahb_bench.sampling.samples import Samples, sample
+
+__all__ = ["ExactError", "Samples", "exact_error", "sample"]
