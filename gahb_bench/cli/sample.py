@@ -74,8 +74,8 @@ def sample(
         typer.echo("interrupted: what is finished is kept; the same command goes on from it.", err=True)
         raise typer.Exit(1) from None
     write_report(folder)
-    for cell in made.skipped:
-        typer.echo(f"left out: {cell.sampler} within {cell.evaluations} on {cell.family}: {cell.reason}", err=True)
+    for reason in dict.fromkeys(cell.reason for cell in made.skipped):
+        typer.echo(f"left out: {reason}", err=True)
     for cell in made.failures:
         where = f"{shown_name(cell.denoiser)} by {cell.sampler} within {cell.evaluations} on {cell.family}"
         typer.echo(f"failed: {where}: {cell.reason}", err=True)

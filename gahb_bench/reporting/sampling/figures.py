@@ -36,7 +36,6 @@ def errors(family: Family, denoiser: str) -> bytes:
                         _line(axes, family, sampler, start, curve)
             floor = everywhere["floor"].to_numpy()
             axes.axhline(float(np.median(floor)), color=GREY.light, linewidth=1.0, linestyle=(0, (1, 2)))
-            _budgets(axes, family)
             values = np.concatenate([everywhere["value"].to_numpy(), floor])
             values = values[np.isfinite(values)]
             if len(values) and values.min() > 0 and values.max() > 10 * values.min():
@@ -44,6 +43,7 @@ def errors(family: Family, denoiser: str) -> bytes:
             elif len(values):
                 margin = 0.08 * (values.max() - values.min())
                 axes.set_ylim(values.min() - margin, values.max() + margin)
+            _budgets(axes, family)
             axes.set_title(escaped(statistic), fontsize=9)
         figure.suptitle(f"{escaped(family.spec)}: {escaped(_short(denoiser))}", fontsize=9.5)
         _legend(figure)
@@ -62,8 +62,8 @@ def exact(family: Family) -> bytes | None:
                 curve = rows[rows[column] > 0].sort_values("evaluations")
                 if len(curve):
                     _line(axes, family, str(sampler), str(start), curve.assign(value=curve[column], p_value=1.0))
-            _budgets(axes, family)
             axes.set(yscale="log")
+            _budgets(axes, family)
             axes.set_title(title, fontsize=9)
         panels[0].set_ylabel("root mean square per pixel")
         figure.suptitle(f"{escaped(family.spec)}: the exact denoiser, without a sample", fontsize=9.5)
@@ -84,7 +84,7 @@ def mosaic(family: Family, made: Sampling) -> bytes:
         for line, (name, images) in zip(figure.subplots(len(rows), count, squeeze=False), rows, strict=True):
             for axes, image in zip(line, images, strict=False):
                 _image(axes, image)
-            line[0].set_ylabel(escaped(name), fontsize=7, rotation=0, ha="right", va="center")
+            line[0].set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center")
         figure.suptitle(escaped(family.spec), fontsize=9.5)
         return _png(figure)
 
@@ -108,7 +108,7 @@ def trajectories(family: Family, made: Sampling) -> bytes | None:
             line[-1].set_visible(True)
             _image(line[-1], made.pictures[f"{place}/samples"][0])
             line[-1].set_title("sample", fontsize=7)
-            line[0].set_ylabel(escaped(name), fontsize=7, rotation=0, ha="right", va="center")
+            line[0].set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center")
         figure.suptitle(f"{escaped(family.spec)}, the first sample", fontsize=9.5)
         return _png(figure)
 
@@ -121,7 +121,8 @@ def _largest(family: Family, made: Sampling) -> list[tuple[str, str]]:
             for budget in reversed(family.budgets):
                 place = f"{family.spec}/{denoiser}/{sampler}/{family.starts[0]}/{budget}"
                 if f"{place}/samples" in made.pictures:
-                    found.append((f"{_short(denoiser, 22)}\n{_short(sampler, 22)}, {budget}", place))
+                    name = f"{escaped(_short(denoiser, 22))}\n{escaped(_short(sampler, 22))}, {budget}"
+                    found.append((name, place))
                     break
     return found[:_ROWS]
 
@@ -135,7 +136,7 @@ def _scatter(family: Family, made: Sampling) -> bytes:
         x, y = made.pictures[place].reshape(-1, 2).T
         axes.plot(x, y, ".", markersize=4, color="#3173a8")
         axes.set(xlim=(-0.1, 1.1), ylim=(-0.1, 1.1), aspect="equal")
-        axes.set_title(escaped(name), fontsize=7.5)
+        axes.set_title(name, fontsize=7.5)
     return _png(figure)
 
 
