@@ -1,7 +1,6 @@
 """The command ``sample``: drawn once, kept, measured, drawn from its files alone."""
 
 import json
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -81,8 +80,12 @@ def test_page_and_figures(folder):
     assert "https://" not in page
     for name in ("errors-0", "errors-1", "exact", "mosaic", "trajectories"):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    (folder / "errors-0-1.png").write_bytes(b"of a family that is no longer there")
+    (folder / "mine.png").write_bytes(b"mine")
     write_report(folder)
     assert (folder / "report.html").read_text() == page
+    assert not (folder / "errors-0-1.png").exists()
+    assert (folder / "mine.png").exists()
 
 
 def test_where_an_error_comes_from_adds_up(folder):
@@ -188,7 +191,9 @@ def test_wrong_usage(tmp_path, words, reason):
 
 def test_the_defaults_are_the_exact_denoiser_and_the_shipped_networks():
     planned = sampling.plan_samples(["calpha:size=32"], None, ["heun"], [5], 8)
-    assert [method.spec for method in planned.plan.families[0].methods][:2] == ["mmse", "network:weights=calpha-32"]
+    first, *networks = [method.spec for method in planned.plan.families[0].methods]
+    assert first == "mmse"
+    assert "network:weights=calpha-32" in networks
 
 
 def test_folders_of_anything_else_are_refused_and_stay(tmp_path):
@@ -201,12 +206,3 @@ def test_folders_of_anything_else_are_refused_and_stay(tmp_path):
         sampling_folder.read(tmp_path)
     with pytest.raises(UsageError, match=r"working folder|empty value"):
         CliRunner().invoke(app, ["sample", "--family", SPEC, "--out", "."], catch_exceptions=False)
-
-
-def test_figures_of_families_that_are_no_longer_there_are_removed(folder, tmp_path):
-    shutil.copytree(folder, tmp_path / "copy")
-    (tmp_path / "copy" / "errors-0-1.png").write_bytes(b"old")
-    (tmp_path / "copy" / "mine.png").write_bytes(b"mine")
-    write_report(tmp_path / "copy")
-    assert not (tmp_path / "copy" / "errors-0-1.png").exists()
-    assert (tmp_path / "copy" / "mine.png").exists()
