@@ -26,6 +26,8 @@ _CELL = 30_000  # bytes of one denoiser at one noise level: its place in the pla
 _COMPONENT = 30  # bytes a value of a component's image: its mean and its spectrum, in double and single precision
 _COVARIANCE = 70  # bytes a number of a sample covariance: the images or the matrix, its square root, and its solution
 _FILTER = 12  # bytes a weight of a filter for each pixel: as a number, and which ones are looked at
+_COMPARED = 80  # bytes a value of samples and exact images that are compared: as they are, through noise, as features
+_PAIR = 24  # bytes of two of them, all with all, in the energy distance
 _TRAINED = 5 * _FLOAT32  # bytes a weight: itself, its gradient, Adam's two moments, its running average
 _STEP = 6 * _FLOAT32  # bytes a value of a batch: image, noise and their sum, of this step and of the next
 _CGROUPS = ("memory.max", "memory/memory.limit_in_bytes")  # where a container states its limit, in versions 2 and 1
@@ -96,6 +98,11 @@ def of_images(count: int, shape: Sequence[int]) -> int:
 def of_scoring(count: int, shape: Sequence[int]) -> int:
     """Bytes of scoring a denoiser on images ``(count, c, h, w)`` at once, without what it takes itself."""
     return _SCORED * count * math.prod(shape)
+
+
+def of_comparing(count: int, shape: Sequence[int]) -> int:
+    """Bytes of comparing so many samples ``(c, h, w)`` with as many exact images, and these with as many."""
+    return _COMPARED * 3 * count * math.prod(shape) + _PAIR * (2 * count) ** 2
 
 
 def of_levels(count: int) -> int:

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,17 @@ import numpy as np
 import pandas as pd
 
 from gahb_bench import make
+from gahb_bench.core import memory
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.environment import environment
-from gahb_bench.core.errors import StoreError, UsageError, reason_of, unknown
+from gahb_bench.core.errors import StoreError, UsageError, reason_of
 from gahb_bench.core.family import Family
 from gahb_bench.core.files import explain_errors, lock
 from gahb_bench.running.plan import FamilyPlan, Plan, make_plan
 from gahb_bench.running.sampling_cell import BLOCK, RULE, SHOWN, Cell
 from gahb_bench.running.sampling_folder import CELL, COLUMNS, EXACT, FOLDER, TRAJECTORIES, Failure, Sampling, write
 from gahb_bench.sampling import exact_error
-from gahb_bench.sampling.samples import HIGH, LOW, SPLIT, STARTS, levels_within, refuse_informed
+from gahb_bench.sampling.samples import HIGH, LOW, SPLIT, check_request, levels_within, refuse_informed
 from gahb_bench.scoring.score import refuse_duplicates
 
 FEWEST = 8  # samples of which anything can be said
@@ -68,13 +70,15 @@ def plan_samples(
     if samples < FEWEST:
         raise UsageError(f"samples={samples} is not allowed: nothing can be said of fewer than {FEWEST}.")
     budgets = sorted(set(evaluations))
-    if not budgets or budgets[0] < 1:
-        raise UsageError(f"evaluations={','.join(map(str, budgets))} are not allowed: give budgets, each >= 1.")
-    for start in starts:
-        if start not in STARTS:
-            raise unknown("start", start, STARTS)
+    for budget, start in product(budgets, starts):
+        check_request(budget, samples, seed, start)
     refuse_duplicates(make.sampler(spec).spec for spec in samplers)
     plan = make_plan(families, denoisers, (LOW, HIGH), samples, seed, progress=progress, defaults=make.sampled_defaults)
+    for law in plan.families:
+        needed = memory.PROCESS + memory.of_comparing(samples, law.family.shape)
+        memory.check_fits(
+            needed, f"comparing {samples} samples of {law.spec}", "choose fewer samples or smaller images"
+        )
     cells, skipped = [], []
     for law in plan.families:
         if not law.methods:

@@ -22,7 +22,8 @@ from gahb_bench.sampling.trajectory import TrajectoryVariance
 HIGH, LOW = 10.0, 0.002  # noise levels between which is sampled unless told otherwise
 STARTS = ("gaussian", "exact")
 SPLIT = "val"  # of the noisy images that an exact start is
-_FINEST = 64  # steps for each evaluation, at most: some samplers skip levels
+MOST = 100_000  # evaluations, for which nobody waits
+_FINEST = 16  # steps for each evaluation, at most: some samplers skip levels
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,6 +208,8 @@ def check_request(evaluations: int, samples: int, seed: int, start: str) -> None
     for name, value in (("evaluations", evaluations), ("samples", samples)):
         if value < 1:
             raise UsageError(f"{name}={value} is not allowed: give at least 1.")
+    if evaluations > MOST:
+        raise UsageError(f"evaluations={evaluations} is not allowed: give at most {MOST:,}.")
     rng.check_seed(seed)
     if start not in STARTS:
         raise unknown("start", start, STARTS)

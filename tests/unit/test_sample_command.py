@@ -167,7 +167,10 @@ def test_points_are_drawn_in_the_plane_and_nothing_is_said_of_exact_errors(tmp_p
     ("words", "reason"),
     [
         (["--samples", "7"], "samples=7"),
-        (["--evaluations", "0,5"], "evaluations=0,5"),
+        (["--evaluations", "0,5"], "evaluations=0"),
+        (["--evaluations", "1000000000000"], "give at most 100,000"),
+        (["--samples", "1000000000000"], "of memory, and this machine has"),
+        (["--samples", "1000000"], "comparing 1000000 samples of calpha:size=8 would take"),
         (["--evaluations", "five"], "--evaluations five"),
         (["--evaluations", "2", "--samplers", "heun"], "2 evaluations are too few"),
         (["--start", "noise"], "unknown start"),
