@@ -70,6 +70,8 @@ def plan_samples(
     if samples < FEWEST:
         raise UsageError(f"samples={samples} is not allowed: nothing can be said of fewer than {FEWEST}.")
     budgets = sorted(set(evaluations))
+    if not (samplers and budgets and starts):
+        raise UsageError("nothing is to be sampled: give at least one sampler, budget of evaluations and start.")
     for budget, start in product(budgets, starts):
         check_request(budget, samples, seed, start)
     refuse_duplicates(make.sampler(spec).spec for spec in samplers)
