@@ -40,7 +40,7 @@ class CalphaStatistics(SampleStatistics[Calpha]):
         members = np.bincount(radius)
         modes = _normal_scores(square, count)
         shells = np.bincount(radius, weights=square)
-        shell_scores = _normal_scores(shells, (count * members).astype(np.float64))
+        shell_scores = _normal_scores(shells, count * members)
         largest = float(np.abs(modes).max())
         return {
             "mode variances": Found(_rms(square / count - 1), _omnibus(modes)),
