@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from gahb_bench.core.images import Batch
     from gahb_bench.core.optimum import Reference
     from gahb_bench.core.posterior import Posterior
-    from gahb_bench.make import denoiser, family, network
+    from gahb_bench.make import denoiser, family, network, problem
     from gahb_bench.sampling.samples import sample
 
 _HOME = {
     "family": "make",
     "denoiser": "make",
     "network": "make",
+    "problem": "make",
     "add_noise": "channels.gaussian",
     "sample": "sampling.samples",
     "score": "api",
@@ -46,6 +47,7 @@ __all__ = [
     "family",
     "geometry",
     "network",
+    "problem",
     "sample",
     "sampling",
     "score",

@@ -1,14 +1,16 @@
-"""Makes families, denoisers, networks, samplers from what a user has: text, things already made, callables, files."""
+"""Makes families, denoisers, samplers, problems from what a user has: text, things already made, callables, files."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from gahb_bench.channels.problem import Problem
 from gahb_bench.core import registry
 from gahb_bench.core import spec as specs
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.errors import GahbError, UsageError, printable
 from gahb_bench.core.family import Family
 from gahb_bench.core.network import Network
+from gahb_bench.core.operator import Operator
 from gahb_bench.core.posterior import posterior_mean
 from gahb_bench.core.sampler import Sampler
 from gahb_bench.denoisers.brought import user
@@ -169,6 +171,32 @@ def sampler(spec: str | Sampler, family: str | Family | None = None) -> Sampler:
     if family is not None and isinstance(made, Teleport):
         return made.given(gaussian_part(_family(family), made.n))
     return made
+
+
+def operator(spec: str | Operator) -> Operator:
+    """The linear operator described by a spec: ``mask:keep=0.5``.
+
+    Raises
+    ------
+    UsageError
+        For an unknown operator or parameter, or a value that is not allowed.
+    """
+    if isinstance(spec, Operator):
+        return spec
+    if not isinstance(spec, str):
+        raise UsageError(f"an operator is named by a spec, like 'mask:keep=0.5', or is an Operator, not {spec!r}.")
+    return registry.make("operators", spec)
+
+
+def problem(spec: str | Operator, family: str | Family) -> Problem:
+    """An inverse problem: what an operator measures of images of a family, ``gb.problem("mask:keep=0.5", "calpha")``.
+
+    Raises
+    ------
+    UsageError
+        For an unknown operator, family or parameter, or an operator that cannot measure images of that shape.
+    """
+    return Problem(operator(spec), _family(family))
 
 
 def default_denoisers(law: Family) -> list[str | Denoiser]:

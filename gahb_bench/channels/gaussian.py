@@ -9,13 +9,13 @@ from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import Batch, Images, per_image_sigma, per_pixel
 
 
-def unit_noise(batch: Batch) -> Images:
-    """White Gaussian noise of unit variance, float32 ``(n, c, h, w)``, one draw an image.
+def unit_noise(batch: Batch, shape: tuple[int, int, int] | None = None) -> Images:
+    """White Gaussian noise of unit variance, float32 ``(n, c, h, w)``, one draw an image; or of another ``shape``.
 
     The draw of an image depends only on its address (family, seed, split, index), so the same draw serves every
     noise level and every denoiser, and differences between them are paired.
     """
-    z = np.empty(tuple(batch.images.shape), dtype=np.float32)
+    z = np.empty((len(batch), *(shape or batch.images.shape[1:])), dtype=np.float32)
     streams = rng.generators("noise", batch.family, batch.seed, batch.split, indices=batch.indices)
     for out, stream in zip(z, streams, strict=True):
         stream.standard_normal(dtype=np.float32, out=out)

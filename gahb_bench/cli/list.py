@@ -1,4 +1,4 @@
-"""``list``: families, oracles, denoisers, networks and samplers, by reading their files; nothing is imported."""
+"""``list``: families, oracles, denoisers, networks, samplers, operators, by reading their files; none is imported."""
 
 from typing import Annotated
 
@@ -10,9 +10,11 @@ from gahb_bench.cli.options import warn_of_problems
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="families, oracles, denoisers, networks, samplers, or all.")] = "all",
+    what: Annotated[
+        str, typer.Argument(help="families, oracles, denoisers, networks, samplers, operators, or all.")
+    ] = "all",
 ) -> None:
-    """List families, oracles, denoisers, networks, samplers: what they know, their parameters, defaults and sources."""
+    """List families, oracles, denoisers, networks, samplers, operators: what they know, their parameters, sources."""
     from typing import get_args
 
     from gahb_bench.core import registry

@@ -6,13 +6,14 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from gahb_bench.core import memory, rng
+from gahb_bench.core.conditional import Conditional
 from gahb_bench.core.environment import check_device
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import Batch, check_sigmas
@@ -28,11 +29,13 @@ class Family(Plugin):
     best : its `Optimum`: the class; or ``".module:Class"`` relative to the law's own module, which is then imported
         when it is first asked for; or ``":Class"`` further down in the law's own file; None where nothing is known
     statistics : its own `SampleStatistics`, beside those of every law; stated as `best` is
+    conditional : its `Conditional`, named in the same way: its exact posterior given a linear measurement
     """
 
     kind: ClassVar = "families"
     best: ClassVar[str | type[Optimum[Any]] | None] = None
     statistics: ClassVar[str | type[SampleStatistics[Any]] | None] = None
+    conditional: ClassVar[str | type[Conditional[Any]] | None] = None
     variants: ClassVar[tuple[str, ...]] = ()
 
     def __eq__(self, other: object) -> bool:
@@ -116,22 +119,30 @@ class Family(Plugin):
     @cached_property
     def optimum(self) -> Optimum[Any]:
         """What is known to be best for this law: reference, oracles, checks."""
-        best = self._stated("best")
+        best = self.stated("best")
         return Optimum(self) if best is None else best(self)
 
     @cached_property
     def sample_statistics(self) -> SampleStatistics[Any]:
         """What is measured of samples of this law beside what is of those of every law."""
-        own = self._stated("statistics")
+        own = self.stated("statistics")
         return SampleStatistics(self) if own is None else own(self)
 
-    def _stated(self, attribute: str) -> Any:
-        """The class that a class attribute names, relative to the module of the class that states it; or None."""
-        stating = next(cls for cls in type(self).__mro__ if attribute in cls.__dict__)
-        stated, module = stating.__dict__[attribute], stating.__module__
-        if not isinstance(stated, str):
-            return stated
-        place, _, name = stated.partition(":")
+    @cached_property
+    def conditioning(self) -> Conditional[Any] | None:
+        """Its exact posterior given a linear measurement; None where that is not known."""
+        found = self.stated("conditional")
+        return None if found is None else found(self)
+
+    @classmethod
+    def stated(cls, attribute: Literal["best", "statistics", "conditional"]) -> Any:
+        """The class that an attribute names, imported; None where it names none."""
+        named, module = next(
+            (base.__dict__[attribute], base.__module__) for base in cls.__mro__ if attribute in base.__dict__
+        )
+        if not isinstance(named, str):
+            return named
+        place, _, name = named.partition(":")
         home = importlib.import_module(place, package=module.rpartition(".")[0]) if place else sys.modules[module]
         return getattr(home, name)
 

@@ -1,4 +1,4 @@
-"""What families, oracles, denoisers, networks, samplers have in common: name, typed parameters, canonical spec."""
+"""What families, denoisers, networks, samplers, operators have in common: name, typed parameters, canonical spec."""
 
 import secrets
 from collections.abc import Iterable

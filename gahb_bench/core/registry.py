@@ -21,10 +21,16 @@ from gahb_bench.core.errors import GahbError, UsageError, printable, reason_of, 
 from gahb_bench.core.literals import check_literals
 from gahb_bench.core.source import Class, Parameter, plugins
 
-Kind = Literal["families", "oracles", "denoisers", "networks", "samplers"]
+Kind = Literal["families", "oracles", "denoisers", "networks", "samplers", "operators"]
 _PACKAGE = "gahb_bench"
 _ROOT = Path(__file__).parents[1]
-_FOLDERS = ("families", "denoisers", "networks", "samplers")  # of this package, and names of groups of entry points
+_FOLDERS = (
+    "families",
+    "denoisers",
+    "networks",
+    "samplers",
+    "channels",
+)  # of this package, and names of groups of entry points
 _SINGULAR = {kind: kind.removesuffix("s") for kind in get_args(Kind)} | {"families": "family"}
 
 _DEFINED: WeakValueDictionary[tuple[str, str], type[Any]] = WeakValueDictionary()  # outside of files, in this process

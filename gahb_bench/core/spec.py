@@ -1,4 +1,4 @@
-"""Specs: the text form ``name:key=value,key=value`` of families, oracles, denoisers, networks and samplers.
+"""Specs: the text form ``name:key=value,key=value`` of families, oracles, denoisers, networks, samplers and operators.
 
 This module knows text only; values get their types where the named thing is built (`gahb_bench.core.plugin`).
 """
