@@ -1,6 +1,7 @@
 """What every family of images offers."""
 
 import importlib
+import math
 import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sized
@@ -49,6 +50,16 @@ class Family(Plugin):
     @abstractmethod
     def shape(self) -> tuple[int, int, int]:
         """Shape ``(c, h, w)`` of one image."""
+
+    @property
+    def moments(self) -> float:
+        """Absolute moments of a pixel of order below this are finite: all, unless the law has heavy tails."""
+        return math.inf
+
+    @property
+    def finite_variance(self) -> bool:
+        """Whether a pixel has a variance."""
+        return self.moments > 2
 
     @abstractmethod
     def draw(

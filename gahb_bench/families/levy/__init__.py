@@ -1,0 +1,1 @@
+"""Sparse Levy processes: signals of independent jumps, with the posterior mean by messages on a lattice."""
