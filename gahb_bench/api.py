@@ -79,7 +79,7 @@ def score(
     table = scores.score(law, made, sigmas, images, seed, device)
     table.attrs = {"seed": seed, "split": "test"}
     brought = [denoiser for denoiser in made if denoiser.own_facts.brought]
-    for message in [*in_255ths(levels), *find_implausible(table, law, brought, seed, device)]:
+    for message in [*in_255ths(levels, [law]), *find_implausible(table, law, brought, seed, device)]:
         warnings.warn(message, ScaleWarning, stacklevel=2)
     return table
 

@@ -42,7 +42,7 @@ def verify(
         check = found.check
         count += 1
         violated += not check.passed
-        verdict = "holds" if check.passed else "VIOLATED"
+        verdict = ("holds" if check.applicable else "n/a") if check.passed else "VIOLATED"
         routes = f"{check.routes[0]} = {check.routes[1]}" if check.routes[0] else ""
         typer.echo(
             f"{found.family:<{width}} {found.optimum:<8} {check.identity:<58} {check.value:>10.3g} "

@@ -22,6 +22,8 @@ from gahb_bench.core.optimum import Optimum, Reference
 from gahb_bench.core.plugin import Plugin
 from gahb_bench.core.statistics import SampleStatistics
 
+_LEAST_SCALE = 1e-6  # of a pixel, where images are constant
+
 
 class Family(Plugin):
     """A law of images, known exactly. A subclass states its parameters, its `shape`, and how to `draw`.
@@ -52,6 +54,11 @@ class Family(Plugin):
         """Shape ``(c, h, w)`` of one image."""
 
     @property
+    def own_units(self) -> bool:
+        """Whether its images lie in units of their own, not nominally in [0, 1]."""
+        return False
+
+    @property
     def moments(self) -> float:
         """Absolute moments of a pixel of order below this are finite: all, unless the law has heavy tails."""
         return math.inf
@@ -60,6 +67,18 @@ class Family(Plugin):
     def finite_variance(self) -> bool:
         """Whether a pixel has a variance."""
         return self.moments > 2
+
+    def pixel_moments(self, images: torch.Tensor) -> tuple[float, float]:
+        """Location and scale of a pixel, by images of the law: what preconditions a network.
+
+        Mean and standard deviation; of a law without a variance, median and 1.4826 times the median distance from it,
+        which for Gaussian pixels are the same.
+        """
+        values = images.double().flatten()
+        if self.finite_variance:
+            return float(values.mean()), max(float(values.std()), _LEAST_SCALE)
+        middle = values.median()
+        return float(middle), max(1.4826 * float((values - middle).abs().median()), _LEAST_SCALE)
 
     @abstractmethod
     def draw(

@@ -28,6 +28,7 @@ class Check:
     """One identity, measured: it holds if ``|value| <= tolerance``.
 
     routes : the two ways to the same quantity that are compared, in words.
+    tolerance : infinite where the law cannot be held to the identity; ``detail`` says why.
     statistical : whether ``value`` is a z-score over images; otherwise it is a difference without chance in it.
     """
 
@@ -37,6 +38,11 @@ class Check:
     detail: str = ""
     routes: tuple[str, str] = ("", "")
     statistical: bool = False
+
+    @property
+    def applicable(self) -> bool:
+        """Whether the law can be held to it."""
+        return math.isfinite(self.tolerance)
 
     @property
     def passed(self) -> bool:

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gahb_bench.core import memory
+from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.gaussian import Gaussian, diagonalised
 from gahb_bench.core.images import Images
@@ -55,7 +56,15 @@ class WienerData(TrainingSet):
     shrinkage: Literal["auto", "none", "identity", "stationary"] = Field("auto", description="target of the shrinkage")
 
     def bind(self: W, family: Family) -> W:
-        """The same for a family; a covariance that memory does not hold is refused before anything is drawn."""
+        """The same for a family; refused, before anything is drawn, where memory does not hold its covariance.
+
+        A law without a variance is refused too.
+        """
+        if not family.finite_variance:
+            raise UsageError(
+                f"{family.spec}: its images have no variance, so there is no covariance to estimate from them. "
+                "Choose a law that has one, or another denoiser."
+            )
         if not self.stationary:
             needed = memory.of_covariance(self.n, family.shape)
             what = f"the covariance of {self.n} images of {family.spec}"

@@ -195,6 +195,14 @@ class Transformed(Family):
     def shape(self) -> tuple[int, int, int]:
         return self.inner.shape
 
+    @property
+    def own_units(self) -> bool:
+        return self.inner.own_units
+
+    @property
+    def moments(self) -> float:
+        return self.inner.moments
+
     def draw(
         self, streams: Iterator[np.random.Generator], count: int
     ) -> tuple[NDArray[np.floating], dict[str, NDArray]]:

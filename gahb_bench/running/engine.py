@@ -274,7 +274,7 @@ def _references(plan: Plan) -> tuple[dict[str, Reference], list[str]]:
 
 def _warnings(plan: Plan, scores: pd.DataFrame, device: str) -> list[str]:
     """What seems to be meant otherwise, and what is never used again."""
-    found = in_255ths(plan.sigmas)
+    found = in_255ths(plan.sigmas, [family.family for family in plan.families])
     for family in plan.families:
         brought = [method.denoiser for method in family.methods if method.facts.brought]
         found += find_implausible(scores, family.family, brought, plan.seed, device)

@@ -51,20 +51,22 @@ def find_implausible(
     if not scored:
         return []
     batch = family.sample(range(_IMAGES), seed=seed, split="test", device=device)
-    sentences = [_sentence(each, cells, means.drop(index=each.spec).min(), batch) for each, cells in scored.items()]
+    sentences = [
+        _sentence(each, cells, means.drop(index=each.spec).min(), batch, family) for each, cells in scored.items()
+    ]
     return [sentence for sentence in sentences if sentence]
 
 
-def in_255ths(sigmas: Sequence[float]) -> list[str]:
-    """A sentence if all noise levels are so large that 255ths may be meant."""
-    if not len(sigmas) or min(sigmas) < _IN_255THS:
+def in_255ths(sigmas: Sequence[float], families: Sequence[Family]) -> list[str]:
+    """A sentence if all noise levels are so large that 255ths may be meant: not of laws in units of their own."""
+    if not len(sigmas) or min(sigmas) < _IN_255THS or all(family.own_units for family in families):
         return []
     given = ",".join(f"{sigma:g}" for sigma in sigmas)
     meant = ",".join(f"{sigma / 255:.3g}" for sigma in sigmas)
     return [f"the noise levels {given} are in image units, black 0 and white 1: for 255ths give {meant}."]
 
 
-def _sentence(denoiser: Denoiser, cells: pd.Series, others: pd.Series, batch: Batch) -> str:
+def _sentence(denoiser: Denoiser, cells: pd.Series, others: pd.Series, batch: Batch, family: Family) -> str:
     """What is to be said of one denoiser, given its errors and the least of others by noise level; empty if nothing."""
     levels = cells.index.to_numpy(dtype=float)
     times = cells.to_numpy(dtype=float) / levels**2
@@ -82,8 +84,9 @@ def _sentence(denoiser: Denoiser, cells: pd.Series, others: pd.Series, batch: Ba
     if remedy:
         return f"{subject}; {remedy}" if far.any() else f"{subject}: {remedy}"
     if far.any():
+        units = f"of {family.spec} are its own" if family.own_units else "are those of images nominally in [0, 1]"
         return (
-            f"{subject}. Was it made for other units (images lie nominally in [0, 1], sigma in the same units: range=, "
+            f"{subject}. Was it made for other units (here they {units}, sigma in the same: range=, "
             "sigma_scale=), does it return the noise (returns=noise), or was it trained on other noise levels?"
         )
     return ""

@@ -111,8 +111,3 @@ def first_images(settings: Settings) -> Images:
     """What a network is told of before its first step: the first training images, at most 1,024."""
     count = _FIRST_IMAGES if settings.images is None else min(settings.images, _FIRST_IMAGES)
     return settings.law.sample(range(count), settings.seed, settings.split).images
-
-
-def pixel_moments(images: Images) -> tuple[float, float]:
-    """Mean and standard deviation of a pixel."""
-    return float(images.double().mean()), max(float(images.double().std()), 1e-6)

@@ -19,7 +19,7 @@ from gahb_bench.core.errors import DenoiserError, StoreError, UsageError, reason
 from gahb_bench.core.network import parameter_count
 from gahb_bench.networks.weights import file_digest, load
 from gahb_bench.training import processes, state
-from gahb_bench.training.batches import Batches, first_images, pixel_moments
+from gahb_bench.training.batches import Batches, first_images
 from gahb_bench.training.folder import TrainingFolder
 from gahb_bench.training.settings import Settings, with_defaults
 from gahb_bench.training.validation import Measured, Validation
@@ -296,7 +296,7 @@ def _initial(settings: Settings) -> tuple[nn.Module, tuple[float, float], dict[s
             )
         return network.requires_grad_(True), (recipe["mean"], recipe["std"]), recipe
     images = first_images(settings)
-    moments = pixel_moments(images)
+    moments = settings.law.pixel_moments(images)
     with rng.torch_seeded("initial weights", settings.network, *settings.stream):
         network = settings.architecture.build(settings.law.shape, *moments)
         settings.architecture.start_from(network, images)

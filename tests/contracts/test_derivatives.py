@@ -153,7 +153,7 @@ TINY = (
     ("markov-contours:size=8", 1.5),
     ("markov-contours:alpha=1.5,size=8", 1.5),
     ("levy:jumps=bernoulli-laplace,size=4", 1.0),
-    ("levy:jumps=student,size=2", 1.0),
+    ("levy:df=3,jumps=student,size=2", 2.0),
     ("disks:size=16", 3.0),
     ("shuffled:of=(calpha:size=8)", 1.0),
     ("coloured:of=(hierarchy:depth=1)", 0.6),

@@ -1,6 +1,8 @@
 """The posterior of a short Levy process by two independent routes: quadrature over its jumps, and dense algebra."""
 
+import itertools
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from gahb_bench.core.images import FloatArray
 from gahb_bench.core.optimum import Check
 from gahb_bench.families.levy.gaussian import gaussian_posterior
 from gahb_bench.families.levy.jumps import JumpLaw
-from gahb_bench.families.levy.messages import WalkPosterior, walk_posterior
+from gahb_bench.families.levy.messages import walk_posterior
 
 LENGTH = 3  # of the short signals
 _NODES = 20  # of a panel
@@ -30,7 +32,7 @@ class Moments:
 
 
 def quadrature(law: JumpLaw, y: FloatArray, sigma: float) -> Moments:
-    """Given three noisy samples, by Gauss-Legendre quadrature over the three jumps, cut at 0, and the sum over atoms."""
+    """Given three noisy samples, by Gauss-Legendre quadrature over the three jumps, and the sum over their atoms."""
     noise = _REACH * sigma
     steps = np.diff(y, prepend=0.0)
     reach = [noise, 2 * noise, 2 * noise]
@@ -91,7 +93,7 @@ def walk_checks(law: JumpLaw) -> list[Check]:
     """Gaussian jumps (identity 6): the oracle's algebra and messages, each against the dense covariance, N = 16."""
     stream = rng.generator("levy gaussian", law.kind)
     size, count, checks = 16, 4, []
-    routes = {"linear algebra": gaussian_posterior, "messages": walk_posterior}
+    routes = {"linear algebra": partial(gaussian_posterior, law.variance), "messages": partial(walk_posterior, law)}
     for level in (0.1, 1.0):
         sigma = level * law.scale
         x = np.stack([law.draw(stream, size).cumsum() for _ in range(count)])
@@ -99,8 +101,7 @@ def walk_checks(law: JumpLaw) -> list[Check]:
         mean, variance, log = dense(law, y, sigma)
         levels = torch.full((count,), sigma, dtype=torch.float64)
         for name, route in routes.items():
-            first = law.variance if route is gaussian_posterior else law
-            found: WalkPosterior = route(first, torch.from_numpy(y), levels)  # pyright: ignore[reportArgumentType]
+            found = route(torch.from_numpy(y), levels)
             error = max(
                 np.abs(found.mean.numpy() - mean).max() / sigma,
                 np.abs(found.variance.numpy() / variance - 1).max(),
@@ -113,14 +114,10 @@ def walk_checks(law: JumpLaw) -> list[Check]:
 
 def _rule(law: JumpLaw, low: float, high: float, sigma: float) -> tuple[FloatArray, FloatArray]:
     """Nodes and weights for one jump between two ends: panels of equal width on each side of 0; the atom."""
-    ends = np.unique([low, *([0.0] if low < 0 < high else []), high])
-    panels = []
-    for left, right in zip(ends[:-1], ends[1:], strict=True):
-        count = int(np.ceil((right - left) / (_PANEL * sigma)))
-        panels += list(
-            zip(np.linspace(left, right, count + 1)[:-1], np.linspace(left, right, count + 1)[1:], strict=True)
-        )
+    edges = []
+    for left, right in itertools.pairwise(np.unique([low, *([0.0] if low < 0 < high else []), high])):
+        edges += itertools.pairwise(np.linspace(left, right, int(np.ceil((right - left) / (_PANEL * sigma))) + 1))
     nodes, weights = special.roots_legendre(_NODES)
-    u = np.concatenate([(left + right) / 2 + (right - left) / 2 * nodes for left, right in panels])
-    w = np.concatenate([(right - left) / 2 * weights for left, right in panels]) * density(law, u)
+    u = np.concatenate([(left + right) / 2 + (right - left) / 2 * nodes for left, right in edges])
+    w = np.concatenate([(right - left) / 2 * weights for left, right in edges]) * density(law, u)
     return (np.append(u, 0.0), np.append(w, law.atom)) if law.atom else (u, w)

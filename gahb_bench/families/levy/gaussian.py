@@ -13,12 +13,14 @@ _MEMORY = 2**27  # bytes of matrices at once
 
 
 def gaussian_posterior(variance: float, y: Tensor, sigma: Tensor, observed: Tensor | None = None) -> WalkPosterior:
-    """The posterior of a walk with N(0, variance) jumps; arguments and result as of `walk_posterior`.
+    """The posterior of a walk with N(0, variance) jumps.
 
-    Lambda = D'D / variance,   D x = (x_1, x_2 - x_1, ...),    P = Lambda + diag(observed) / sigma^2
-    mean = P^-1 (observed y / sigma^2),    Cov = P^-1
-    log p(y) = -1/2 sum_observed (log(2 pi sigma^2) + (y - mean)^2 / sigma^2)
-               - mean' Lambda mean / 2 + log det Lambda / 2 - log det P / 2
+        Lambda = D'D / variance,   D x = (x_1, x_2 - x_1, ...),    P = Lambda + diag(observed) / sigma^2
+        mean = P^-1 (observed y / sigma^2),    Cov = P^-1
+        log p(y) = -1/2 sum_observed (log(2 pi sigma^2) + (y - mean)^2 / sigma^2)
+                   - mean' Lambda mean / 2 + log det Lambda / 2 - log det P / 2
+
+    Arguments and result as of `walk_posterior`.
     """
     parts = [_posterior(variance, *part) for part in _tiles(y, sigma, observed)]
     empty = [(y.new_empty(y.shape), y.new_empty(y.shape), y.new_empty(0))]

@@ -20,10 +20,12 @@ _GAUSSIAN_TAIL = 7.0  # standard deviations
 class JumpLaw:
     """A symmetric law of jumps u: a density f, with an atom at exactly 0 where only some of them happen.
 
-    gauss              f = N(0, scale^2)
-    laplace            f = exp(-|u|/scale) / (2 scale)
-    student            u = scale t,  t of `df` degrees of freedom
-    bernoulli-laplace  u = 0 with probability 1 - rate, else laplace
+        gauss              f = N(0, scale^2)
+        laplace            f = exp(-|u|/scale) / (2 scale)
+        student            u = scale t,  t of `df` degrees of freedom
+        bernoulli-laplace  u = 0 with probability 1 - rate, else laplace
+
+    ``scale`` is in units of the signal.
     """
 
     kind: Kind

@@ -56,11 +56,11 @@ def lattices(
 
         h = min(sigma, scale) / steps,    steps = 6 fineness, or max(6, sqrt(N)) fineness where jumps may be 0
 
-    A level that is constant for N samples is known to sigma / sqrt(N): hence the root. Then h changes means by less than
-    1e-4 sigma. A window is 8 sigma on each side
-    of what was observed. A sample that was not is looked for between its observed neighbours (0 before the first), and
-    as far beyond as the jumps between them reach, at most 4,096 steps. Where the whole law of the signal is narrower,
-    that is the window. Signals whose windows have the same number of points come together.
+    A level that is constant for N samples is known to sigma / sqrt(N): hence the root. Then h changes means by less
+    than 1e-4 sigma. A window is 8 sigma on each side of what was observed. A sample that was not is looked for between
+    its observed neighbours (0 before the first), and as far beyond as the jumps between them reach, at most 4,096
+    steps. Where the whole law of the signal is narrower, that is the window. Signals whose windows have the same number
+    of points come together.
 
     Raises
     ------

@@ -71,6 +71,10 @@ class Levy(Family):
         return JumpLaw(self.jumps, self.scale, self.df, self.rate)
 
     @property
+    def own_units(self) -> bool:
+        return True
+
+    @property
     def moments(self) -> float:
         """Absolute moments of a pixel of order below this are finite."""
         return self.law.moments

@@ -1,4 +1,4 @@
-"""Forward-backward messages on a lattice: the exact posterior of a Levy process seen in noise, whatever was not seen."""
+"""Forward-backward messages on a lattice: the exact posterior of a Levy process, of which parts were seen in noise."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ _BLOCK = 64  # outputs of a convolution that is summed directly, at once
 
 @dataclass(frozen=True)
 class WalkPosterior:
-    """Given y: means and variances of the samples, ``(n, N)``, and ``log p(y)`` of what was observed, ``(n,)``, nats."""
+    """Given y: means and variances of the samples, ``(n, N)``, and ``log p(y)`` of those observed, ``(n,)``, nats."""
 
     mean: Tensor
     variance: Tensor

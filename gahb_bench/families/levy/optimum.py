@@ -23,7 +23,9 @@ class LevyOptimum(Optimum[Levy]):
     def reference(self, sigmas: FloatArray) -> Reference:
         """The MMSE: in closed form for Gaussian jumps, else the mean posterior variance over fixed signals.
 
-        gauss:  mmse(s) = 1/N sum_k l_k s^2 / (l_k + s^2),   l_k the eigenvalues of the covariance v min(i, j)
+            gauss:  mmse(s) = 1/N sum_k l_k s^2 / (l_k + s^2),   l_k the eigenvalues of the covariance v min(i, j)
+
+        Stored levels are read where there are any; elsewhere 128 signals are sampled.
         """
         if self.family.jumps == "gauss":
             gains = self._spectrum / (self._spectrum + sigmas[:, None] ** 2)

@@ -3,7 +3,6 @@
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gahb_bench.core.denoiser import D, Denoiser
