@@ -44,7 +44,7 @@ def quadrature(law: JumpLaw, y: FloatArray, sigma: float) -> Moments:
     total = weights.sum()
     mean = weights @ x / total
     centred = x - mean
-    covariance = np.einsum("p,pi,pj->ij", weights / total, centred, centred)
+    covariance = (weights / total * centred.T) @ centred
     return Moments(mean, covariance, float(np.log(total) - LENGTH * np.log(np.sqrt(2 * np.pi) * sigma)))
 
 

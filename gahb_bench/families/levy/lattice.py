@@ -59,7 +59,7 @@ def lattices(
     A level that is constant for N samples is known to sigma / sqrt(N): hence the root. Then h changes means by less
     than 1e-4 sigma. A window is 8 sigma on each side of what was observed. A sample that was not is looked for between
     its observed neighbours (0 before the first), and as far beyond as the jumps between them reach, at most 4,096
-    steps. Where the whole law of the signal is narrower, that is the window. Signals whose windows have the same number
+    steps. Where all of the law lies inside, up to 1e-9, it is the window. Signals whose windows have the same number
     of points come together.
 
     Raises
@@ -73,10 +73,10 @@ def lattices(
     low, high, gap = _neighbours(y, observed)
     reaches = torch.tensor([0.0, *(law.reach(count) for count in range(1, size + 1))], dtype=y.dtype, device=y.device)
     beyond = torch.minimum(reaches[gap], _WIDEST_REACH * h)
-    half = ((high - low) / 2 + _WIDTH * sigma[:, None] + beyond).amax(dim=1, keepdim=True)
-    whole = half >= reaches[size]
-    centre = torch.where(whole, torch.zeros_like(low), ((low + high) / 2 / h).round())
-    points = (torch.where(whole, reaches[size], half) / h)[:, 0].ceil()
+    half, middle = (high - low) / 2 + _WIDTH * sigma[:, None] + beyond, (low + high) / 2
+    whole = half >= reaches[size] + middle.abs()
+    centre = torch.where(whole, 0.0, (middle / h).round())
+    points = (torch.where(whole, reaches[size], half) / h).amax(dim=1).ceil()
     gaps = ~observed.all(dim=1)
     points = torch.where(gaps, (2 ** ((4 * points.log2()).ceil() / 4)).ceil(), points)  # few different widths
     for width in points.unique():
