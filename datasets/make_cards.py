@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from gahb_bench.core.levels import DEFAULT_SIGMAS
+from gahb_bench import make
+from gahb_bench.core.levels import DEFAULT_SIGMAS, OWN_UNITS_SIGMAS
 from gahb_bench.sets.cards import Card, fingerprint, write_card
 
 SETS = {
@@ -23,6 +24,10 @@ SETS = {
     "contours-64": ("C^2 images with C^2 contours, 64 x 64", "calpha-contours"),
     "contours-constant-64": ("C^2 contours on constant grounds, 64 x 64", "calpha-contours:background=constant"),
     "markov-contours-64": ("Random-walk contours, 64 x 64", "markov-contours"),
+    "levy-gauss-64": ("Random walks with Gaussian jumps of variance 1/4, 64 samples", "levy:jumps=gauss,scale=0.5"),
+    "levy-laplace-64": ("Levy processes with Laplace jumps, 64 samples", "levy"),
+    "levy-cauchy-64": ("Levy processes with Cauchy jumps, 64 samples", "levy:jumps=student"),
+    "levy-sparse-64": ("Levy processes with rare jumps: constant pieces, 64 samples", "levy:jumps=bernoulli-laplace"),
 }
 
 
@@ -34,7 +39,7 @@ def main() -> None:
             split="test",
             seed=0,
             images=128,
-            sigmas=DEFAULT_SIGMAS,
+            sigmas=OWN_UNITS_SIGMAS if make.family(spec).own_units else DEFAULT_SIGMAS,
             fingerprint=fingerprint(spec, "test", 0, 128),
         )
         Path(__file__).with_name(f"{name}.toml").write_text(write_card(card), encoding="utf-8")

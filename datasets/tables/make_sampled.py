@@ -1,4 +1,4 @@
-"""Computes the shipped levels of ``gmm`` and ``hierarchy``: python datasets/tables/make_sampled.py [SPEC ...]
+"""Computes the shipped levels of ``gmm``, ``hierarchy`` and ``levy``: python datasets/tables/make_sampled.py [SPEC ...]
 
 Mean posterior variances of the exact posterior means, at the noise levels that a run shows by default, with more images
 than are used on demand. Resumable. With specs, only those laws.
@@ -9,7 +9,7 @@ import sys
 import torch
 
 from gahb_bench import make
-from gahb_bench.core.levels import DEFAULT_SIGMAS
+from gahb_bench.core.levels import DEFAULT_SIGMAS, OWN_UNITS_SIGMAS
 from gahb_bench.tables import store
 from gahb_bench.tables.sampled import RULE, measure
 
@@ -20,8 +20,16 @@ IMAGES = {
     "hierarchy": 256,
     "hierarchy:depth=5,rules=grammar": 512,
     "hierarchy:rules=grammar": 256,
+    "levy": 1024,
+    "levy:jumps=student": 1024,
+    "levy:df=3,jumps=student": 1024,
+    "levy:jumps=bernoulli-laplace": 1024,
 }
-LEAST_SIGMA = {"gmm": 0.3, "hierarchy": 0.0}  # below, nothing is left to sample: the part in closed form is all
+LEAST_SIGMA = {
+    "gmm": 0.3,
+    "hierarchy": 0.0,
+    "levy": 0.0,
+}  # below, nothing is left to sample: the part in closed form is all
 
 
 def main(specs: list[str]) -> None:
@@ -30,6 +38,8 @@ def main(specs: list[str]) -> None:
     for spec in specs or IMAGES:
         family = make.family(spec)
         levels = [level for level in DEFAULT_SIGMAS if level >= LEAST_SIGMA[family.name]]
+        if family.own_units:
+            levels = sorted({*levels, *OWN_UNITS_SIGMAS})
         for sigma in store.missing_levels(path, family.spec, levels, rule=RULE):
             store.add(path, measure(family, sigma, IMAGES[family.spec]))
 

@@ -10,6 +10,7 @@ import torch
 
 from gahb_bench import make
 from gahb_bench.core.errors import UsageError
+from gahb_bench.core.levels import DEFAULT_SIGMAS, OWN_UNITS_SIGMAS
 from gahb_bench.tables import store
 from gahb_bench.tuning import tune
 
@@ -48,13 +49,18 @@ LARGE = (  # of 64 x 64 pixels: the cards
     "shuffled",
     "coloured",
     "coloured:of=disks",
+    "levy",
+    "levy:jumps=gauss,scale=0.5",
+    "levy:jumps=student",
+    "levy:jumps=bernoulli-laplace",
 )
 COARSE = 21  # values of the grid
 IMAGES = {
     "gaussian-blur": 512,
     "tv": 128,
 }  # of split val, at 32 x 32 pixels; 64 for the others, and a quarter at 64 x 64
-POINTS = {"nlm": 256}  # images of two pixels; 2048 for the others
+POINTS = {"nlm": 256}  # images of one row; for the others as many as have so many pixels:
+PIXELS = 4096
 
 
 def main(families: list[str]) -> None:
@@ -66,9 +72,10 @@ def main(families: list[str]) -> None:
             if (law.spec, denoiser) not in store.read(path):
                 images = IMAGES.get(denoiser, 64) // (1 if family in SMALL else 4)
                 if law.shape[1] == 1:
-                    images = POINTS.get(denoiser, 2048)
+                    images = min(POINTS.get(denoiser, PIXELS), max(PIXELS // law.shape[2], 128))
+                levels = sorted({*DEFAULT_SIGMAS, *OWN_UNITS_SIGMAS}) if law.own_units else DEFAULT_SIGMAS
                 try:
-                    table = tune(make.tunable(denoiser, law), law, images=images, coarse=COARSE)
+                    table = tune(make.tunable(denoiser, law), law, levels, images=images, coarse=COARSE)
                 except UsageError as error:  # images too small for the method
                     print(law.spec, denoiser, error, flush=True)
                     continue

@@ -7,6 +7,7 @@ from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import FloatArray, check_sigmas
 
 DEFAULT_SIGMAS = tuple(float(10 ** (quarter / 4)) for quarter in range(-10, 3))  # 10^-2.5 to 10^0.5
+OWN_UNITS_SIGMAS = tuple(float(10 ** (quarter / 4)) for quarter in range(-6, 7))  # 10^-1.5 to 10^1.5, of a law's scale
 
 
 def parse_sigmas(text: str) -> FloatArray:
