@@ -1,4 +1,4 @@
-"""`chain`: one contour crosses all columns; forward-backward with learned jumps. Matched to ``markov-contours``."""
+"""`chain`: forward-backward with learned jumps. Matched to ``markov-contours`` and ``levy``."""
 
 from typing import ClassVar
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gahb_bench.core.images import per_pixel
 from gahb_bench.core.network import Network, in_float32
+from gahb_bench.networks.walk import Walk
 
 _LEAST = 1e-30  # added to a message before its logarithm, where its largest term is 1
 _FINER = 0.02, 0.02, 0.1  # the profile's numbers change by these times the learning rate a step
@@ -25,6 +26,9 @@ class Chain(Network):
     this is the form of the optimum; where only their changes are (``alpha=1.5``) it is not. Channels are denoised one
     by one.
 
+    Images of one row are signals: there the values themselves are the path, and the law of their jumps is learned, with
+    the weight of those that are exactly 0 (`Walk`, in `gahb_bench/networks/walk.py`); no parameter is used.
+
     References
     ----------
     L. R. Rabiner, "A tutorial on hidden Markov models", Proc. IEEE 77, 1989, doi:10.1109/5.18626, section III.
@@ -39,6 +43,8 @@ class Chain(Network):
     reach: float = Field(8.0, gt=0, le=64, description="largest jump from a column to the next, pixels")
 
     def build(self, shape: tuple[int, int, int], mean: float, std: float) -> nn.Module:
+        if shape[1] == 1:
+            return Walk(shape[2], std)
         return _Chain(shape[1], self.per_pixel, round(self.reach * self.per_pixel), mean, std)
 
 

@@ -72,6 +72,36 @@ def test_told_the_law_it_is_the_posterior_mean(network, family, told):
             torch.testing.assert_close(single, x_hat.float(), atol=1e-4, rtol=0)
 
 
+def laplace(size, scale):
+    return -size / scale - math.log(2 * scale)
+
+
+@pytest.mark.parametrize(("family", "told"), [("levy:size=16", 0.0), ("levy:jumps=bernoulli-laplace,size=16", 0.1)])
+def test_told_the_law_of_the_jumps_a_chain_is_the_posterior_mean_of_signals(family, told):
+    """But for its lattice, and the values of log f between its knots."""
+    law = gb.family(family)
+    module = gb.network("chain").build(law.shape, 0.0, 4.0)
+    with torch.no_grad():
+        module.jump_law.copy_(laplace(module.near * module.knots.sinh(), 1.0) + math.log(told or 1) - module.start)
+        module.none.fill_(math.log(1 - told) if told else -1e3)
+        batch, optimum = law.sample(range(8)), gb.denoiser("mmse", family=law)
+        for sigma in SIGMAS:
+            y = gb.add_noise(batch, sigma)
+            x_hat = module(y, torch.full((8,), sigma))
+            assert float((x_hat - optimum(y, sigma)).abs().max()) < 0.05 * sigma
+            excess = (x_hat - optimum(y, sigma)).square().mean() / optimum.posterior(y, sigma).variance.mean()
+            assert float(excess) < 1e-3
+
+
+def test_a_chain_of_signals_has_a_derivative():
+    module = gb.network("chain").build((1, 1, 8), 0.0, 2.0)
+    y = gb.add_noise(gb.family("levy:size=8").sample([0]), 0.5)
+    jacobian = torch.func.jacrev(lambda noisy: module(noisy, torch.tensor([0.5])))(y).reshape(8, 8)
+    forward = torch.func.jacfwd(lambda noisy: module(noisy, torch.tensor([0.5])))(y).reshape(8, 8)
+    torch.testing.assert_close(forward, jacobian, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(jacobian, jacobian.T, atol=1e-3, rtol=0)  # of a posterior mean, whatever was learned
+
+
 @pytest.mark.parametrize("network", ["shrinkage", "mixture:components=2", "bp-unet:symbols=3", "chain", "linear"])
 def test_bfloat16_is_not_for_them(network):
     """Under autocast they compute what they compute without it."""
@@ -91,6 +121,7 @@ def test_bfloat16_is_not_for_them(network):
         ("mixture:components=2", "gmm:size=8,components=2", 500, 0.2),
         ("bp-unet:symbols=4", "hierarchy:depth=3,symbols=4", 400, 0.2),
         ("chain", "markov-contours:size=8", 300, 0.5),
+        ("chain", "levy:size=8", 60, 0.1),
     ],
 )
 def test_trained_from_a_random_start_it_is_near_the_optimum(network, family, steps, regret, tmp_path):
