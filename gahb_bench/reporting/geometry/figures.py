@@ -132,9 +132,7 @@ def eigenvectors(family: Family, made: Geometry, sigma: float) -> bytes | None:
             for axes, vector, value in zip(
                 line[2:], vectors[:count], made.pictures[f"{place}/values"][:count], strict=True
             ):
-                axes.imshow(_plane(vector), cmap=colours(_SIGNED), vmin=-limit, vmax=limit, interpolation="nearest")
-                axes.set(xticks=[], yticks=[])
-                axes.grid(False)
+                _signed(axes, vector, limit)
                 axes.set_title(f"λ = {value:.3f}", fontsize=8)
         figure.suptitle(f"{escaped(family.spec)}, σ = {family.labels[sigma]}, image 0", fontsize=9.5)
         return _png(figure)
@@ -155,9 +153,7 @@ def fields(family: Family, made: Geometry, sigma: float) -> bytes | None:
             line[0].set_ylabel(escaped(_short(name)), fontsize=8)
             limit = float(np.abs(found).max()) or 1.0
             for axes, field, title in zip(line[1:], found, _FIELDS, strict=False):
-                axes.imshow(_plane(field), cmap=colours(_SIGNED), vmin=-limit, vmax=limit, interpolation="nearest")
-                axes.set(xticks=[], yticks=[])
-                axes.grid(False)
+                _signed(axes, field, limit)
                 if axes.get_subplotspec().is_first_row():
                     axes.set_title(title, fontsize=8)
             line[-1].annotate(f"±{limit:.2g}", (1.04, 0.5), xycoords="axes fraction", fontsize=7.5, va="center")
@@ -214,18 +210,32 @@ def _pictures(family: Family, made: Geometry, sigma: float, what: str) -> list[t
 
 
 def _image(axes: Axes, image: np.ndarray, title: str) -> None:
-    shown = image.clip(0, 1)
-    axes.imshow(
-        shown.transpose(1, 2, 0) if len(shown) == 3 else shown[0],
-        cmap=colours("gray"),
-        vmin=0,
-        vmax=1,
-        interpolation="nearest",
-    )
+    if image.shape[1] == 1:
+        axes.plot(image[:, 0].T, linewidth=0.8)
+    else:
+        shown = image.clip(0, 1)
+        axes.imshow(
+            shown.transpose(1, 2, 0) if len(shown) == 3 else shown[0],
+            cmap=colours("gray"),
+            vmin=0,
+            vmax=1,
+            interpolation="nearest",
+        )
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     if title:
         axes.set_title(title, fontsize=8)
+
+
+def _signed(axes: Axes, image: np.ndarray, limit: float) -> None:
+    """Signed values in colours; of one row, as a curve."""
+    if image.shape[1] == 1:
+        axes.plot(image[:, 0].T, linewidth=0.8)
+        axes.set(ylim=(-limit, limit))
+    else:
+        axes.imshow(_plane(image), cmap=colours(_SIGNED), vmin=-limit, vmax=limit, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
 
 
 def _plane(image: np.ndarray) -> np.ndarray:

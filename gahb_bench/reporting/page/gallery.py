@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from gahb_bench.reporting.page.signals import HEIGHT, WIDTH, curves, is_signal
 from gahb_bench.reporting.study.content import Content
 from gahb_bench.reporting.study.pictures import pictures
 from gahb_bench.reporting.study.section import Section, spread
@@ -28,7 +29,7 @@ _ERROR_STEPS = 33  # an odd number, so that zero has a colour of its own
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures of one family: ``levels`` noise levels of ``images`` images, grey or in ``colour``.
+    """Pictures of one family: ``levels`` noise levels of ``images`` images, grey or in ``colour``, or ``signals``.
 
     ``clean`` is a picture an image; ``cells[level][image]`` holds the ``noisy`` picture, the ``error_scale``, what the
     optimum ``inferred`` (or None), and ``methods``: for each denoiser of the section its ``estimate`` and ``error``
@@ -37,6 +38,7 @@ class Gallery:
 
     levels: list[float]
     colour: bool
+    signals: bool
     windows: list[tuple[float, float]]
     clean: list[str]
     cells: list[list[dict[str, Any]]]
@@ -64,7 +66,7 @@ def _gallery(section: Section, kept: Thumbnails | None, budget: float) -> Galler
     windows = [window(x) for x in shown]
     clean = [picture(*pair) for pair in zip(shown, windows, strict=True)]
     cells = [[_cell(section, kept, sigma, image, windows[image]) for image in range(images)] for sigma in levels]
-    return Gallery(levels, len(shown[0]) == 3, windows, clean, cells)
+    return Gallery(levels, len(shown[0]) == 3, is_signal(shown[0].shape), windows, clean, cells)
 
 
 def window(x: Pixels) -> tuple[float, float]:
@@ -122,11 +124,16 @@ def outlined(x: Pixels, outline: Pixels, shown: tuple[float, float]) -> str:
 
 
 def picture(x: Pixels, shown: tuple[float, float]) -> str:
-    """An image ``(c, h, w)`` as a data URI: grey, or colour if c = 3; the window goes from black to white."""
+    """An image ``(c, h, w)`` as a data URI: grey, or colour if c = 3; the window goes from black to white.
+
+    Images of one row are drawn as curves, the window from bottom to top.
+    """
     return _data_uri(_image(x, shown))
 
 
 def _image(x: Pixels, shown: tuple[float, float]) -> Image.Image:
+    if is_signal(x.shape):
+        return curves(x, shown)
     low, high = shown
     scaled = np.clip((x.astype(np.float64) - low) / max(high - low, np.finfo(float).tiny), 0, 1)
     levels = np.round(255 * scaled).astype(np.uint8)
@@ -134,8 +141,8 @@ def _image(x: Pixels, shown: tuple[float, float]) -> Image.Image:
 
 
 def error_picture(error: Pixels, scale: float) -> str:
-    """A signed error ``(c, h, w)`` as a data URI: blue below 0, red above; of colours, about middle grey."""
-    if len(error) == 3:
+    """A signed error ``(c, h, w)`` as a data URI: blue below 0, red above; colours about grey; or a curve."""
+    if len(error) == 3 or is_signal(error.shape):
         return picture(error, (-scale, scale))
     half = _ERROR_STEPS // 2
     steps = np.round(half * np.clip(error.mean(axis=0) / scale, -1, 1)).astype(int) + half
@@ -162,7 +169,7 @@ def _fit_budget(
     sigmas: list[float], images: int, shape: tuple[int, ...], methods: int, budget: float
 ) -> tuple[list[float], int]:
     """Which noise levels and how many images fit: every level if possible, then as many images as possible."""
-    c, h, w = shape
+    c, h, w = (shape[0], HEIGHT, WIDTH) if is_signal(shape) else shape
     pixels = (3 if c == 3 else 1) * h * w
     per_cell = _BASE64 * (pixels * (1 + _BYTES_A_PIXEL * methods) + 200)
     affordable = budget / per_cell

@@ -12,7 +12,8 @@ function connectLevel(charts) {
     slider.setAttribute("aria-valuetext", `σ = ${data.levels[level]}`);
     for (const output of section.querySelectorAll(".level-name")) {
       output.firstChild.textContent = `σ = ${data.levels[level]} `;
-      output.querySelector("small").textContent = `255σ = ${data.scaled[level]}`;
+      const scaled = output.querySelector("small"); // signals have none
+      if (scaled) scaled.textContent = `255σ = ${data.scaled[level]}`;
     }
     if (gallery) showPictures(section, data, level, Number(inputs.find((input) => input.checked)?.value ?? 0));
     images.show();
