@@ -19,8 +19,9 @@ def reference(
 ) -> None:
     """Simulate the reference of a law that has no closed form, and keep it in your home; runs then use it.
 
-    Brackets of calpha-contours, at any regularity, size and contrast; posterior variances of disks, gmm, hierarchy, levy
-    and markov-contours over more images than are used on demand; of shuffled and coloured laws, those of the law inside.
+    Brackets of calpha-contours, at any regularity, size and contrast; posterior variances of disks, gmm, hierarchy,
+    levy and markov-contours over more images than are used on demand; of shuffled and coloured laws, those of the law
+    inside.
     Every noise level is kept when it is finished: stop it at any time, and type the same again to go on. The home is
     the folder that GAHB_BENCH_HOME names, by default gahb_bench in your cache folder.
     """

@@ -18,6 +18,7 @@ from gahb_bench.families.levy.jumps import JumpLaw
 from gahb_bench.families.levy.lattice import lattices
 from gahb_bench.families.levy.law import Levy
 from gahb_bench.families.levy.messages import walk_posterior, walk_samples
+from gahb_bench.families.levy.oracles import Mmse
 from gahb_bench.verification import identities
 from gahb_bench.verification.verify import verify
 
@@ -37,6 +38,18 @@ KNOWN = dict(
 )
 
 
+def made(spec: str) -> Levy:
+    family = gb.family(spec)
+    assert isinstance(family, Levy)
+    return family
+
+
+def best(family: Levy) -> Mmse:
+    oracle = gb.denoiser("mmse", family)
+    assert isinstance(oracle, Mmse)
+    return oracle
+
+
 def levels(y: torch.Tensor, sigma: float) -> torch.Tensor:
     return torch.full((len(y),), sigma, dtype=torch.float64)
 
@@ -50,7 +63,7 @@ def noisy(family: Levy, sigma: float, count: int) -> tuple[torch.Tensor, torch.T
 
 @pytest.mark.parametrize("spec", SPARSE)
 def test_the_mmse_is_that_of_another_program_whatever_the_lattice(spec):
-    family = gb.family(spec)
+    family = made(spec)
     for sigma, known in zip((0.1, 0.3, 1.0, 3.0), KNOWN[spec], strict=True):
         x, y, sigmas = noisy(family, sigma, 48)
         found = walk_posterior(family.law, y, sigmas)
@@ -68,7 +81,7 @@ def test_the_mmse_is_that_of_another_program_whatever_the_lattice(spec):
 @pytest.mark.parametrize("sigma", [0.05, 0.5, 5.0])
 def test_gaussian_jumps_are_linear_algebra(sigma):
     """Messages and the oracle's algebra against the dense covariance, all samples observed, and half of them."""
-    family = gb.family("levy:jumps=gauss,scale=0.5")
+    family = made("levy:jumps=gauss,scale=0.5")
     _, y, sigmas = noisy(family, sigma, 4)
     mean, variance, log = dense(family.law, y.numpy(), sigma)
     for found in (walk_posterior(family.law, y, sigmas), gaussian_posterior(0.25, y, sigmas)):
@@ -93,17 +106,17 @@ def test_gaussian_jumps_are_linear_algebra(sigma):
 
 @pytest.mark.parametrize("spec", [*SPARSE, "levy:jumps=gauss"])
 def test_checks(spec):
-    law = gb.family(spec).law
+    law = made(spec).law
     for check in walk_checks(law) if law.kind == "gauss" else quadrature_checks(law):
         assert check.passed, check
 
 
 @pytest.mark.parametrize("spec", ["levy:size=3", "levy:jumps=bernoulli-laplace,rate=0.3,size=3"])
 def test_the_covariance_is_that_of_quadrature(spec):
-    family = gb.family(spec)
+    family = made(spec)
     y = gb.add_noise(family.sample([1]), 0.7).double()
     expected = quadrature(family.law, y[0, 0, 0].numpy(), 0.7).covariance
-    oracle = gb.denoiser("mmse", family)
+    oracle = best(family)
     units = torch.eye(3, dtype=torch.float64)
     found = torch.cat([oracle.covariance(y, 0.7, unit.reshape(1, 1, 1, 3)) for unit in units])[:, 0, 0]
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-4 * expected.max())
@@ -172,10 +185,10 @@ def test_samples_have_the_posteriors_moments(kind):
 @pytest.mark.parametrize("spec", ["levy:size=16", "levy:jumps=student,size=16", "levy:jumps=bernoulli-laplace,size=16"])
 def test_samples_are_calibrated(spec):
     """Ranks of a projection of the truth among 15 samples are uniform, 320 signals of the law."""
-    family, sigma, count = gb.family(spec), 0.7, 15
+    family, sigma, count = made(spec), 0.7, 15
     x, y, _ = noisy(family, sigma, 320)
     stream = rng.generator("test levy calibration")
-    drawn = gb.denoiser("mmse", family).samples(y[:, None, None], levels(y, sigma), count, stream)[:, :, 0, 0]
+    drawn = best(family).samples(y[:, None, None], levels(y, sigma), count, stream)[:, :, 0, 0]
     for _ in range(3):
         v = torch.from_numpy(stream.standard_normal(16))
         ranks = ((drawn @ v) < (x @ v)).sum(dim=0).numpy()
@@ -209,7 +222,7 @@ def test_what_is_unlikely_under_the_law_is_summed_directly():
 
 
 def test_memory_is_bounded_by_parts(monkeypatch):
-    family = gb.family("levy:size=8")
+    family = made("levy:size=8")
     _, y, sigmas = noisy(family, 0.5, 7)
     whole = walk_posterior(family.law, y, sigmas)
     monkeypatch.setattr(messages, "_MEMORY", 1)
@@ -221,7 +234,7 @@ def test_memory_is_bounded_by_parts(monkeypatch):
 
 
 def test_limits():
-    family = gb.family("levy:size=16")
+    family = made("levy:size=16")
     _, y, _ = noisy(family, 1.0, 2)
     wide = walk_posterior(family.law, 1e5 * y, levels(y, 1e5))
     assert float(wide.mean.abs().max()) < 0.01
@@ -233,7 +246,7 @@ def test_limits():
 
 
 def test_the_reference_of_gaussian_jumps_is_a_closed_form():
-    family = gb.family("levy:jumps=gauss,scale=0.5")
+    family = made("levy:jumps=gauss,scale=0.5")
     found = family.reference([0.1, 1.0])
     time = np.arange(1.0, 65)
     for sigma, mse in zip((0.1, 1.0), found.mse, strict=True):
@@ -241,34 +254,34 @@ def test_the_reference_of_gaussian_jumps_is_a_closed_form():
         left = covariance - covariance @ np.linalg.solve(covariance + sigma**2 * np.eye(64), covariance)
         assert mse == pytest.approx(np.trace(left) / 64, rel=1e-9)
     assert (found.standard_error == 0).all()
-    sampled = gb.family("levy:size=16").reference([0.3])
+    sampled = made("levy:size=16").reference([0.3])
     assert 0 < sampled.standard_error[0] < 0.02 * sampled.mse[0]
 
 
 @pytest.mark.parametrize("spec", ["levy:jumps=gauss", "levy:df=5,jumps=student", "levy:jumps=bernoulli-laplace"])
 def test_the_wiener_filter_has_the_risk_of_its_covariance(spec):
     """The same second moments, the same risk; the posterior mean is below it unless the jumps are Gaussian."""
-    family = gb.family(spec)
+    family = made(spec)
     batch = family.sample(range(256))
     y = gb.add_noise(batch, 1.0)
     squared = (gb.denoiser("wiener", family)(y, 1.0) - batch.images).square().mean(dim=(1, 2, 3)).double().numpy()
-    gaussian = Levy(jumps="gauss", scale=math.sqrt(family.law.variance)).reference([1.0]).mse[0]
+    gaussian = made(f"levy:jumps=gauss,scale={math.sqrt(family.law.variance)!r}").reference([1.0]).mse[0]
     assert abs(squared.mean() - gaussian) < 4.5 * squared.std() / 16
-    best = gb.denoiser("mmse", family).posterior(y, 1.0).variance.double().numpy()
+    least = best(family).posterior(y, 1.0).variance.double().numpy()
     if family.jumps == "gauss":
-        assert best.mean() == pytest.approx(gaussian, rel=1e-6)
+        assert least.mean() == pytest.approx(gaussian, rel=1e-6)
     else:
-        assert best.mean() < gaussian
+        assert least.mean() < gaussian
 
 
 def test_without_a_variance_what_assumes_one_says_so(monkeypatch):
-    family = gb.family("levy:jumps=student")
+    family = made("levy:jumps=student")
     with pytest.raises(UsageError, match="no variance, so it has no Wiener filter"):
         gb.denoiser("wiener", family)
     with pytest.raises(UsageError, match="no variance, so there is no covariance"):
         gb.denoiser("wiener-data", family)
     assert family.optimum.defaults() == ["mmse"]
-    assert gb.family("levy:df=3,jumps=student").optimum.defaults() == ["mmse", "wiener"]
+    assert made("levy:df=3,jumps=student").optimum.defaults() == ["mmse", "wiener"]
     for inner, law in (("shuffled", gb.family("shuffled:of=(levy:jumps=student)")), ("levy", family)):
         assert not law.finite_variance, inner
         assert law.own_units
@@ -297,7 +310,7 @@ def test_without_a_variance_what_assumes_one_says_so(monkeypatch):
 )
 def test_parameters_that_are_not_allowed(spec, message):
     with pytest.raises(UsageError, match=message):
-        gb.family(spec)
+        made(spec)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +322,7 @@ def test_parameters_that_are_not_allowed(spec, message):
     ],
 )
 def test_signals_are_sums_of_jumps_of_their_law(spec, law):
-    family = gb.family(spec)
+    family = made(spec)
     batch = family.sample(range(64))
     jumps = batch.latents["jumps"]
     torch.testing.assert_close(batch.images[:, 0, 0], jumps.cumsum(dim=1).float())
@@ -317,10 +330,10 @@ def test_signals_are_sums_of_jumps_of_their_law(spec, law):
 
 
 def test_sparse_jumps_are_zero_as_often_as_stated():
-    jumps = gb.family("levy:jumps=bernoulli-laplace,rate=0.3").sample(range(64)).latents["jumps"].flatten().numpy()
+    jumps = made("levy:jumps=bernoulli-laplace,rate=0.3").sample(range(64)).latents["jumps"].flatten().numpy()
     assert abs((jumps != 0).mean() - 0.3) < 4.5 * math.sqrt(0.21 / len(jumps))
     assert stats.kstest(jumps[jumps != 0], stats.laplace().cdf).pvalue > 1e-3
-    images = gb.family("levy:jumps=bernoulli-laplace").sample(range(8)).images
+    images = made("levy:jumps=bernoulli-laplace").sample(range(8)).images
     assert float((images.diff(dim=-1) == 0).double().mean()) > 0.8, "constant pieces, exactly"
 
 
