@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gahb_bench.cli.app import app
-from gahb_bench.cli.options import OneFamily
+from gahb_bench.cli.options import OneFamily, command_line
 from gahb_bench.cli.progress import Progress
 from gahb_bench.core.errors import UsageError
 
@@ -28,6 +28,12 @@ def generalization(
     ] = None,
     images: Annotated[int, typer.Option("--images", help="How many noisy test and training images.")] = 64,
     samples: Annotated[int, typer.Option("--samples", help="How many images each network generates.")] = 64,
+    theories: Annotated[
+        int, typer.Option("--theories", help="On how many of the images analytic theories are compared; 0: none.")
+    ] = 8,
+    patches: Annotated[
+        int, typer.Option("--patches", help="How many training images local-equivariant knows, at most.")
+    ] = 30,
     sampler: Annotated[
         str | None, typer.Option("--sampler", help="How; default heun, and ascent for blind networks.")
     ] = None,
@@ -40,12 +46,15 @@ def generalization(
     """Train two networks on disjoint sets of n images each, and measure what they memorise and what they share.
 
     For each n: regret on test and training images, the place t between the memoriser of the training set (0) and the
-    posterior mean under the law (1), model variance, samples from the same seeds and the nearest training images.
-    What is finished is kept: the same command goes on from it.
+    posterior mean under the law (1), model variance, samples from the same seeds and the nearest training images, and
+    the distance to each analytic theory of the same training set: a table, figures and a page. What is finished is
+    kept: the same command goes on from it.
     """
     from gahb_bench.core.environment import check_device
     from gahb_bench.core.levels import parse_sigmas
-    from gahb_bench.generalization import SIGMAS, carry_out, make_study
+    from gahb_bench.generalization.carry_out import carry_out
+    from gahb_bench.generalization.study import SIGMAS, make_study
+    from gahb_bench.reporting.generalization.report import write_report
 
     if out == Path():
         raise UsageError("--out is the working folder: name a folder of its own.")
@@ -59,6 +68,8 @@ def generalization(
         sigmas=SIGMAS if sigmas is None else parse_sigmas(sigmas),
         images=images,
         samples=samples,
+        theories=theories,
+        patches=patches,
         sampler=sampler,
         seed=seed,
     )
@@ -66,13 +77,15 @@ def generalization(
     folder = (out or Path("reports/runs") / f"generalization-{name}").absolute()
     try:
         with Progress("training steps") as progress:
-            table = carry_out(study, folder, device=device, progress=progress)
+            table = carry_out(study, folder, device=device, command=command_line(), progress=progress)
     except KeyboardInterrupt:
         typer.echo("interrupted: what is finished is kept; the same command goes on from it.", err=True)
         raise typer.Exit(1) from None
     for n, rows in table.groupby("n"):
         typer.echo(f"n={n}   {_in_words(rows)}")
-    typer.echo(f"wrote {folder / 'generalization.csv'}")
+    for sentence in write_report(folder).closing:
+        typer.echo(sentence)
+    typer.echo(f"open {folder / 'report.html'}   (also generalization.csv, *.png)")
 
 
 def _sizes(text: str) -> list[int]:

@@ -1,6 +1,5 @@
 """The figures of a folder of geometry: spectra, eigenvectors, sensitivity fields, adaptivity, overlap."""
 
-import io
 from collections.abc import Callable
 
 import numpy as np
@@ -11,12 +10,11 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from gahb_bench.reporting.figure.drawing import colours, style
 from gahb_bench.reporting.figure.figures import PARAMETERS, escaped
+from gahb_bench.reporting.figure.panels import DPI, legend, picture, png
 from gahb_bench.reporting.geometry.content import Family, interval, shown_name
 from gahb_bench.reporting.study.style import GREY
 from gahb_bench.running.geometry_folder import Geometry
 
-_DPI = 130
-_LEGEND = 2.2  # width of an entry of a legend, inches
 _SHOWN = 8  # eigenvectors a row
 _FIELDS = ("steepest pixel", "median pixel", "flattest pixel")
 _BASES = {
@@ -92,7 +90,7 @@ def overlap(family: Family) -> bytes:
                 ("wasted", "dimensions kept outside it", "linear"),
                 *columns,
             ]
-        figure = Figure(figsize=(3.4 * max(len(columns), 3), 3.3), layout="constrained", dpi=_DPI)
+        figure = Figure(figsize=(3.4 * max(len(columns), 3), 3.3), layout="constrained", dpi=DPI)
         FigureCanvasAgg(figure)
         for axes, (column, label, scale) in zip(
             figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True
@@ -109,8 +107,8 @@ def overlap(family: Family) -> bytes:
             if column == "overlap":
                 axes.set_ylim(0, 1.03)
             axes.title.set_fontsize(9.5)
-        _legend(figure)
-        return _png(figure)
+        legend(figure)
+        return png(figure)
 
 
 def eigenvectors(family: Family, made: Geometry, sigma: float) -> bytes | None:
@@ -120,13 +118,13 @@ def eigenvectors(family: Family, made: Geometry, sigma: float) -> bytes | None:
         return None
     with style(PARAMETERS):
         count = min(_SHOWN, min(len(vectors) for _, vectors in rows))
-        figure = Figure(figsize=(1.25 * (count + 2) + 0.7, 1.5 * len(rows) + 0.5), layout="constrained", dpi=_DPI)
+        figure = Figure(figsize=(1.25 * (count + 2) + 0.7, 1.5 * len(rows) + 0.5), layout="constrained", dpi=DPI)
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(rows), count + 2, squeeze=False)
         for line, (name, vectors) in zip(grid, rows, strict=True):
             place = f"{family.spec}/{name}/{sigma!r}"
-            _image(line[0], made.pictures[f"{place}/noisy"], "noisy" if line is grid[0] else "")
-            _image(line[1], made.pictures[f"{place}/estimate"], "estimate" if line is grid[0] else "")
+            picture(line[0], made.pictures[f"{place}/noisy"], "noisy" if line is grid[0] else "")
+            picture(line[1], made.pictures[f"{place}/estimate"], "estimate" if line is grid[0] else "")
             line[0].set_ylabel(escaped(_short(name)), fontsize=8)
             limit = float(np.abs(vectors[:count]).max())
             for axes, vector, value in zip(
@@ -135,7 +133,7 @@ def eigenvectors(family: Family, made: Geometry, sigma: float) -> bytes | None:
                 _signed(axes, vector, limit)
                 axes.set_title(f"λ = {value:.3f}", fontsize=8)
         figure.suptitle(f"{escaped(family.spec)}, σ = {family.labels[sigma]}, image 0", fontsize=9.5)
-        return _png(figure)
+        return png(figure)
 
 
 def fields(family: Family, made: Geometry, sigma: float) -> bytes | None:
@@ -145,11 +143,11 @@ def fields(family: Family, made: Geometry, sigma: float) -> bytes | None:
         return None
     with style(PARAMETERS):
         count = min(len(found) for _, found in rows)
-        figure = Figure(figsize=(1.6 * (count + 1) + 0.7, 1.7 * len(rows) + 0.5), layout="constrained", dpi=_DPI)
+        figure = Figure(figsize=(1.6 * (count + 1) + 0.7, 1.7 * len(rows) + 0.5), layout="constrained", dpi=DPI)
         FigureCanvasAgg(figure)
         for line, (name, found) in zip(figure.subplots(len(rows), count + 1, squeeze=False), rows, strict=True):
             clean = made.pictures[f"{family.spec}/{name}/{sigma!r}/clean"]
-            _image(line[0], clean, "clean" if line[0].get_subplotspec().is_first_row() else "")
+            picture(line[0], clean, "clean" if line[0].get_subplotspec().is_first_row() else "")
             line[0].set_ylabel(escaped(_short(name)), fontsize=8)
             limit = float(np.abs(found).max()) or 1.0
             for axes, field, title in zip(line[1:], found, _FIELDS, strict=False):
@@ -158,7 +156,7 @@ def fields(family: Family, made: Geometry, sigma: float) -> bytes | None:
                     axes.set_title(title, fontsize=8)
             line[-1].annotate(f"±{limit:.2g}", (1.04, 0.5), xycoords="axes fraction", fontsize=7.5, va="center")
         figure.suptitle(f"{escaped(family.spec)}, σ = {family.labels[sigma]}, image 0", fontsize=9.5)
-        return _png(figure)
+        return png(figure)
 
 
 def _panels(family: Family, draw: Callable[[Axes, float], None], label: str) -> bytes:
@@ -166,7 +164,7 @@ def _panels(family: Family, draw: Callable[[Axes, float], None], label: str) -> 
     with style(PARAMETERS):
         columns = min(4, len(family.sigmas))
         lines = -(-len(family.sigmas) // columns)
-        figure = Figure(figsize=(max(3.3 * columns, 4.2) + 0.3, 3.1 * lines + 0.9), layout="constrained", dpi=_DPI)
+        figure = Figure(figsize=(max(3.3 * columns, 4.2) + 0.3, 3.1 * lines + 0.9), layout="constrained", dpi=DPI)
         FigureCanvasAgg(figure)
         grid = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
         for axes, sigma in zip(grid, family.sigmas, strict=False):
@@ -176,8 +174,8 @@ def _panels(family: Family, draw: Callable[[Axes, float], None], label: str) -> 
             axes.set_visible(False)
         for axes in grid[::columns]:
             axes.set_ylabel(label)
-        _legend(figure)
-        return _png(figure)
+        legend(figure)
+        return png(figure)
 
 
 def _line(axes: Axes, family: Family, name: str, x: np.ndarray, y: np.ndarray, marker: bool = False) -> str:
@@ -195,36 +193,9 @@ def _line(axes: Axes, family: Family, name: str, x: np.ndarray, y: np.ndarray, m
     return look.colour.light
 
 
-def _legend(figure: Figure) -> None:
-    found: dict[str, object] = {}
-    for axes in figure.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    columns = max(1, int(figure.get_figwidth() / _LEGEND))
-    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=columns, fontsize=8.5)  # pyright: ignore[reportArgumentType]
-
-
 def _pictures(family: Family, made: Geometry, sigma: float, what: str) -> list[tuple[str, np.ndarray]]:
     places = [(name, f"{family.spec}/{name}/{sigma!r}/{what}") for name in family.denoisers]
     return [(name, made.pictures[place]) for name, place in places if place in made.pictures]
-
-
-def _image(axes: Axes, image: np.ndarray, title: str) -> None:
-    if image.shape[1] == 1:
-        axes.plot(image[:, 0].T, linewidth=0.8)
-    else:
-        shown = image.clip(0, 1)
-        axes.imshow(
-            shown.transpose(1, 2, 0) if len(shown) == 3 else shown[0],
-            cmap=colours("gray"),
-            vmin=0,
-            vmax=1,
-            interpolation="nearest",
-        )
-    axes.set(xticks=[], yticks=[])
-    axes.grid(False)
-    if title:
-        axes.set_title(title, fontsize=8)
 
 
 def _signed(axes: Axes, image: np.ndarray, limit: float) -> None:
@@ -247,9 +218,3 @@ def _short(name: str) -> str:
     """A name as it is shown, cut where it is long."""
     text = shown_name(name)
     return text if len(text) <= 34 else f"{text[:32]}…"
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()
