@@ -13,6 +13,7 @@ from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.environment import environment
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.files import explain_errors, lock
+from gahb_bench.core.spec import format_spec
 from gahb_bench.generalization.measure import RULE, Pair, Pictures
 from gahb_bench.generalization.study import SPLITS, Study
 from gahb_bench.networks.recipe import read_recipe
@@ -69,7 +70,7 @@ def carry_out(
 
                 settings, path = study.settings(n, split), paths[n, split]
                 best = fit(settings, path, device=device, save_seconds=save_seconds, progress=count)
-                return make.denoiser(str(best.with_name("last.safetensors")), law)
+                return make.denoiser(format_spec("network", {"weights": str(best.with_name("last.safetensors"))}), law)
 
             pair = Pair(study, law, n, (trained(SPLITS[0]), trained(SPLITS[1])), device)
             for measurement in _measurements(pair):

@@ -110,7 +110,7 @@ def read(folder: Path) -> Generalization:
 
 def read_rows(path: Path) -> pd.DataFrame:
     """A table of measurements."""
-    return pd.read_csv(path, dtype={"split": "object", "theory": "object"}, float_precision="round_trip")
+    return pd.read_csv(path, dtype={"split": "object", "theory": "object"})
 
 
 def write_rows(path: Path, rows: pd.DataFrame) -> None:

@@ -11,23 +11,35 @@ import torch
 from typer.testing import CliRunner
 
 import gahb_bench as gb
-from gahb_bench import generalization
+from gahb_bench import make
 from gahb_bench.cli import app
 from gahb_bench.core.errors import StoreError, UsageError
-from gahb_bench.generalization import COLUMNS, MEASURES, carry_out, make_study
+from gahb_bench.generalization.carry_out import carry_out
+from gahb_bench.generalization.measure import Pair
+from gahb_bench.generalization.study import make_study
+from gahb_bench.reporting.generalization.content import theory_name
+from gahb_bench.running.generalization_folder import COLUMNS, MEASURES
 
 SPEC, NETWORK = "calpha:size=8", "edm-unet:levels=1,width=4"
 LAW = gb.family(SPEC)
+THEORIES = {"truth", "memoriser", "local", "local-equivariant", "locality", "gaussian score", "mixture score"}
 
 
 def tiny(sizes=(1, 5), **values):
-    return make_study(SPEC, NETWORK, sizes, **({"steps": 25, "batch": 8, "images": 6, "samples": 6} | values))
+    few = {"steps": 25, "batch": 8, "images": 6, "samples": 6, "theories": 3}
+    return make_study(SPEC, NETWORK, sizes, **(few | values))
+
+
+def pair(networks, n, **values):
+    """Any two denoisers in place of the networks."""
+    made = (gb.denoiser(network, family=LAW) for network in networks)
+    return Pair(tiny(**({"images": 40, "samples": 40} | values)), LAW, n, tuple(made), "cpu")
 
 
 def measured(networks, n, **values):
-    """The rows that are made of any two denoisers in place of the networks."""
-    made = [gb.denoiser(network, family=LAW) for network in networks]
-    return pd.DataFrame(generalization._rows(tiny(**({"images": 40, "samples": 40} | values)), n, made, "cpu"))
+    """What is measured of them on images and of samples."""
+    of = pair(networks, n, **values)
+    return pd.concat([of.on_images(), of.of_samples()[0]])
 
 
 def values_of(rows, measure):
@@ -58,33 +70,35 @@ def test_the_memoriser_memorises(n):
 
 
 def test_fewer_training_images_than_are_measured_come_again_with_other_noise():
-    batch = generalization._training_images(LAW, tiny(images=6), 4, "train-a", "cpu")
+    batch = pair(["mmse", "mmse"], 4).own_images("train-a", 6)
     own = LAW.sample(range(4), split="train-a").images
     assert torch.equal(batch.images, own[[0, 1, 2, 3, 0, 1]])
     noise = gb.add_noise(batch, 1.0) - batch.images
     assert not torch.isclose(noise[4], noise[0]).flatten().all()
-    other = generalization._training_images(LAW, tiny(images=6), 100, "train-b", "cpu")
+    other = pair(["mmse", "mmse"], 100).own_images("train-b", 6)
     assert torch.equal(other.images, LAW.sample(range(6), split="train-b").images)
 
 
 def test_blind_networks_are_sampled_by_the_ascent(monkeypatch):
     used = []
-    make_sampler = generalization.make.sampler
-    monkeypatch.setattr(generalization.make, "sampler", lambda spec: used.append(spec) or make_sampler(spec))
+    make_sampler = make.sampler
+    monkeypatch.setattr(make, "sampler", lambda spec: used.append(spec) or make_sampler(spec))
     blind = gb.denoiser(lambda y, sigma: 0.5 + 0.5 * (y - 0.5))
-    generalization._samples(tiny(samples=3), LAW, blind, "cpu")
-    generalization._samples(tiny(samples=3), LAW, gb.denoiser("mmse", family=LAW), "cpu")
-    generalization._samples(tiny(samples=3, sampler="euler"), LAW, blind, "cpu")
+    pair([blind, blind], 1, samples=3).samples(blind)
+    pair(["mmse", "mmse"], 1, samples=3).samples(gb.denoiser("mmse", family=LAW))
+    pair([blind, blind], 1, samples=3, sampler="euler").samples(blind)
     assert used == ["ascent", "heun", "euler", "euler"]  # the study asks for its own once to check it
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("generalization") / "out"
-    words = ["--sizes", "5,1", "--steps", "25", "--batch", "8", "--images", "6", "--samples", "6", "--out", str(folder)]
-    done = CliRunner().invoke(app, ["generalization", "--family", SPEC, "--network", NETWORK, *words])
+    words = ["--sizes", "5,1", "--steps", "25", "--batch", "8", "--images", "6", "--samples", "6", "--theories", "3"]
+    words += ["--family", SPEC, "--network", NETWORK, "--out", str(folder)]
+    done = CliRunner().invoke(app, ["generalization", *words])
     assert done.exit_code == 0, done.output
-    assert "n=1 " in done.output
+    for line in ("n=1   t on training images", "n=5: nearest on training images to ", "open "):
+        assert line in done.output
     return folder
 
 
@@ -95,6 +109,7 @@ def test_the_table(whole):
     for _, of_n in rows.groupby("n"):
         assert set(of_n["measure"]) == set(MEASURES)
     assert set(rows["split"].dropna()) == {"train-a", "train-b"}
+    assert set(rows["theory"].dropna().map(theory_name)) == THEORIES
     shown = rows.dropna(subset=["value", "low", "high"])
     assert (shown["low"] <= shown["value"]).all()
     assert (shown["value"] <= shown["high"]).all()
@@ -114,7 +129,7 @@ class StoppedError(Exception):
 
 def test_a_study_that_was_stopped_goes_on_to_the_same_table(whole, tmp_path, monkeypatch):
     def stop(done, total):
-        assert total == 2 * (2 * 25 + 1)
+        assert total == 2 * (2 * 25 + 6), "on images, of samples, of the theories at four noise levels"
         told.append(done)
         if done > 75:
             raise StoppedError
@@ -128,8 +143,8 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_table(whole, tmp_path, mon
     done = []
     carry_out(tiny(), tmp_path, progress=lambda *now: done.append(now))
     assert counted == [5]
-    assert done[0] == (50, 102), "both of n=1 are trained; the next was stopped before its end was kept"
-    assert done[-1] == (102, 102)
+    assert done[0] == (50, 112), "both of n=1 are trained; the next was stopped before its end was kept"
+    assert done[-1] == (112, 112)
     assert (tmp_path / "generalization.csv").read_text() == (whole / "generalization.csv").read_text()
     carry_out(tiny(sizes=[1, 5, 7]), tmp_path)
     assert counted == [5, 7], "a size that is added costs itself alone"
@@ -138,10 +153,8 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_table(whole, tmp_path, mon
 
 
 def _count_measuring(monkeypatch):
-    counted, rows = [], generalization._rows
-    monkeypatch.setattr(
-        generalization, "_rows", lambda study, n, *rest: counted.append(n) or list(rows(study, n, *rest))
-    )
+    counted, of_samples = [], Pair.of_samples
+    monkeypatch.setattr(Pair, "of_samples", lambda pair: counted.append(pair.n) or of_samples(pair))
     return counted
 
 
@@ -176,6 +189,8 @@ def test_another_study_in_the_folder_is_refused(whole):
         (["--sizes", "ten"], "cannot read --sizes 'ten'"),
         (["--images", "2"], "images=2"),
         (["--samples", "0"], "samples=0"),
+        (["--theories", "2"], "theories=2"),
+        (["--patches", "0"], "patches=0"),
         (["--steps", "0"], "steps=0"),
         (["--network", "nothing"], "nothing"),
         (["--sampler", "hein"], "hein"),
