@@ -12,7 +12,7 @@ from gahb_bench import make
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.environment import environment
 from gahb_bench.core.errors import UsageError
-from gahb_bench.core.files import explain_errors, lock
+from gahb_bench.core.files import lock
 from gahb_bench.core.spec import format_spec
 from gahb_bench.generalization.measure import RULE, Pair, Pictures
 from gahb_bench.generalization.study import SPLITS, Study
@@ -101,13 +101,12 @@ class _Measurement:
     def kept(self, parts: Path) -> tuple[pd.DataFrame, Pictures]:
         """What was kept before, or is measured, and kept, now."""
         key = hashlib.sha256(json.dumps([RULE, self.of]).encode()).hexdigest()[:16]
-        table, pictures = parts / f"{key}.csv", parts / f"{key}.npz"
-        if not table.is_file():  # it is written last
-            rows, drawn = self.measure()
-            files.write_pictures(pictures, drawn)
-            files.write_rows(table, rows)
-        with explain_errors(table):
-            return files.read_rows(table), files.read_pictures(pictures)
+        kept = files.read_part(parts / key)
+        if kept is None:
+            files.write_part(parts / key, *self.measure())
+            kept = files.read_part(parts / key)
+            assert kept is not None, f"{parts / key} was written, and cannot be read"
+        return kept
 
 
 def _measurements(pair: Pair) -> Iterator[_Measurement]:

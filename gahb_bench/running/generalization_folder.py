@@ -13,6 +13,7 @@ What is made of them needs no law and no network.
 
 import io
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ MEASURES = {
     "distance_train_db": "the same on noisy training images",
 }
 _FILES = ("generalization.csv", "pictures.npz", "trainings", "parts", "scores.parquet", "training.json", "report.html")
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def read(folder: Path) -> Generalization:
         rows = read_rows(folder / "generalization.csv")
         pictures = read_pictures(folder / "pictures.npz")
         return Generalization(rows, pictures, dict(manifest["generalization"]), str(manifest["command"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise StoreError(
             f"{folder} holds no study of generalization that can be read ({reason_of(error)}): make it again."
         ) from None
@@ -110,7 +112,7 @@ def read(folder: Path) -> Generalization:
 
 def read_rows(path: Path) -> pd.DataFrame:
     """A table of measurements."""
-    return pd.read_csv(path, dtype={"split": "object", "theory": "object"})
+    return pd.read_csv(path, dtype={"split": "object", "theory": "object"})[list(COLUMNS)]
 
 
 def write_rows(path: Path, rows: pd.DataFrame) -> None:
@@ -118,9 +120,23 @@ def write_rows(path: Path, rows: pd.DataFrame) -> None:
     _put(path, rows.to_csv(index=False).encode())
 
 
+def read_part(path: Path) -> tuple[pd.DataFrame, dict[str, np.ndarray]] | None:
+    """A finished measurement, given without its endings: its rows and pictures; None if it is not there, or damaged."""
+    try:
+        return read_rows(path.with_suffix(".csv")), read_pictures(path.with_suffix(".npz"))
+    except _UNREADABLE:
+        return None
+
+
+def write_part(path: Path, rows: pd.DataFrame, pictures: dict[str, np.ndarray]) -> None:
+    """Keep a finished measurement; the rows are written last."""
+    write_pictures(path.with_suffix(".npz"), pictures)
+    write_rows(path.with_suffix(".csv"), rows)
+
+
 def read_pictures(path: Path) -> dict[str, np.ndarray]:
     """Arrays by name."""
-    with np.load(path, allow_pickle=False) as content:
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
         return {name: content[name] for name in content.files}
 
 

@@ -1,6 +1,7 @@
 """The command ``generalization``: what it measures of the truth and of the memoriser, and that it goes on."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,6 +157,17 @@ def _count_measuring(monkeypatch):
     counted, of_samples = [], Pair.of_samples
     monkeypatch.setattr(Pair, "of_samples", lambda pair: counted.append(pair.n) or of_samples(pair))
     return counted
+
+
+def test_damaged_measurements_are_made_anew(whole, tmp_path, monkeypatch):
+    copy = tmp_path / "copy"
+    shutil.copytree(whole, copy)
+    pictures = sorted((copy / "parts").glob("*.npz"), key=lambda path: path.stat().st_size)
+    pictures[-1].write_bytes(pictures[-1].read_bytes()[:-30])
+    counted = _count_measuring(monkeypatch)
+    carry_out(tiny(), copy)
+    assert len(counted) == 1
+    assert (copy / "generalization.csv").read_bytes() == (whole / "generalization.csv").read_bytes()
 
 
 def test_the_two_networks_share_no_training_image_and_no_start(whole):

@@ -29,9 +29,19 @@ class Locality(TrainingSet):
     mask M is small for little noise and covers the image for much: the locality of networks, from the correlations of
     the pixels, not from their architecture. Where C has no variance at q, M is the whole image.
 
-    The authors' code takes the threshold relative to the largest of all normalised weights; here it is relative to the
-    pixel's own, the same thing where C is stationary. The weights here are normalised over all training images at
-    once, not batch by batch.
+    What is the authors': W is the Jacobian of the best linear denoiser, so its row q is what the estimate of pixel q
+    looks at; that row, binarised, takes the place of the patch in the local score machine (`local`), whose weights are
+    otherwise kept. Their code has W = C (C + sigma^2 I)^-1 (for y = x_t / sqrt(alpha_t), sigma^2 = (1 - alpha_t) /
+    alpha_t) from the covariance C of the training images, divides each row of W by its diagonal, keeps the entries of
+    at least 0.02 times the largest of all, and has temperature 1 in the weights. A mask that keeps all makes it
+    `empirical`, as there.
+
+    What is chosen here: W(q, p) is held against W(q, q), the weight of the estimated pixel itself. In the code the
+    distance of pixel q sums over the q-th column of the masks, so that W(q, p) = W(p, q) is held against W(p, p), and
+    the threshold is relative to the largest normalised weight, which may exceed 1: all the same where C is stationary.
+    The weights are normalised over all training images at once; the code averages over batches that are normalised one
+    by one. The pixels of a mask count alike, as they do in the code unless the threshold is 0. ``stationary`` is not
+    theirs.
 
     Optimality
     ----------
@@ -41,8 +51,8 @@ class Locality(TrainingSet):
     References
     ----------
     A. Lukoianov et al., "Locality in image diffusion models emerges from data statistics", NeurIPS 2025,
-    arXiv:2509.09672, and its code github.com/ottogin/locality-in-diffusion-models, ``models/pca_locality.py``, whose
-    default threshold is 0.02.
+    arXiv:2509.09672: the analytical model; held against its code, github.com/ottogin/locality-in-diffusion-models,
+    ``models/pca_locality.py``, not against the numbers of its equations.
     """
 
     name: ClassVar = "locality"
