@@ -139,10 +139,8 @@ def test_regret(content: Content) -> str:
 def shared(content: Content) -> str:
     """How the samples of the two networks come together."""
     low, high = (content.mean("sample_correlation", n) for n in (content.sizes[0], content.sizes[-1]))
-    return (
-        f"Samples of A and B from the same seeds correlate by {low:.2f} at n = {content.sizes[0]:,} and by {high:.2f} at "
-        f"n = {content.sizes[-1]:,}."
-    )
+    ends = f"{low:.2f} at n = {content.sizes[0]:,} and by {high:.2f} at n = {content.sizes[-1]:,}"
+    return f"Samples of A and B from the same seeds correlate by {ends}."
 
 
 def nearest(content: Content, kind: str) -> str:
@@ -176,7 +174,7 @@ def verdict(content: Content) -> str:
             best[first] = best.get(first, 0) + 1
         shown, apart = (", ".join(f"{name} {count}" for name, count in ordered(each)) for each in (counts, best))
         told.append(
-            f"On {words}, of {len(cells)} cells, nearest (a tie counts for each): {shown}; of theories alone: {apart}."
+            f"On {words}, of {len(cells)} cells: nearest (ties count for each) {shown}; without the truth {apart}."
         )
     return " ".join(told)
 
@@ -217,8 +215,8 @@ PAGE = """\
 # From memorising to generalising, with the truth known
 
 Made by `python reports/generalization.py` from `reports/generalization/`: for each law and n two networks, A and B,
-`{network}`, {steps:,} steps of {batch} images, on disjoint sets of n training images. Numbers are means over the two, on
-{images} noisy images of each kind and {samples} samples. {state}
+`{network}`, {steps:,} steps of {batch} images, on disjoint sets of n training images. Numbers are means over the two,
+on {images} noisy images of each kind and {samples} samples. {state}
 
 {sections}
 ## How to read it

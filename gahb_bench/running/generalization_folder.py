@@ -112,7 +112,7 @@ def read(folder: Path) -> Generalization:
 
 def read_rows(path: Path) -> pd.DataFrame:
     """A table of measurements."""
-    return pd.read_csv(path, dtype={"split": "object", "theory": "object"})[list(COLUMNS)]
+    return pd.read_csv(path, dtype={"n": "int64", "split": "object", "theory": "object"})[list(COLUMNS)]
 
 
 def write_rows(path: Path, rows: pd.DataFrame) -> None:

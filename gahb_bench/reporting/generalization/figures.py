@@ -31,7 +31,8 @@ _MOSAIC = (  # rows: what is shown, of which network
     ("sample", "b", "sample of B,\nsame seeds"),
     ("nearest", "b", "nearest in\nB's training set"),
 )
-_COLUMNS = 6  # of a mosaic
+_COLUMNS = 5  # of a mosaic
+_WIDTH = 12.9  # of figures of several panels, inches
 
 
 def transition(content: Content) -> bytes:
@@ -99,7 +100,7 @@ def theories(content: Content) -> bytes | None:
         return None
     count = len(content.sigmas)
     with style(PARAMETERS):
-        figure = Figure(figsize=(max(3.1 * count, 4.4) + 0.4, 6.6), layout="constrained", dpi=DPI)
+        figure = Figure(figsize=(max(3.1 * count + 0.4, 4.8), 6.6), layout="constrained", dpi=DPI)
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(KINDS), count, squeeze=False, sharey="row")
         for line, (kind, words) in zip(grid, KINDS.items(), strict=True):
@@ -123,7 +124,7 @@ def mosaic(content: Content, n: int) -> bytes | None:
         return None
     columns = min(_COLUMNS, len(pictures[f"n={n}/sample-a"]))
     with style(PARAMETERS):
-        figure = Figure(figsize=(1.2 * columns + 1.2, 1.24 * len(_MOSAIC) + 0.7), layout="constrained", dpi=DPI)
+        figure = Figure(figsize=(1.2 * columns + 1.5, 1.28 * len(_MOSAIC) + 0.7), layout="constrained", dpi=DPI)
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(_MOSAIC), columns, squeeze=False)
         for line, (what, network, words) in zip(grid, _MOSAIC, strict=True):
@@ -131,16 +132,16 @@ def mosaic(content: Content, n: int) -> bytes | None:
                 away = pictures[f"n={n}/distance-{network}"][column]
                 picture(axes, pictures[f"n={n}/{what}-{network}"][column])
                 if what == "nearest":
-                    axes.set_xlabel(f"{away:.3f} away", fontsize=8, labelpad=2)
-            line[0].set_ylabel(words, fontsize=8)
-        figure.suptitle(f"n = {n:,}", fontsize=9.5)
+                    axes.set_xlabel(f"{away:.3f} away", fontsize=9.5, labelpad=2)
+            line[0].set_ylabel(words, fontsize=9.5)
+        figure.suptitle(f"n = {n:,}", fontsize=10.5)
         return png(figure)
 
 
 def _panels(content: Content, draw: list[Callable[[Axes], None]]) -> bytes:
     """Panels side by side, with n below each and one legend."""
     with style(PARAMETERS):
-        figure = Figure(figsize=(4.2 * len(draw) + 0.3, 3.9), layout="constrained", dpi=DPI)
+        figure = Figure(figsize=(_WIDTH, 3.9), layout="constrained", dpi=DPI)
         FigureCanvasAgg(figure)
         for axes, panel in zip(figure.subplots(1, len(draw), squeeze=False)[0], draw, strict=True):
             panel(axes)
