@@ -20,8 +20,8 @@ def theories(law: Family, n: int, split: str, seed: int, sigma: float, most: int
     network. ``local-equivariant``, which compares each pixel with patches at all places, knows ``most`` images at most.
     """
     few = min(n, most)
-    sides = [_side(law, spec, seed, sigma) for spec in (f"local:n={n}", f"local-equivariant:n={few}")]
-    return [make.denoiser(spec, law) for spec in _specs(n, few, *sides, split, seed)]
+    local, equivariant = (_side(law, spec, seed, sigma) for spec in (f"local:n={n}", f"local-equivariant:n={few}"))
+    return [make.denoiser(spec, law) for spec in _specs(n, few, local, equivariant, split, seed)]
 
 
 def check_theories(law: Family, n: int, seed: int, needed: bool) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,14 +28,14 @@ THEORIES = {"truth", "memoriser", "local", "local-equivariant", "locality", "gau
 
 
 def tiny(sizes=(1, 5), **values):
-    few = {"steps": 25, "batch": 8, "images": 6, "samples": 6, "theories": 3}
+    few: dict[str, Any] = {"steps": 25, "batch": 8, "images": 6, "samples": 6, "theories": 3}
     return make_study(SPEC, NETWORK, sizes, **(few | values))
 
 
 def pair(networks, n, **values):
     """Any two denoisers in place of the networks."""
-    made = (gb.denoiser(network, family=LAW) for network in networks)
-    return Pair(tiny(**({"images": 40, "samples": 40} | values)), LAW, n, tuple(made), "cpu")
+    a, b = (gb.denoiser(network, family=LAW) for network in networks)
+    return Pair(tiny(**({"images": 40, "samples": 40} | values)), LAW, n, (a, b), "cpu")
 
 
 def measured(networks, n, **values):

@@ -43,6 +43,7 @@ def server(tmp_path):
         [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path
     ) as process:
         yield process
+        assert process.stdin is not None
         process.stdin.close()
 
 

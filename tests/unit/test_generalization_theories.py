@@ -1,5 +1,7 @@
 """The distances of networks to the analytic theories of their training set, and what memorising is worth in bits."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,7 +25,8 @@ EVERYWHERE = "local-equivariant"
 
 
 def pair(a, b, n, **values):
-    study = make_study(SPEC, "edm-unet:levels=1,width=4", [n], **({"images": 20, "samples": 5, "theories": 5} | values))
+    few: dict[str, Any] = {"images": 20, "samples": 5, "theories": 5}
+    study = make_study(SPEC, "edm-unet:levels=1,width=4", [n], **(few | values))
     return Pair(study, LAW, n, (gb.denoiser(a, family=LAW), gb.denoiser(b, family=LAW)), "cpu")
 
 
@@ -112,12 +115,10 @@ def test_distances_equal_brute_force():
 
 @pytest.mark.parametrize("name", ["empirical", "local", "locality", "mixture-score", EVERYWHERE])
 def test_a_theory_is_at_no_distance_from_itself(name):
-    made = [
-        next(each for each in theories(LAW, 5, split, 0, SIGMA, 30) if each.name == name)
-        for split in ("train-a", "train-b")
-    ]
-    rows = pair(*made, 5).from_theories(SIGMA)
-    for split, theory in zip(("train-a", "train-b"), made, strict=True):
+    splits = ("train-a", "train-b")
+    a, b = (next(each for each in theories(LAW, 5, split, 0, SIGMA, 30) if each.name == name) for split in splits)
+    rows = pair(a, b, 5).from_theories(SIGMA)
+    for split, theory in zip(splits, (a, b), strict=True):
         own = rows[(rows["split"] == split) & (rows["theory"] == theory.spec)]
         assert len(own) == 2
         assert (own["value"] < -99).all()

@@ -1,7 +1,7 @@
 """The figures of a study of generalisation: place, regret, samples, theories against n; mosaics of samples."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +13,7 @@ from gahb_bench.reporting.figure.drawing import colours, style
 from gahb_bench.reporting.figure.figures import PARAMETERS
 from gahb_bench.reporting.figure.panels import DPI, legend, picture, png
 from gahb_bench.reporting.generalization.content import KINDS, TRUTH, Content
-from gahb_bench.reporting.study.style import COLOURS, GREY, INK
+from gahb_bench.reporting.study.style import COLOURS, GREY, INK, Colour
 
 _LEAST = 1e-4  # r below is drawn here
 _LOOKS = {  # of theories, as their classes state them
@@ -168,10 +168,10 @@ def _by_level(axes: Axes, content: Content, measure: str, floor: float = -math.i
         axes.plot(content.sizes, mean, color=colour, linewidth=1.5, label=f"σ = {content.labels[sigma]}")
 
 
-def _of_all(axes: Axes, content: Content, looks: dict[str, tuple[str, tuple[str, str], str]]) -> None:
+def _of_all(axes: Axes, content: Content, looks: Mapping[str, tuple[str, Colour, str]]) -> None:
     """Measures over all noise levels: a line through the mean of the networks, the interval of each shaded."""
     for measure, (label, colour, marker) in looks.items():
         mean = [content.mean(measure, n) for n in content.sizes]
-        axes.plot(content.sizes, mean, color=colour[0], linewidth=1.5, marker=marker, markersize=4, label=label)
+        axes.plot(content.sizes, mean, color=colour.light, linewidth=1.5, marker=marker, markersize=4, label=label)
         for _, rows in content.of(measure).groupby("split", dropna=False):
-            axes.fill_between(rows["n"], rows["low"], rows["high"], color=colour[0], alpha=0.1, linewidth=0)
+            axes.fill_between(rows["n"], rows["low"], rows["high"], color=colour.light, alpha=0.1, linewidth=0)
