@@ -143,8 +143,8 @@ def mean(values: Array) -> Estimate:
 
 
 def _ratio(values: Array, reference: Array) -> Estimate:
-    """The ratio of two means over the same images; NaN where the lower one is 0."""
-    if not reference.mean() > 0:
+    """The ratio of two means over the same images; NaN of none, or where the lower one is 0."""
+    if len(reference) == 0 or not reference.mean() > 0:
         return Estimate(float("nan"), float("nan"), float("nan"), len(values))
     low, high = ratio_interval(values[None], reference[None])
     return Estimate(float(values.mean() / reference.mean()), float(low[0]), float(high[0]), len(values))

@@ -193,3 +193,10 @@ def test_a_distance_is_of_the_measured_images_alone():
     assert set(few.from_theories(SIGMA)["images"]) == {3}
     assert set(more.from_theories(SIGMA)["images"]) == {6}
     pd.testing.assert_frame_equal(few.on_images(), more.on_images())
+
+
+def test_samples_that_never_come_to_an_end_are_not_counted():
+    rows, pictures = pair("mmse", "mmse", 3, samples=3, sampler="ascent:most=1").of_samples()
+    assert rows["value"].isna().all()
+    assert (rows["images"] == 0).all()
+    assert {len(each) for each in pictures.values()} == {0}
