@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gahb_bench.reporting.generalization.content import KINDS, TRUTH, Content, cell
+from gahb_bench.reporting.generalization.content import KINDS, Content, cell
 from gahb_bench.reporting.generalization.report import FIGURES, write_report
-from gahb_bench.running.generalization_folder import read_rows
+from gahb_bench.running.generalization_folder import TRUTH, read_rows
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "generalization"
@@ -67,7 +67,7 @@ def state(studies: dict[str, Content]) -> str:
 def section(name: str, content: Content) -> str:
     """One law: its numbers, what its networks are nearest to, its figures."""
     mosaics = "\n".join(
-        f"![Samples of A, the nearest in A's training set, samples of B, the nearest in B's; n = {n}]"
+        f"![Samples of A, the nearest in A's training set, as it lies and moved, the same of B; n = {n}]"
         f"(generalization/{name}/mosaic-{n}.png)"
         for n in content.sizes
     )
@@ -86,7 +86,7 @@ def numbers(content: Content) -> str:
     """A row an n: t and regrets over the noise levels, what is over all of them."""
     over = " / ".join(content.labels[sigma] for sigma in content.sigmas)
     head = [f"t at σ = {over}", "train regret, dB", "test regret, dB", "train bits", "test bits"]
-    rows = [["n", *head, "model variance", "correlation of samples", "nearer to own set"]]
+    rows = [["n", *head, "model variance", "correlation of samples", "nearer to own set", "moved"]]
     for n in content.sizes:
         levels = {
             measure: " / ".join(cell(content.mean(measure, n, sigma), digits) for sigma in content.sigmas)
@@ -98,7 +98,7 @@ def numbers(content: Content) -> str:
             )
         }
         bits = [cell(content.mean(measure, n), 3) for measure in ("train_bits", "test_bits")]
-        last = [interval(content, measure, n) for measure in ("sample_correlation", "nearest_share")]
+        last = [interval(content, measure, n) for measure in ("sample_correlation", "nearest_share", "shifted_share")]
         first = [levels[measure] for measure in ("t_train", "train_regret_db", "test_regret_db")]
         rows.append([f"{n:,}", *first, *bits, levels["model_variance"], *last])
     return table(rows)
@@ -228,10 +228,14 @@ on {images} noisy images of each kind and {samples} samples. {state}
 - *Model variance* is E|D_A - D_B|² / (2 E excess) on test images: 1 where the networks share nothing of their error.
 - *Correlation of samples*: pixel by pixel, of what both generate from the same noise. *Nearer to own set*: the share of
   samples that are nearer to their own training set than to the other's; 1 for copies, 1/2 for one who knows the law.
+  *Moved*: where training images may be moved periodically, since a network with circular padding hardly knows where
+  it is.
 - Distance of a network D to a theory T: 10 log10(E|D - T|² / mmse), in dB beside the MMSE, on {theories} images of each
   kind; "=" where they are equal within 0.1 dB. Every theory knows the network's own training set; `local-equivariant`
-  its first {patches} images at most, because each pixel is compared with the patches at all places. Patches are those
-  that do best on validation images. The mixture has ten components, or n; the Gaussian score has the sample covariance.
+  its first {patches} images at most, because each pixel is compared with the patches at all places, and the shifted
+  memoriser (the posterior mean under all periodic shifts of the training images) thirty times as many. Patches are
+  those that do best on validation images. The mixture has ten components, or n; the Gaussian score has the sample
+  covariance.
 """
 
 

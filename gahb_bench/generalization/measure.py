@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from gahb_bench import make
 from gahb_bench.channels.gaussian import add_noise
@@ -18,7 +19,7 @@ from gahb_bench.core.sampler import falling_levels
 from gahb_bench.denoisers.training_set import training_images
 from gahb_bench.generalization.study import SPLITS, Study
 from gahb_bench.generalization.theories import theories
-from gahb_bench.running.generalization_folder import COLUMNS
+from gahb_bench.running.generalization_folder import COLUMNS, TRUTH
 from gahb_bench.samplers import starts
 from gahb_bench.scoring.bits import Bits, difference, excess_bits
 from gahb_bench.scoring.generalization import (
@@ -33,7 +34,7 @@ from gahb_bench.scoring.generalization import (
     place,
 )
 
-RULE = 2  # raised whenever what is measured changes
+RULE = 3  # raised whenever what is measured changes
 _LEAST = 1e-10  # of the MMSE: a squared distance below is called that
 _SHOWN = 8  # samples that are kept as pictures
 _STEPS = 18  # from noise to an image
@@ -99,10 +100,11 @@ class Pair:
             noisy = {"test": add_noise(test, sigma), "train": add_noise(self.own_images(split, study.theories), sigma)}
             estimates = {kind: network(y, sigma) for kind, y in noisy.items()}
             known = theories(self.law, self.n, split, study.seed, sigma, study.patches)
-            for theory in (*known, self.truth):
+            for theory, denoiser in {**known, TRUTH: self.truth}.items():
                 for kind, y in noisy.items():
-                    ratio = mean(_mean_square(estimates[kind], theory(y.double(), sigma)) / mmse)
-                    rows.add(f"distance_{kind}_db", _changed(ratio, _decibel), split, sigma, theory.spec)
+                    ratio = mean(_mean_square(estimates[kind], denoiser(y.double(), sigma)) / mmse)
+                    found = _changed(ratio, _decibel)
+                    rows.add(f"distance_{kind}_db", found, split, sigma, theory=theory, denoiser=denoiser.spec)
         return rows.table
 
     def of_samples(self) -> tuple[pd.DataFrame, Pictures]:
@@ -113,20 +115,29 @@ class Pair:
         rows.add("sample_correlation", correlation(*sampled))
         for which, images in enumerate(sampled):
             split, other = SPLITS[which], SPLITS[1 - which]
-            own = self._nearest(images[finite[which]], split)
-            ratio, share = closeness(own, self._nearest(images[finite[which]], other))
-            rows.add("nearest_ratio", ratio, split)
-            rows.add("nearest_share", share, split)
+            name, samples = split.removeprefix("train-"), images[finite[which]]
             chosen = finite.all(dim=0)[finite[which]].nonzero().flatten()[:_SHOWN]
-            name = split.removeprefix("train-")
-            found = self.law.sample(own.index[chosen].tolist(), self.study.seed, split)
-            pictures[f"n={self.n}/sample-{name}"] = images[finite[which]][chosen].numpy()
-            pictures[f"n={self.n}/nearest-{name}"] = found.images.numpy()
-            pictures[f"n={self.n}/distance-{name}"] = np.sqrt(own.distance[chosen.numpy()])
+            pictures[f"n={self.n}/sample-{name}"] = samples[chosen].numpy()
+            for measure, what, shifted in (("nearest", "nearest", False), ("shifted", "moved", True)):
+                own, others = (self._nearest(samples, each, shifted) for each in (split, other))
+                ratio, share = closeness(own, others)
+                rows.add(f"{measure}_ratio", ratio, split)
+                rows.add(f"{measure}_share", share, split)
+                pictures[f"n={self.n}/{what}-{name}"] = self._moved(own, chosen, split)
+                pictures[f"n={self.n}/{what}-distance-{name}"] = np.sqrt(own.distance[chosen.numpy()])
         return rows.table, pictures
 
-    def _nearest(self, samples: Images, split: str) -> Nearest:
-        return nearest(samples, training_images(self.law, self.n, split, self.study.seed, "cpu"))
+    def _nearest(self, samples: Images, split: str, shifted: bool) -> Nearest:
+        images = training_images(self.law, self.n, split, self.study.seed, "cpu")
+        return nearest(samples, images, shifted=shifted)
+
+    def _moved(self, found: Nearest, chosen: Tensor, split: str) -> np.ndarray:
+        """The training images that are nearest to some samples, each moved to where it is nearest."""
+        images = self.law.sample(found.index[chosen].tolist(), self.study.seed, split).images
+        moved = images.clone()
+        for number, shift in enumerate(found.shift[chosen].tolist()):
+            moved[number] = images[number].roll(shift, (1, 2))
+        return moved.numpy()
 
     def samples(self, network: Denoiser) -> Images:
         """Images from noise, the same noise for each network of the study."""
@@ -165,12 +176,13 @@ class _Rows:
         found: Estimate,
         split: str | None = None,
         sigma: float | None = None,
-        theory: str | None = None,
+        **of_distance: str,
     ) -> None:
         """One of `MEASURES`, of one network or of both, at one noise level or at all of them."""
         study = self._pair.study
         address = {"family": study.family, "network": study.network, "n": self._pair.n, "split": split, "sigma": sigma}
-        self._rows.append({**address, "measure": measure, "theory": theory, **asdict(found)})
+        nothing = {"theory": None, "denoiser": None}
+        self._rows.append({**address, "measure": measure, **nothing, **of_distance, **asdict(found)})
 
     def add_place(self, kind: str, found: Place, split: str, sigma: float) -> None:
         """On and off the axis, on test or training images."""

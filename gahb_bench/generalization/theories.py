@@ -10,18 +10,24 @@ from gahb_bench.tuning import tune
 
 CALIBRATED_ON = "train-a"  # the training set with which patches are calibrated, for both networks
 _COMPONENTS = 10  # of the mixture, at most
+_WHOLE = 30  # times as many whole images as patches are compared at all places, which takes about as long
+_COVERS = 2**16 + 1  # a patch of this side covers every image
 
 
-def theories(law: Family, n: int, split: str, seed: int, sigma: float, most: int) -> list[Denoiser]:
-    """All theories, of the first ``n`` images of a split, as they are at one noise level.
+def theories(law: Family, n: int, split: str, seed: int, sigma: float, most: int) -> dict[str, Denoiser]:
+    """All theories by name, of the first ``n`` images of a split, as they are at one noise level.
 
-    The Gaussian score is `wiener-data` with the sample covariance; the mixture has ten components, or n. The patches of
-    ``local`` and ``local-equivariant`` are those that do best on validation images with the training set of the first
-    network. ``local-equivariant``, which compares each pixel with patches at all places, knows ``most`` images at most.
+    The memoriser is `empirical`, and, for networks that do not know where they are, `empirical` over all periodic
+    shifts of the training images (`local-equivariant` with a patch that covers the image); the Gaussian score is
+    `wiener-data` with the sample covariance; the mixture has ten components, or n. The patches of `local` and
+    `local-equivariant` are those that do best on validation images with the training set of the first network.
+    `local-equivariant`, which compares each pixel with patches at all places, knows ``most`` images at most, the
+    shifted memoriser thirty times as many.
     """
     few = min(n, most)
     local, equivariant = (_side(law, spec, seed, sigma) for spec in (f"local:n={n}", f"local-equivariant:n={few}"))
-    return [make.denoiser(spec, law) for spec in _specs(n, few, local, equivariant, split, seed)]
+    specs = _specs(n, most, local, equivariant, split, seed)
+    return {name: make.denoiser(spec, law) for name, spec in specs.items()}
 
 
 def check_theories(law: Family, n: int, seed: int, needed: bool) -> None:
@@ -31,26 +37,27 @@ def check_theories(law: Family, n: int, seed: int, needed: bool) -> None:
     ------
     UsageError
     """
-    memoriser, *others = _specs(n, 1, 1, 1, CALIBRATED_ON, seed)
-    make.denoiser(memoriser, law)
+    specs = _specs(n, 1, 1, 1, CALIBRATED_ON, seed)
+    make.denoiser(specs["memoriser"], law)
     try:
-        for spec in others if needed else []:
+        for spec in specs.values() if needed else ():
             make.denoiser(spec, law)
     except UsageError as error:
         raise UsageError(f"{error} Or measure no distance to theories: theories=0.") from None
 
 
-def _specs(n: int, few: int, local: int, equivariant: int, split: str, seed: int) -> list[str]:
+def _specs(n: int, most: int, local: int, equivariant: int, split: str, seed: int) -> dict[str, str]:
     """With the sides of patches."""
     common = f"split={split},seed={seed}"
-    return [
-        f"empirical:n={n},{common}",
-        f"local:n={n},patch={local},{common}",
-        f"local-equivariant:n={few},patch={equivariant},{common}",
-        f"locality:n={n},{common}",
-        f"wiener-data:n={n},stationary=false,shrinkage=none,{common}",
-        f"mixture-score:n={n},components={min(n, _COMPONENTS)},{common}",
-    ]
+    return {
+        "memoriser": f"empirical:n={n},{common}",
+        "shifted memoriser": f"local-equivariant:n={min(n, _WHOLE * most)},patch={_COVERS},{common}",
+        "local": f"local:n={n},patch={local},{common}",
+        "local-equivariant": f"local-equivariant:n={min(n, most)},patch={equivariant},{common}",
+        "locality": f"locality:n={n},{common}",
+        "gaussian score": f"wiener-data:n={n},stationary=false,shrinkage=none,{common}",
+        "mixture score": f"mixture-score:n={n},components={min(n, _COMPONENTS)},{common}",
+    }
 
 
 @fitted(64)

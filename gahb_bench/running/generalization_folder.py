@@ -2,8 +2,9 @@
 
     run.json             the study, the environment, the command; written first
     generalization.csv   one row a measurement; `COLUMNS`, `MEASURES`
-    pictures.npz         of the first samples, by ``n=N/what``: sample-a, sample-b, nearest-a, nearest-b (k, c, h, w),
-                         distance-a, distance-b (k,), root mean square a pixel
+    pictures.npz         of the first samples, by ``n=N/what``: sample, nearest, moved, each -a and -b (k, c, h, w), and
+                         the distances of the samples to these, nearest-distance, moved-distance (k,): root mean
+                         squares a pixel; moved is the nearest training image at any periodic shift
     trainings/n=N-SPLIT/ the trainings (see `gahb_bench.training.folder`); their last weights are measured
     parts/               finished measurements, found again by content
     report.html, *.png
@@ -24,6 +25,7 @@ import pandas as pd
 from gahb_bench.core.errors import StoreError, reason_of
 from gahb_bench.core.files import explain_errors, refuse_overwriting, write_atomically
 
+TRUTH = "truth"  # among the theories: the posterior mean under the law
 COLUMNS = {
     "family": "its spec",
     "network": "its spec",
@@ -31,7 +33,8 @@ COLUMNS = {
     "split": "the training set of the network that is measured; blank for what is of both",
     "sigma": "noise level, image units; blank for what is of all of them",
     "measure": "one of `MEASURES`",
-    "theory": "of a distance: from which denoiser, its spec; `mmse` is the truth",
+    "theory": "of a distance: from which theory, or from the `truth`",
+    "denoiser": "the spec of that theory, or of the truth",
     "value": "",
     "low": "95 % interval over images, or over samples; blank with fewer than three",
     "high": "",
@@ -50,6 +53,8 @@ MEASURES = {
     "sample_correlation": "of the images that both generate from the same seeds",
     "nearest_ratio": "E|sample - nearest training image|^2 over that of the nearest in the other training set",
     "nearest_share": "share of the samples that are nearer to their training set than to the other",
+    "shifted_ratio": "nearest_ratio where training images may be moved, periodically",
+    "shifted_share": "nearest_share in the same way",
     "distance_test_db": "10 log10(E|D - T|^2 / mmse) on noisy test images, T a theory or the truth; at least -100",
     "distance_train_db": "the same on noisy training images",
 }
@@ -112,7 +117,9 @@ def read(folder: Path) -> Generalization:
 
 def read_rows(path: Path) -> pd.DataFrame:
     """A table of measurements."""
-    return pd.read_csv(path, dtype={"n": "int64", "split": "object", "theory": "object"})[list(COLUMNS)]
+    return pd.read_csv(path, dtype={"n": "int64", "split": "object", "theory": "object", "denoiser": "object"})[
+        list(COLUMNS)
+    ]
 
 
 def write_rows(path: Path, rows: pd.DataFrame) -> None:

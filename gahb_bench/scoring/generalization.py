@@ -14,6 +14,7 @@ from torch import Tensor
 from gahb_bench.core.errors import UsageError
 from gahb_bench.scoring.intervals import Array, mean_interval, ratio_interval
 
+_NUMBERS_AT_ONCE = 2**21  # distances of samples to shifted images
 LEAST_DISTANCE = 0.1  # of the MMSE: E|x* - D_e|^2 below which memoriser and truth are not told apart
 
 
@@ -41,10 +42,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Nearest:
-    """The nearest of some images to each sample: its number, and its squared distance per pixel, each ``(n,)``."""
+    """The nearest of some images to each sample: its number, and its squared distance per pixel, each ``(n,)``.
+
+    shift : by how many rows and columns it is moved, ``(n, 2)``; 0 where it is looked for as it lies
+    """
 
     index: Tensor
     distance: Array
+    shift: Tensor
 
 
 def place(x_hat: Tensor, memoriser: Tensor, truth: Tensor, mmse: float) -> Place:
@@ -100,26 +105,47 @@ def correlation(a: Tensor, b: Tensor) -> Estimate:
     return mean(values[np.isfinite(values)])
 
 
-def nearest(samples: Tensor, images: Iterable[Tensor]) -> Nearest:
+def nearest(samples: Tensor, images: Iterable[Tensor], *, shifted: bool = False) -> Nearest:
     """The nearest of many images, given part by part, each (k, c, h, w), to each sample (n, c, h, w).
+
+    If ``shifted``, of the images and all their periodic shifts: a network that does not know where it is copies these.
 
     Raises
     ------
     UsageError
         If there is no image.
     """
-    flat = samples.double().flatten(1)
-    best = torch.full((len(flat),), torch.inf, dtype=torch.float64)
-    index, start = torch.full((len(flat),), -1), 0
-    for part in images:
-        others = part.double().flatten(1)
-        distance, found = torch.cdist(flat, others, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1)
+    best = torch.full((len(samples),), torch.inf, dtype=torch.float64)
+    index, shift = torch.full((len(samples),), -1), torch.zeros(len(samples), 2, dtype=torch.long)
+    if len(samples) == 0:
+        return Nearest(index, best.numpy(), shift)
+    samples, start, rows = samples.double(), 0, max(1, _NUMBERS_AT_ONCE // samples.numel())
+    for part in (piece for given in images for piece in given.double().split(rows)):
+        distances = _over_shifts(samples, part) if shifted else _as_they_lie(samples, part)
+        distance, found = distances.flatten(1).min(dim=1)
+        places = torch.stack(torch.unravel_index(found, distances.shape[1:]), dim=1)
         nearer = distance < best
-        best, index = torch.where(nearer, distance, best), torch.where(nearer, found + start, index)
-        start += len(others)
+        best, index = torch.where(nearer, distance, best), torch.where(nearer, places[:, 0] + start, index)
+        shift = torch.where(nearer[:, None], places[:, 1:], shift)
+        start += len(part)
     if start == 0:
         raise UsageError("there is no image to be near to: give at least one.")
-    return Nearest(index, best.square().numpy() / flat.shape[1])
+    return Nearest(index, best.numpy() / samples[0].numel(), shift)
+
+
+def _as_they_lie(samples: Tensor, images: Tensor) -> Tensor:
+    """Squared distances ``(n, k, 1, 1)``."""
+    found = torch.cdist(samples.flatten(1), images.flatten(1), compute_mode="donot_use_mm_for_euclid_dist")
+    return found.square()[:, :, None, None]
+
+
+def _over_shifts(samples: Tensor, images: Tensor) -> Tensor:
+    """Squared distances ``(n, k, h, w)`` to the images moved by so many rows and columns."""
+    transforms = torch.fft.rfft2(samples)[:, None] * torch.fft.rfft2(images).conj()
+    products = torch.fft.irfft2(transforms.sum(dim=2), s=samples.shape[-2:])
+    energies = (each.square().sum(dim=(1, 2, 3)) for each in (samples, images))
+    of_samples, of_images = next(energies)[:, None, None, None], next(energies)[:, None, None]
+    return (of_samples + of_images - 2 * products).clamp(min=0)
 
 
 def closeness(training: Nearest, held_out: Nearest) -> tuple[Estimate, Estimate]:

@@ -129,6 +129,20 @@ def test_the_nearest_image_however_the_set_is_cut(cut):
         nearest(samples, [])
 
 
+def test_the_nearest_image_at_any_shift():
+    images = LAW.sample(range(5), split="train").images.double()
+    samples = torch.cat([LAW.sample(range(4)).images.double(), images[3:4].roll((2, 7), (2, 3))])
+    moved = torch.stack([images.roll((row, column), (2, 3)) for row in range(8) for column in range(8)])
+    distance = (samples[:, None, None] - moved[None]).square().mean(dim=(3, 4, 5))  # sample, shift, image
+    found = nearest(samples, images.split(2), shifted=True)
+    np.testing.assert_allclose(found.distance, distance.amin(dim=(1, 2)).numpy(), atol=1e-14)
+    for sample, index, shift, away in zip(samples, found.index, found.shift.tolist(), found.distance, strict=True):
+        there = images[index].roll(shift, (1, 2))
+        assert float((sample - there).square().mean()) == pytest.approx(away, abs=1e-14)
+    assert (int(found.index[-1]), found.shift[-1].tolist()) == (3, [2, 7])
+    assert (nearest(samples, [images]).shift == 0).all()
+
+
 def test_samples_that_are_training_images_and_samples_of_the_law():
     training, held_out = (LAW.sample(range(50), split=split).images for split in ("train-a", "train-b"))
     copies = nearest(training[:20], [training]), nearest(training[:20], [held_out])

@@ -83,51 +83,50 @@ def brute_locality(y, x, threshold=0.02):
 
 
 def test_distances_equal_brute_force():
-    """Five of the theories, and the truth, by their definitions; the network is one that is near none of them."""
+    """Six of the theories, and the truth, by their definitions; the network is one that is near none of them."""
     n, network = 6, gb.denoiser("wavelet:rule=soft", family=LAW)
-    rows = (
-        pair(network, network, n, patches=2)
-        .from_theories(SIGMA)
-        .set_index(["measure", "split", "theory"])["value"]
-        .sort_index()
-    )
+    rows = pair(network, network, n, patches=2).from_theories(SIGMA)
+    specs_of = rows.drop_duplicates(["split", "theory"]).set_index(["split", "theory"])["denoiser"]
+    rows = rows.set_index(["measure", "split", "theory"])["value"].sort_index()
     mmse = float(LAW.reference(SIGMA).mse[0])
     for split in ("train-a", "train-b"):
         x = training(n, split)
-        known = {specs.parse(spec).name: spec for spec in rows.loc["distance_test_db", split].index}
-        assert len(known) == 7
-        side, other = (int(dict(specs.parse(known[name]).parameters)["patch"]) for name in ("local", EVERYWHERE))
+        chosen = {name: dict(specs.parse(specs_of[split, name]).parameters) for name in ("local", EVERYWHERE)}
+        side, other = (int(chosen[name]["patch"]) for name in ("local", EVERYWHERE))
+        moved = torch.cat([x.roll((row, column), (2, 3)) for row in range(8) for column in range(8)])
         again = pair("mmse", "mmse", n).own_images(split, 5)
         for kind, batch in {"test": LAW.sample(range(5)), "train": again}.items():
             y = gb.add_noise(batch, SIGMA)
             brute = {
-                "empirical": brute_empirical(y.double(), x),
+                "memoriser": brute_empirical(y.double(), x),
+                "shifted memoriser": brute_empirical(y.double(), moved),
                 "local": brute_patches(y.double(), x, side, False),
                 EVERYWHERE: brute_patches(y.double(), x[:2], other, True),
                 "locality": brute_locality(y.double(), x),
-                "wiener-data": brute_gaussian(y.double(), x),
-                "mmse": gb.denoiser("mmse", family=LAW)(y.double(), SIGMA),
+                "gaussian score": brute_gaussian(y.double(), x),
+                "truth": gb.denoiser("mmse", family=LAW)(y.double(), SIGMA),
             }
             for name, theory in brute.items():
                 expected = 10 * np.log10(float((network(y, SIGMA).double() - theory).square().mean()) / mmse)
-                assert rows[f"distance_{kind}_db", split, known[name]] == pytest.approx(expected, abs=1e-6), name
+                assert rows[f"distance_{kind}_db", split, name] == pytest.approx(expected, abs=1e-6), name
 
 
-@pytest.mark.parametrize("name", ["empirical", "local", "locality", "mixture-score", EVERYWHERE])
+@pytest.mark.parametrize("name", ["memoriser", "shifted memoriser", "local", "locality", "mixture score", EVERYWHERE])
 def test_a_theory_is_at_no_distance_from_itself(name):
     splits = ("train-a", "train-b")
-    a, b = (next(each for each in theories(LAW, 5, split, 0, SIGMA, 30) if each.name == name) for split in splits)
+    a, b = (theories(LAW, 5, split, 0, SIGMA, 30)[name] for split in splits)
     rows = pair(a, b, 5).from_theories(SIGMA)
     for split, theory in zip(splits, (a, b), strict=True):
-        own = rows[(rows["split"] == split) & (rows["theory"] == theory.spec)]
+        own = rows[(rows["split"] == split) & (rows["theory"] == name)]
+        assert set(own["denoiser"]) == {theory.spec}
         assert len(own) == 2
         assert (own["value"] < -99).all()
-        assert (rows.loc[(rows["split"] == split) & (rows["theory"] == "mmse"), "value"] > -20).all()
+        assert (rows.loc[(rows["split"] == split) & (rows["theory"] == "truth"), "value"] > -20).all()
 
 
 def test_each_network_is_compared_with_its_own_training_set():
     rows = pair("empirical:n=5,split=train-a", "empirical:n=5,split=train-a", 5).from_theories(SIGMA)
-    far = rows[rows["theory"].str.startswith("empirical") & (rows["measure"] == "distance_train_db")].set_index("split")
+    far = rows[(rows["theory"] == "memoriser") & (rows["measure"] == "distance_train_db")].set_index("split")
     assert far.loc["train-a", "value"] == pytest.approx(-100)
     assert far.loc["train-b", "value"] > 0
 

@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gahb_bench.core import spec as specs
 from gahb_bench.reporting.study.words import sigma_labels
-from gahb_bench.running.generalization_folder import Generalization
+from gahb_bench.running.generalization_folder import TRUTH, Generalization
 
-TRUTH = "truth"
-_NAMES = {"wiener-data": "gaussian score", "mixture-score": "mixture score", "empirical": "memoriser"}
 _TIE = 0.1  # dB; distances that differ by less are called equal
 KINDS = {"train": "training images", "test": "test images"}  # in the names of measures, and in words
 # Columns of the page's first table: measure, heading, what it is, digits.
@@ -28,12 +25,9 @@ OF_ALL = (
     ("test_bits", "test bits", "bits a pixel lost over all σ on test images", 3),
     ("sample_correlation", "correlation", "of the samples that both networks generate from the same seeds", 2),
     ("nearest_share", "nearer to own", "share of samples that are nearer to their training set than to the other", 2),
-    (
-        "nearest_ratio",
-        "nearest, own / other",
-        "squared distance to the nearest training image over that to the nearest one of the other network",
-        2,
-    ),
+    ("nearest_ratio", "own / other", "squared distance to the nearest of the own training set, over the other's", 2),
+    ("shifted_share", "nearer, moved", "nearer to own where training images may be moved, periodically", 2),
+    ("shifted_ratio", "own / other, moved", "own / other in the same way: near 0 for copies that are moved", 2),
 )
 
 
@@ -83,7 +77,7 @@ class Content:
     @cached_property
     def theories(self) -> list[str]:
         """The names of the theories that distances are measured from, the truth last; none if there are none."""
-        found = list(dict.fromkeys(theory_name(spec) for spec in self.rows["theory"].dropna()))
+        found = list(dict.fromkeys(self.rows["theory"].dropna()))
         return [*(name for name in found if name != TRUTH), *(name for name in found if name == TRUTH)]
 
     @property
@@ -105,7 +99,7 @@ class Content:
     def distances(self) -> pd.DataFrame:
         """Mean distance over the two networks in dB beside the MMSE: n, sigma, kind (of `KINDS`), theory (its name)."""
         rows = self.rows.dropna(subset=["theory"])
-        named = rows.assign(theory=rows["theory"].map(theory_name), kind=rows["measure"].str.split("_").str[1])
+        named = rows.assign(kind=rows["measure"].str.split("_").str[1])
         return named.groupby(["kind", "n", "sigma", "theory"], sort=False)["value"].mean().reset_index()
 
     def distance(self, kind: str, n: int, sigma: float) -> dict[str, float]:
@@ -151,16 +145,6 @@ class Content:
 def content_of(made: Generalization) -> Content:
     """The numbers of a folder."""
     return Content(made.rows, made.pictures, made.study, made.command)
-
-
-def theory_name(spec: str) -> str:
-    """A theory as it is shown.
-
-    >>> theory_name("local:n=10,patch=3,split=train-a"), theory_name("mmse")
-    ('local', 'truth')
-    """
-    name = specs.head(spec).partition(":")[0]
-    return TRUTH if name == "mmse" else _NAMES.get(name, name)
 
 
 def cell(value: float, digits: int) -> str:

@@ -12,13 +12,15 @@ from matplotlib.ticker import NullLocator
 from gahb_bench.reporting.figure.drawing import colours, style
 from gahb_bench.reporting.figure.figures import PARAMETERS
 from gahb_bench.reporting.figure.panels import DPI, legend, picture, png
-from gahb_bench.reporting.generalization.content import KINDS, TRUTH, Content
+from gahb_bench.reporting.generalization.content import KINDS, Content
 from gahb_bench.reporting.study.style import COLOURS, GREY, INK, Colour
+from gahb_bench.running.generalization_folder import TRUTH
 
 _LEAST = 1e-4  # r below is drawn here
 _LOOKS = {  # of theories, as their classes state them
     TRUTH: (INK, "o"),
     "memoriser": (GREY, "s"),
+    "shifted memoriser": (COLOURS["crimson"], "D"),
     "local": (COLOURS["plum"], "s"),
     "local-equivariant": (COLOURS["plum"], "^"),
     "locality": (COLOURS["ochre"], "v"),
@@ -27,9 +29,11 @@ _LOOKS = {  # of theories, as their classes state them
 }
 _MOSAIC = (  # rows: what is shown, of which network
     ("sample", "a", "sample of A"),
-    ("nearest", "a", "nearest in\nA's training set"),
+    ("nearest", "a", "nearest in\nA's set"),
+    ("moved", "a", "nearest in\nA's, moved"),
     ("sample", "b", "sample of B,\nsame seeds"),
-    ("nearest", "b", "nearest in\nB's training set"),
+    ("nearest", "b", "nearest in\nB's set"),
+    ("moved", "b", "nearest in\nB's, moved"),
 )
 _COLUMNS = 5  # of a mosaic
 _WIDTH = 12.9  # of figures of several panels, inches
@@ -85,7 +89,8 @@ def samples(content: Content) -> bytes:
     def nearest(axes: Axes) -> None:
         looks = {
             "nearest_share": ("share of samples nearer to their own set", COLOURS["crimson"], "o"),
-            "nearest_ratio": ("squared distance to the nearest, own / other", COLOURS["teal"], "s"),
+            "shifted_share": ("the same, training images moved", COLOURS["rust"], "D"),
+            "shifted_ratio": ("squared distance, own / other, moved", COLOURS["teal"], "s"),
         }
         _of_all(axes, content, looks)
         axes.axhline(0.5, color=GREY.light, linewidth=0.8, linestyle=(0, (2, 3)))
@@ -129,9 +134,9 @@ def mosaic(content: Content, n: int) -> bytes | None:
         grid = figure.subplots(len(_MOSAIC), columns, squeeze=False)
         for line, (what, network, words) in zip(grid, _MOSAIC, strict=True):
             for column, axes in enumerate(line):
-                away = pictures[f"n={n}/distance-{network}"][column]
                 picture(axes, pictures[f"n={n}/{what}-{network}"][column])
-                if what == "nearest":
+                if what != "sample":
+                    away = pictures[f"n={n}/{what}-distance-{network}"][column]
                     axes.set_xlabel(f"{away:.3f} away", fontsize=9.5, labelpad=2)
             line[0].set_ylabel(words, fontsize=9.5)
         figure.suptitle(f"n = {n:,}", fontsize=10.5)
