@@ -61,7 +61,7 @@ def state(studies: dict[str, Content]) -> str:
             told.append(f"`{law}` is still to come")
         elif studies[name].missing:
             told.append(f"of `{law}` n = {', '.join(map(str, studies[name].missing))} are still to come")
-    return f"Not everything is in: {'; '.join(told)}." if told else ""
+    return f"Not everything is in: {'; '.join(told)}.\n\n" if told else ""
 
 
 def section(name: str, content: Content) -> str:
@@ -74,7 +74,7 @@ def section(name: str, content: Content) -> str:
     return SECTION.format(
         law=content.study["family"],
         numbers=numbers(content),
-        transition=f"{transition(content)} {test_regret(content)} {shared(content)}",
+        sentences=" ".join([*comparisons(content), copies(content)]),
         nearest="\n".join(f"On noisy {words}:\n\n{nearest(content, kind)}\n" for kind, words in KINDS.items()),
         verdict=verdict(content),
         folder=f"generalization/{name}",
@@ -112,6 +112,11 @@ def interval(content: Content, measure: str, n: int) -> str:
     return f"{mean} ± {half:.2f}" if math.isfinite(half) else mean
 
 
+def comparisons(content: Content) -> list[str]:
+    """What is said of several n, if there are."""
+    return [transition(content), test_regret(content), shared(content)] if len(content.sizes) > 1 else []
+
+
 def transition(content: Content) -> str:
     """Between which n the networks leave the memoriser, at each noise level: where t passes 1/2."""
     told = []
@@ -141,6 +146,15 @@ def shared(content: Content) -> str:
     low, high = (content.mean("sample_correlation", n) for n in (content.sizes[0], content.sizes[-1]))
     ends = f"{low:.2f} at n = {content.sizes[0]:,} and by {high:.2f} at n = {content.sizes[-1]:,}"
     return f"Samples of A and B from the same seeds correlate by {ends}."
+
+
+def copies(content: Content) -> str:
+    """Until which n samples are training images, moved."""
+    found = [f"{content.mean('shifted_ratio', n):.2f} at n = {n:,}" for n in content.sizes]
+    return (
+        "Squared distance of samples to the nearest training image, which may be moved, over that to the nearest of the "
+        f"other network's: {', '.join(found)} (0: they are copies, 1: they know nothing of it)."
+    )
 
 
 def nearest(content: Content, kind: str) -> str:
@@ -193,7 +207,7 @@ SECTION = """\
 
 {numbers}
 
-{transition}
+{sentences}
 
 ![t and r on training images](FOLDER/transition.png)
 ![Regret in dB and bits](FOLDER/regret.png)
@@ -216,9 +230,9 @@ PAGE = """\
 
 Made by `python reports/generalization.py` from `reports/generalization/`: for each law and n two networks, A and B,
 `{network}`, {steps:,} steps of {batch} images, on disjoint sets of n training images. Numbers are means over the two,
-on {images} noisy images of each kind and {samples} samples. {state}
+on {images} noisy images of each kind and {samples} samples.
 
-{sections}
+{state}{sections}
 ## How to read it
 
 - *t* is the place on noisy training images between the memoriser (0: the posterior mean under the training set) and the
@@ -248,7 +262,7 @@ def main() -> None:
     settings = next(iter(studies.values())).study
     sections = "\n".join(section(name, content) for name, content in studies.items())
     text = PAGE.format(**settings, state=state(studies), sections=sections)
-    (HERE / "generalization.md").write_text(text.replace(" \n", "\n"), encoding="utf-8")
+    (HERE / "generalization.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
