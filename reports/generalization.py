@@ -152,8 +152,8 @@ def copies(content: Content) -> str:
     """Until which n samples are training images, moved."""
     found = [f"{content.mean('shifted_ratio', n):.2f} at n = {n:,}" for n in content.sizes]
     return (
-        "Squared distance of samples to the nearest training image, which may be moved, over that to the nearest of the "
-        f"other network's: {', '.join(found)} (0: they are copies, 1: they know nothing of it)."
+        "Squared distance of samples to the nearest training image, which may be moved, over that to the nearest of "
+        f"the other network's: {', '.join(found)} (0: they are copies, 1: they know nothing of it)."
     )
 
 
