@@ -15,12 +15,13 @@ from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Batch, Images
 from gahb_bench.core.posterior import PosteriorMean, posterior_mean
-from gahb_bench.core.sampler import falling_levels
 from gahb_bench.denoisers.training_set import training_images
 from gahb_bench.generalization.study import SPLITS, Study
 from gahb_bench.generalization.theories import theories
 from gahb_bench.running.generalization_folder import COLUMNS, TRUTH
 from gahb_bench.samplers import starts
+from gahb_bench.samplers.schedules import falling_levels
+from gahb_bench.sampling.samples import is_blind
 from gahb_bench.scoring.bits import Bits, difference, excess_bits
 from gahb_bench.scoring.generalization import (
     Estimate,
@@ -147,9 +148,8 @@ class Pair:
         start = replace(start, images=start.images.to(self.device))
         levels = falling_levels(settings.sigma_high, settings.sigma_low, _STEPS)
         if study.sampler is not None:
-            return make.sampler(study.sampler)(network, start, levels).images.cpu()
-        y = start.images[:1]
-        if torch.equal(network(y, float(levels[0])), network(y, float(levels[-2]))):  # it is blind
+            return make.sampler(study.sampler, self.law)(network, start, levels).images.cpu()
+        if is_blind(network, self.law):
             return make.sampler("ascent")(network, start, levels[:-1]).images.cpu()
         return make.sampler("heun")(network, start, levels).images.cpu()
 

@@ -93,7 +93,7 @@ def test_fewer_training_images_than_are_measured_come_again_with_other_noise():
 def test_blind_networks_are_sampled_by_the_ascent(monkeypatch):
     used = []
     make_sampler = make.sampler
-    monkeypatch.setattr(make, "sampler", lambda spec: used.append(spec) or make_sampler(spec))
+    monkeypatch.setattr(make, "sampler", lambda *asked: used.append(asked[0]) or make_sampler(*asked))
     blind = gb.denoiser(lambda y, sigma: 0.5 + 0.5 * (y - 0.5))
     pair([blind, blind], 1, samples=3).samples(blind)
     pair(["mmse", "mmse"], 1, samples=3).samples(gb.denoiser("mmse", family=LAW))

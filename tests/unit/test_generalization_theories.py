@@ -11,11 +11,11 @@ import gahb_bench as gb
 from gahb_bench import make
 from gahb_bench.core import spec as specs
 from gahb_bench.core.errors import UsageError
-from gahb_bench.core.sampler import falling_levels
 from gahb_bench.generalization.measure import Pair
 from gahb_bench.generalization.study import make_study
 from gahb_bench.generalization.theories import check_theories, theories
 from gahb_bench.samplers import starts
+from gahb_bench.samplers.schedules import falling_levels
 from gahb_bench.scoring.generalization import closeness, nearest
 
 SPEC = "calpha:size=8"
