@@ -7,13 +7,14 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gahb_bench import geometry, sampling, testing
+    from gahb_bench import geometry, plot, sampling, testing
     from gahb_bench.api import compare, curves, exponent, score, summary
     from gahb_bench.channels.gaussian import add_noise
     from gahb_bench.core import errors
     from gahb_bench.core.images import Batch
     from gahb_bench.core.optimum import Reference
     from gahb_bench.core.posterior import Posterior
+    from gahb_bench.job import Run, run
     from gahb_bench.make import denoiser, family, network, problem
     from gahb_bench.sampling.samples import sample
 
@@ -24,6 +25,8 @@ _HOME = {
     "problem": "make",
     "add_noise": "channels.gaussian",
     "sample": "sampling.samples",
+    "run": "job",
+    "Run": "job",
     "score": "api",
     "compare": "api",
     "summary": "api",
@@ -38,6 +41,7 @@ __all__ = [
     "Batch",
     "Posterior",
     "Reference",
+    "Run",
     "add_noise",
     "compare",
     "curves",
@@ -47,7 +51,9 @@ __all__ = [
     "family",
     "geometry",
     "network",
+    "plot",
     "problem",
+    "run",
     "sample",
     "sampling",
     "score",
@@ -59,7 +65,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    if name in ("geometry", "sampling", "testing"):
+    if name in ("geometry", "plot", "sampling", "testing"):
         return import_module(f"{__name__}.{name}")
     if name == "errors":
         return import_module(f"{__name__}.core.errors")

@@ -82,6 +82,11 @@ def denoisers(several: Any, law: Family) -> list[Denoiser]:
     UsageError
         As `denoiser`; or if it is neither a list nor a dictionary.
     """
+    return [denoiser(made, law) for made in untuned(several, law)]
+
+
+def untuned(several: Any, law: Family) -> list[Denoiser]:
+    """The same, none tuned yet: what is refused is refused before that."""
     if isinstance(several, Mapping):
         for name in several:
             if not isinstance(name, str) or not name.strip() or not name.isprintable():
@@ -89,13 +94,35 @@ def denoisers(several: Any, law: Family) -> list[Denoiser]:
         given = {
             name: spec if isinstance(spec, str | Denoiser) else user.wrap(spec, name) for name, spec in several.items()
         }
-        named = {name: _named(denoiser(spec, law, tune=False), name) for name, spec in given.items()}
-        return [denoiser(made, law) for made in named.values()]
+        return [_named(denoiser(spec, law, tune=False), name) for name, spec in given.items()]
+    refuse_no_list(several)
+    return [denoiser(spec, law, tune=False) for spec in several]
+
+
+def refuse_no_list(several: Any) -> None:
+    """Refuse denoisers that do not come as a list.
+
+    Raises
+    ------
+    UsageError
+    """
     if isinstance(several, str | bytes) or not isinstance(several, Iterable):
         raise UsageError(
             f"denoisers come as a list, like ['mmse', net], or by names, {{'mine': net}}: not {several!r}."
         )
-    return [denoiser(made, law) for made in [denoiser(spec, law, tune=False) for spec in several]]
+
+
+def look(spec: str, law: Family | None) -> tuple[str, str, str] | None:
+    """How a denoiser is drawn (`Denoiser.look`), by its name in a table; None where the catalogue has none of it.
+
+    Nothing of the user's is imported for that.
+    """
+    if user.is_path(specs.head(spec)) or specs.name_given(spec)[0]:
+        return None
+    try:
+        return _unbound(spec, law).look
+    except GahbError:
+        return None
 
 
 def _named(made: Denoiser, name: str) -> Denoiser:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from gahb_bench.cli.progress import Reminder
 from gahb_bench.core.errors import UsageError
+from gahb_bench.core.progress import Reminder
 
 
 class _Commands(TyperGroup):

@@ -7,8 +7,8 @@ import typer
 
 from gahb_bench.cli.app import app
 from gahb_bench.cli.options import OneFamily, command_line
-from gahb_bench.cli.progress import Progress
 from gahb_bench.core.errors import UsageError
+from gahb_bench.core.progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd

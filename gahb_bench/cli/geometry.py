@@ -7,7 +7,7 @@ import typer
 
 from gahb_bench.cli.app import app
 from gahb_bench.cli.options import Denoisers, FamilyOption, Seed, command_line, warn_of_problems
-from gahb_bench.cli.progress import Progress
+from gahb_bench.core.progress import Progress
 
 _SIGMAS = (0.03, 0.1, 0.3, 1.0)
 

@@ -17,11 +17,10 @@ from gahb_bench.cli.options import (
     read_card,
     warn_of_problems,
 )
-from gahb_bench.cli.progress import Progress
+from gahb_bench.core.progress import Progress
 
 if TYPE_CHECKING:
-    from gahb_bench.running.engine import Outcome
-    from gahb_bench.running.plan import Plan
+    from gahb_bench.job import Job
 
 
 @app.command()
@@ -52,13 +51,9 @@ def run(
     ] = True,
 ) -> None:
     """Score denoisers on families of images against the best that is possible; write a table, a figure and a page."""
-    from gahb_bench import make
-    from gahb_bench.core.environment import check_device
+    from gahb_bench import job
     from gahb_bench.core.levels import parse_sigmas
-    from gahb_bench.running import engine
-    from gahb_bench.running.folder import check_folder
-    from gahb_bench.running.parts import Parts, parts_of
-    from gahb_bench.running.plan import make_plan, split_specs
+    from gahb_bench.running.plan import split_specs
 
     levels = parse_sigmas(sigmas) if sigmas is not None else None
     chosen = split_specs(denoisers)
@@ -67,53 +62,52 @@ def run(
         described = read_card(card, given={"--family": family, "--sigmas": sigmas, "--images": images, "--seed": seed})
         families, levels, count = [described.spec], described.sigmas, described.images
         start, split = described.seed, described.split
-    check_device(device)
-    laws = [make.family(spec) for spec in families]
-    if laws and out is not None:  # what cannot be done is refused before anything is tuned
-        check_folder(out, [law.spec for law in laws], start, split)
-    for other in reuse or ():
-        parts_of(other)
     with Progress("tuning parameters") as tuning:
-        plan = make_plan(laws, chosen, levels, count, start, split, tune=not untuned, progress=tuning)
+        prepared = job.prepare(
+            families,
+            chosen,
+            levels,
+            count,
+            start,
+            split,
+            out,
+            device=device,
+            tune=not untuned,
+            resume=resume,
+            reuse=reuse or (),
+            progress=tuning,
+        )
     warn_of_problems()
-    default = Path("reports/runs") / f"{'-'.join(part.family.name for part in plan.families)[:40]}-{plan.key[:8]}"
-    folder = (out or default).absolute()  # a denoiser is foreign code and may change the working folder
     if dry_run:
-        _print_plan(plan, folder, device)
+        _print_plan(prepared)
         return
-    from gahb_bench.reporting.report import write_report
-
     try:
         with Progress("denoising") as progress:
-            outcome = engine.run(
-                plan,
-                folder,
-                device=device,
-                resume=resume,
-                reuse=[other.absolute() for other in reuse or ()],
-                command=command_line(),
-                progress=progress,
-            )
-        write_report(outcome.folder)
+            done = prepared.do(command_line(), progress)
     except KeyboardInterrupt:
-        kept = Parts(folder).count(plan.cells(), plan.images)
+        kept = prepared.kept
         typer.echo(f"interrupted: {kept} finished cells are kept; the same command goes on from them.", err=True)
         raise typer.Exit(1) from None
-    _print_outcome(outcome, plan)
-    if outcome.failures:
+    for trouble in done.troubles:
+        typer.echo(trouble, err=True)
+    typer.echo(done)
+    if done.failures:
         raise typer.Exit(1)
 
 
-def _print_plan(plan: "Plan", folder: Path, device: str) -> None:
+def _print_plan(prepared: "Job") -> None:
     from gahb_bench.core.memory import in_words
     from gahb_bench.running.estimate import disk, estimate
 
+    plan = prepared.plan
     cells = plan.cells()
-    typer.echo(f"{len(cells)} cells of {plan.images} images (seed {plan.seed}, split {plan.split}) -> {folder}")
+    typer.echo(
+        f"{len(cells)} cells of {plan.images} images (seed {plan.seed}, split {plan.split}) -> {prepared.folder}"
+    )
     typer.echo("noise levels: " + ", ".join(f"{sigma:.4g}" for sigma in plan.sigmas) + "\n")
     typer.echo(f"{'family':<24} {'denoiser':<40} {'knows':<12} {'ms an image':>11} {'seconds':>9}")
     total = 0.0
-    for row in estimate(plan, device):
+    for row in estimate(plan, prepared.device):
         total += row.seconds
         cost = f"{1000 * row.seconds_an_image:>11.3g} {row.seconds:>9.2g}" if not row.reason else f"fails: {row.reason}"
         typer.echo(f"{row.family:<24} {row.denoiser:<40} {row.knows:<12} {cost}")
@@ -122,21 +116,3 @@ def _print_plan(plan: "Plan", folder: Path, device: str) -> None:
         f"{in_words(plan.memory)} of memory, without what denoisers take themselves; at most {in_words(disk(plan))} on "
         "disk; nothing was written."
     )
-
-
-def _print_outcome(outcome: "Outcome", plan: "Plan") -> None:
-    from gahb_bench.reporting.text.summary import summary
-
-    for path in outcome.damaged:
-        typer.echo(f"warning: the finished part {path} was damaged and has been computed again.", err=True)
-    for failure in outcome.failures:
-        where = f"{failure.denoiser} on {failure.family} at sigma={failure.sigma:.4g}"
-        typer.echo(f"failed: {where}: {failure.reason}", err=True)
-    for message in outcome.warnings:
-        typer.echo(f"warning: {message}", err=True)
-    if outcome.resumed:
-        typer.echo(f"{outcome.resumed} finished cells were found and used.")
-    families = plan.record.families
-    untuned = {(family.spec, each.spec) for family in families for each in family.denoisers if each.untuned}
-    typer.echo(summary(outcome.curves, outcome.summary, untuned))
-    typer.echo(f"open {outcome.folder / 'report.html'}   (also report.md, curves.png, curves.csv, scores.parquet)")

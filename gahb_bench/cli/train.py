@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gahb_bench.cli.app import app
-from gahb_bench.cli.progress import Reminder
 from gahb_bench.core.errors import UsageError
+from gahb_bench.core.progress import Reminder
 
 if TYPE_CHECKING:
     from gahb_bench.training.loop import Progress

@@ -6,7 +6,7 @@ import typer
 
 from gahb_bench.cli.app import app
 from gahb_bench.cli.options import OneFamily, Sigmas
-from gahb_bench.cli.progress import Progress
+from gahb_bench.core.progress import Progress
 
 
 @app.command()

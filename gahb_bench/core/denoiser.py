@@ -15,6 +15,7 @@ from gahb_bench.core.family import Family
 from gahb_bench.core.files import content_digest
 from gahb_bench.core.images import Images, Knows, per_image_sigma
 from gahb_bench.core.plugin import Plugin
+from gahb_bench.core.spec import format_spec
 
 D = TypeVar("D", bound="Denoiser")
 
@@ -75,6 +76,13 @@ class Denoiser(Plugin):
         same = self.model_copy()
         same._name = name
         return same
+
+    @property
+    def look(self) -> tuple[str, str, str] | None:
+        """Hue, marker, and the parameters that chose them (the rest decides the dash); None where it states none."""
+        changed = [format_spec("", {key: value}).removeprefix(":") for key, value in sorted(self.changed.items())]
+        key = next((text for text in reversed(changed) if text in self.looks), "")
+        return (*self.looks[key], key) if key in self.looks else None
 
     def written(self) -> str:
         """How the user writes it."""

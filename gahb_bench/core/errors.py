@@ -40,6 +40,10 @@ class ScaleWarning(UserWarning):
     """A denoiser is far worse than no denoising at all: probably it was made for other units."""
 
 
+class RunWarning(UserWarning):
+    """A run is done, but not all of it went well: a denoiser failed somewhere, or seems to be meant otherwise."""
+
+
 def printable(value: object, limit: int = 500) -> str:
     r"""Any value as text on one line in which nothing is invisible: what cannot be printed is written as escapes.
 

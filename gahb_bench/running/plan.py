@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -22,6 +22,10 @@ from gahb_bench.scoring.score import check_images, optimum_among, refuse_duplica
 
 # Raised whenever a change makes any stored number differ, so that old parts are not mixed with new ones.
 RESULTS_VERSION = 2
+
+# Denoisers to choose from, and such by names of one's choice.
+Named = Mapping[str, str | Denoiser | Callable[..., Any]]
+Chosen = Sequence[str | Denoiser | Callable[..., Any] | Named] | Named
 
 BLOCK = 128  # most images that are scored at once
 
@@ -52,7 +56,7 @@ class Method:
             tuned=facts.tuned,
             architecture=facts.architecture,
             trained_on=facts.trained_on,
-            look=_look(denoiser),
+            look=denoiser.look,
         )
 
 
@@ -149,7 +153,7 @@ class Plan:
 
 def make_plan(
     families: Sequence[str | Family],
-    denoisers: Sequence[str | Denoiser | Callable[..., Any]] | None = None,
+    denoisers: Chosen | None = None,
     sigmas: object = None,
     images: int = 128,
     seed: int = 0,
@@ -163,8 +167,8 @@ def make_plan(
     Parameters
     ----------
     families : specs, or families
-    denoisers : specs, denoisers, or callables; ``defaults`` stands for each family's oracles, the networks shipped for
-        it and the default set, and is what is scored if none are given
+    denoisers : specs, denoisers, or callables; such by names of one's choice, alone or in the list; ``defaults`` stands
+        for each family's oracles, the networks shipped for it and the default set, and is scored if none are given
     sigmas : noise levels, default 13 quarter decades from 10^-2.5 to 10^0.5
     images, seed, split : how many images, which seed and split
     tune : whether a parameter for which no table is stored is tuned now, on split ``val``, rather than left to a rule
@@ -200,14 +204,17 @@ def split_specs(texts: Sequence[str] | None) -> list[str] | None:
 
 
 def _chosen(
-    family: Family,
-    denoisers: Sequence[str | Denoiser | Callable[..., Any]] | None,
-    defaults: Callable[[Family], list[str | Denoiser]],
+    family: Family, denoisers: Chosen | None, defaults: Callable[[Family], list[str | Denoiser]]
 ) -> list[str | Denoiser | Callable[..., Any]]:
-    """The denoisers that are meant for a family, not yet made."""
+    """The denoisers that are meant for a family; only those with names of one's choice are made."""
+    if denoisers is not None and not isinstance(denoisers, Mapping):
+        make.refuse_no_list(denoisers)
     chosen: list[str | Denoiser | Callable[..., Any]] = []
-    for spec in denoisers or [DEFAULTS]:
-        chosen += defaults(family) if isinstance(spec, str) and spec == DEFAULTS else [spec]
+    for each in [denoisers] if isinstance(denoisers, Mapping) else denoisers or [DEFAULTS]:
+        if isinstance(each, Mapping):
+            chosen += make.untuned(each, family)
+        else:
+            chosen += defaults(family) if isinstance(each, str) and each == DEFAULTS else [each]
     return chosen
 
 
@@ -220,7 +227,7 @@ def _memory(families: Sequence[Family], cells: int, images: int) -> int:
 
 def _make(family: Family, chosen: Sequence[str | Denoiser | Callable[..., Any]]) -> list[Denoiser]:
     """The denoisers, none tuned yet: what is refused is refused before that."""
-    made = [make.denoiser(spec, family, tune=False) for spec in chosen]
+    made = make.untuned(chosen, family)
     refuse_duplicates(denoiser.spec for denoiser in made)
     return made
 
@@ -231,14 +238,6 @@ def _plan_family(
     made = [make.denoiser(denoiser, family, tune, progress).followed(family) for denoiser in chosen]
     methods = tuple(Method(denoiser, denoiser.facts) for denoiser in made)
     return FamilyPlan(family, methods, optimum_among(made, family), family.digest)
-
-
-def _look(denoiser: Denoiser) -> tuple[str, str, str] | None:
-    """Hue, marker, and the parameters that chose them (the rest decides the dash); None where it states none."""
-    looks = denoiser.looks
-    changed = [specs.format_spec("", {key: value}).removeprefix(":") for key, value in sorted(denoiser.changed.items())]
-    key = next((text for text in reversed(changed) if text in looks), "")
-    return (*looks[key], key) if key in looks else None
 
 
 def _hash(content: object) -> str:

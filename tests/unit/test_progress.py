@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from gahb_bench.cli import app, progress
-from gahb_bench.cli.progress import Progress, Reminder
+from gahb_bench.cli import app
 from gahb_bench.cli.train import _in_words
+from gahb_bench.core import progress
+from gahb_bench.core.progress import Progress, Reminder
 from gahb_bench.training.validation import Measured
 
 
@@ -94,7 +95,7 @@ def test_no_command_is_silent_for_long(words, monkeypatch, tmp_path):
 
 
 def test_a_training_says_its_last_line_between_validations(tmp_path):
-    code = "from gahb_bench.cli import app, progress; progress.EVERY = 0.001; app()"
+    code = "from gahb_bench.cli import app; from gahb_bench.core import progress; progress.EVERY = 0.001; app()"
     words = ["train", "--family", "calpha:size=8", "--network", "linear", "--steps", "60", "--validate-every", "60"]
     command = [sys.executable, "-c", code, *words, "--out", str(tmp_path / "t")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
