@@ -6,6 +6,7 @@ import sys
 from gahb_bench.cli import app
 from gahb_bench.core.errors import GahbError, MissingPackageError, StoreError, UsageError, printable, reason_of
 
+_PROGRAM = "gahb-bench"  # as it is installed: shells complete a program's name
 _PARAGRAPH = 4000  # longest error message, in characters
 
 
@@ -14,8 +15,9 @@ def main() -> None:
     os.environ["MPLBACKEND"] = "agg"  # figures are files here: no other backend has to be there, or to be spelt right
     debug = "--debug" in sys.argv[1:]
     sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
+    completion = {"--install-completion", "--show-completion"}.intersection(sys.argv[1:])
     try:
-        app()
+        app(prog_name=_PROGRAM if completion else None)
     except KeyboardInterrupt:
         print("interrupted.", file=sys.stderr)
         sys.exit(1)

@@ -1,7 +1,7 @@
 """The main job, from Python and from the command line: score denoisers against the best that is possible."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ import pandas as pd
 from gahb_bench import make
 from gahb_bench.core import registry
 from gahb_bench.core.environment import check_device
-from gahb_bench.core.errors import RunWarning, printable
+from gahb_bench.core.errors import RunWarning, UsageError, printable
 from gahb_bench.core.family import Family
 from gahb_bench.core.progress import Progress
 from gahb_bench.reporting.report import write_report
@@ -160,6 +160,8 @@ def prepare(
 ) -> Job:
     """Resolve and check a run (the parameters of `run`), and tune what is to be tuned; ``progress`` is told of that."""
     check_device(device)
+    if not isinstance(families, str | Family | Iterable):
+        raise UsageError(f"families come as specs or laws, one or a list: not {families!r}.")
     laws = [make.family(spec) for spec in ([families] if isinstance(families, str | Family) else families)]
     if laws and out is not None:  # what cannot be done is refused before anything is tuned
         check_folder(Path(out), [law.spec for law in laws], seed, split)
@@ -205,7 +207,7 @@ def run(
         Standard deviations of the noise in image units, > 0; default 13 from 10^-2.5 to 10^0.5.
     images, seed, split : how many images, which seed, ``test``, ``val``, ``train``, ``train-a`` or ``train-b``
     out : path
-        The run's folder; by default one in ``reports/runs`` that is named by what is run, so that the same call finds it.
+        The run's folder; by default one in ``reports/runs`` named by what is run, so that the same call finds it.
     device : where denoisers compute: ``cpu``, ``cuda``
     tune : whether a parameter for which no value is stored is tuned now (seconds, kept), or left to a rule
     resume : whether to go on from what is finished in the folder, or to begin again

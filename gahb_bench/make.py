@@ -120,6 +120,10 @@ def look(spec: str, law: Family | None) -> tuple[str, str, str] | None:
     if user.is_path(specs.head(spec)) or specs.name_given(spec)[0]:
         return None
     try:
+        parsed = specs.parse(spec)
+        oracles = [entry for entry in registry.entries("oracles") if law is None and parsed.name in entry.names]
+        if oracles:  # whose one is not known: those of a name look alike
+            return oracles[0].load().from_parameters(dict(parsed.parameters)).look
         return _unbound(spec, law).look
     except GahbError:
         return None

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+import gahb_bench
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.progress import Reminder
 
@@ -39,14 +40,22 @@ app = typer.Typer(
     cls=_Commands,
     help="How far is a denoiser from the best that is mathematically possible?",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gahb_bench {gahb_bench.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    del debug  # read by __main__, where errors end
+    del version, debug  # this is read by __main__, where errors end

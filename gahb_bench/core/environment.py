@@ -1,12 +1,10 @@
-"""The environment a number was made in."""
+"""The environment a number was made in. What needs no torch is told without importing it."""
 
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from gahb_bench.core.errors import UsageError
 
@@ -22,17 +20,20 @@ _PACKAGES = (
     "plotly",
     "matplotlib",
 )
+_BF16 = ("avx512_bf16", "amx_bf16", "bf16")  # Intel and AMD, Intel, ARM
 
 
 def environment(device: str) -> dict[str, Any]:
     """Versions, threads and hardware. Results are bitwise repeatable only at equal thread counts on equal hardware."""
+    import torch
+
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: version(name) for name in _PACKAGES},
         "threads": torch.get_num_threads(),
         "device": device,
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "gpu": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None,
         "git_commit": _git_commit(),
     }
@@ -46,15 +47,24 @@ def version(package: str) -> str | None:
         return None
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """The processor's name."""
+    return _said_of_cpu("model name") or platform.processor() or platform.machine()
+
+
+def bf16() -> list[str]:
+    """The instructions for bfloat16 arithmetic that the processor has, where the system tells."""
+    flags = f"{_said_of_cpu('flags')} {_said_of_cpu('Features')}".split()
+    return [flag for flag in _BF16 if flag in flags]
+
+
+def _said_of_cpu(what: str) -> str:
+    """What the system says of its first processor; empty on another system, or one that does not show it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # another system, or one that does not show it
-        lines = []
-    for line in lines:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(what)), "")
 
 
 def _git_commit() -> str | None:
@@ -81,6 +91,8 @@ def _git_commit() -> str | None:
 
 def check_device(device: str) -> None:
     """Refuse a device that does not exist here."""
+    import torch
+
     try:
         torch.zeros(1, device=device).cpu()  # on "meta" there are no numbers
     except (RuntimeError, AssertionError) as error:

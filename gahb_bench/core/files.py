@@ -16,6 +16,8 @@ from gahb_bench.core.errors import StoreError, UsageError
 
 HOME = "GAHB_BENCH_HOME"
 
+SET_HOME = f"Set {HOME} to a folder that can be written, with space left."
+
 _PACKAGE = Path(__file__).parents[1]
 _GIVE_OUT = (
     "Give --out a folder that can be written, with space left. What is finished is kept, and the same command goes on "
@@ -113,7 +115,7 @@ def write_output(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         ) from error
 
 
-def refuse_unwritable(folder: Path) -> None:
+def refuse_unwritable(folder: Path, advice: str = _GIVE_OUT) -> None:
     """Refuse a folder that could not be made or written in; nothing is made.
 
     Raises
@@ -121,7 +123,7 @@ def refuse_unwritable(folder: Path) -> None:
     StoreError
         Naming what is in the way.
     """
-    with explain_errors(folder):
+    with explain_errors(folder, advice):
         there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         if not there.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{there} is a file")

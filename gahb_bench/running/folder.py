@@ -333,7 +333,7 @@ def _curves(folder: Path) -> pd.DataFrame:
 def _references(folder: Path, curves: pd.DataFrame) -> dict[str, Reference]:
     """By family; what reference.parquet lacks (all of it in schema 1) stands in the curves, at their levels alone."""
     path = folder / "reference.parquet"
-    stated = {str(spec): _reference_of(rows) for spec, rows in curves.groupby("family", sort=False)}
+    stated = {str(spec): reference_of(rows) for spec, rows in curves.groupby("family", sort=False)}
     try:
         table = pd.read_parquet(path)
         return stated | {str(spec): Reference.from_table(rows) for spec, rows in table.groupby("family", sort=False)}
@@ -343,7 +343,8 @@ def _references(folder: Path, curves: pd.DataFrame) -> dict[str, Reference]:
         raise StoreError(f"cannot read {path}: {error}. Run the same command again to write it anew.") from None
 
 
-def _reference_of(curves: pd.DataFrame) -> Reference:
+def reference_of(curves: pd.DataFrame) -> Reference:
+    """What curves say of the optimum of their one family: at their noise levels, without its error and slope."""
     rows = curves.drop_duplicates("sigma").sort_values("sigma")
     sigma, mse, lower, upper = (
         rows[name].to_numpy(dtype=np.float64) for name in ("sigma", "reference_mse", "reference_low", "reference_high")

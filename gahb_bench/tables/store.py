@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from gahb_bench.core.errors import GahbError, StoreError, StoreWarning, UsageError, reason_of
-from gahb_bench.core.files import HOME, data_file, data_folder, explain_errors, home, lock, write_atomically
+from gahb_bench.core.files import SET_HOME, data_file, data_folder, explain_errors, home, lock, write_atomically
 
 Table = Literal["curves", "levels", "tuned"]
 Subjects = dict[tuple[str, str], pd.DataFrame]
@@ -52,7 +52,6 @@ SUBJECT = ("family", "denoiser")
 
 ON_A_LEVEL = 1e-9  # relative distance below which a noise level is a stored one
 _WAIT = 60.0  # seconds for another process that is writing: a row takes it milliseconds
-_ADVICE = f"Set {HOME} to a folder that can be written, with space left."
 
 
 def make_rows(
@@ -163,7 +162,7 @@ def add(path: Path, rows: pd.DataFrame, replace: Sequence[str] = NUMBER) -> None
     UsageError
         If the file is there but is no table.
     """
-    with lock(path.parent, wait=_WAIT, advice=_ADVICE), explain_errors(path.parent, _ADVICE):
+    with lock(path.parent, wait=_WAIT, advice=SET_HOME), explain_errors(path.parent, SET_HOME):
         known = list(read(path).values())
         new = _names(rows, replace)
         others = [each[~_names(each, replace).isin(new)] for each in known]

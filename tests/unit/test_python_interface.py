@@ -76,8 +76,39 @@ WRONG = {
     "identity, mmse.",
     "gb.compare(table(), table(), mapping={'': 'mmse'})": "unknown denoiser of the baseline ''",
 }
+WRONG |= {
+    "gb.plot.curves(table(), 'psnr')": "unknown thing to draw 'psnr'",
+    "gb.plot.curves(3)": "a pandas.DataFrame",
+    "gb.plot.curves(table().drop(columns='knows'))": "no column knows",
+    "gb.plot.curves(gb.curves(table()).drop(columns='regret_db'))": "no column regret_db",
+    "gb.plot.curves(pd.concat([table(), table().assign(family='calpha:size=16')]))": "of one family, and it holds those",
+    "gb.plot.curves(table(), ax=3)": "ax is one matplotlib Axes, of plt.subplots for example, not int",
+    "gb.plot.gallery(torch.zeros(2, 2, 4, 4))": "1 or 3 channels, not of a tensor (2, 2, 4, 4)",
+    "gb.plot.gallery(torch.zeros(0, 1, 4, 4))": "1 or 3 channels, not of a tensor (0, 1, 4, 4)",
+    "gb.plot.gallery('calpha')": "1 or 3 channels, not of 'str'",
+    "gb.plot.gallery({})": "of one size, and at least one",
+    "gb.plot.gallery({'a': torch.zeros(1, 1, 4, 4), 'b': torch.zeros(1, 1, 4, 5)})": "of one size",
+    "gb.plot.gallery(torch.zeros(1, 1, 4, 4), 0)": "count=0 is not allowed",
+    "gb.plot.gallery(torch.zeros(1, 1, 4, 4), columns=0)": "columns=0 is not allowed",
+    "gb.plot.gallery(torch.zeros(1, 1, 4, 4), limits=(1.0, 1.0))": "limits=(1.0, 1.0) are not allowed",
+    "gb.plot.spectrum({})": "no spectra are given",
+    "gb.plot.spectrum({'a': torch.zeros(1, 2, 2)})": "the spectrum of a is no Spectrum",
+    "gb.plot.spectrum(table())": "not a table of spectra: it has no column index, eigenvalue",
+    "gb.plot.spectrum(3)": "spectra come as a table, or by denoiser",
+    "gb.run([])": "no family given",
+    "gb.run(3)": "families come as specs or laws, one or a list: not 3",
+    "gb.run('calfa')": "did you mean 'calpha'",
+    "gb.run(LAW, 'mmse')": "denoisers come as a list",
+    "gb.run(LAW, ['mmse', {3: 'mmse'}])": "a denoiser's name is text",
+    "gb.run(LAW, ['mmse', 'mmse'])": "twice",
+    "gb.run(LAW, {'defaults': torch.relu})": "stands for what is scored",
+    "gb.run(LAW, ['mmse'], [-1])": "sigma=-1 is not allowed",
+    "gb.run(LAW, ['mmse'], images=0)": "images=0",
+    "gb.run(LAW, ['mmse'], split='tset')": "unknown split 'tset'",
+    "gb.run(LAW, ['mmse'], device='cuda:7')": "device 'cuda:7' cannot be used here",
+}
 SCRIPT = """
-import json, sys, torch, gahb_bench as gb
+import json, sys, torch, gahb_bench as gb, pandas as pd
 LAW = "calpha:size=8"
 def table(seed=0):
     return gb.score(LAW, ["mmse", "identity"], [0.1, 0.3], images=4, seed=seed)

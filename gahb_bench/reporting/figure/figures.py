@@ -1,13 +1,14 @@
 """The figure of a run: MSE and regret against the noise level, a row a family."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,12 +17,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from gahb_bench.core.images import FloatArray
+from gahb_bench.core.optimum import Reference
 from gahb_bench.reporting.figure.drawing import style
 from gahb_bench.reporting.study import words
 from gahb_bench.reporting.study.content import Content
-from gahb_bench.reporting.study.method import Method
 from gahb_bench.reporting.study.section import Section
-from gahb_bench.reporting.study.style import GREY, INK, theory_dashes
+from gahb_bench.reporting.study.style import GREY, INK, Style, Theme, theory_dashes
 
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "x": "X"}
 _FAR = 15.0  # dB; a method that gets further from the optimum does not set the scale for the others, as on the page
@@ -35,6 +37,7 @@ _PIXELS_AN_INCH = 160
 _WIDTH, _ROW = 12.5, 4.1  # of the figure and of a family, inches
 _LEFT, _ABOVE, _BELOW = 0.75, 0.35, 0.55  # beside, above and below a panel, inches
 _LEGEND, _CHARACTER = 0.85, 0.068  # width of a legend without its names, and of a character, inches
+_FAINT = {"light": "#555c66", "dark": "#a3abb6"}
 PARAMETERS: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.spines.top": False,
@@ -45,6 +48,40 @@ PARAMETERS: dict[Any, Any] = {
     "axes.axisbelow": True,
     "legend.frameon": False,
 }
+
+
+@runtime_checkable
+class Curve(Protocol):
+    """What is drawn of a denoiser on a family: `drawn` has a row of NaN where `curve` has none."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def style(self) -> Style: ...
+    @property
+    def curve(self) -> pd.DataFrame: ...
+    @property
+    def drawn(self) -> pd.DataFrame: ...
+    @property
+    def worst_regret(self) -> float: ...
+
+
+@runtime_checkable
+class Panel(Protocol):
+    """What is drawn of a family."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def reference(self) -> Reference: ...
+    @property
+    def band(self) -> tuple[FloatArray, FloatArray]: ...
+    @property
+    def has_regret(self) -> bool: ...
+    @property
+    def shows_theory(self) -> bool: ...
+    @property
+    def methods(self) -> Sequence[Curve]: ...
 
 
 def png(content: Content) -> bytes:
@@ -78,15 +115,15 @@ def png(content: Content) -> bytes:
     return file.getvalue()
 
 
-def draw_mse(axes: Axes, section: Section, small: bool = False) -> None:
+def draw_mse(axes: Axes, section: Panel, small: bool = False, theme: Theme = "light") -> None:
     """Mean squared error of every method, with the reference."""
     reference = section.reference
     axes.set_xscale("log")
     axes.set_yscale("log")
     if section.has_regret:
-        _reference(axes, section, lambda mse: mse, small)
+        _reference(axes, section, lambda mse: mse, small, theme)
     for method in section.methods:
-        _line(axes, method, ("mse", "mse_low", "mse_high"), small)
+        _line(axes, method, ("mse", "mse_low", "mse_high"), small, theme)
     values = [v for m in section.methods for v in m.curve["mse"]]
     top = 10 * float(np.nanmax(reference.mse)) if section.has_regret else np.inf
     if values and max(values) > top:
@@ -97,7 +134,7 @@ def draw_mse(axes: Axes, section: Section, small: bool = False) -> None:
     _finish(axes, "MSE per pixel")
 
 
-def draw_regret(axes: Axes, section: Section, small: bool = False) -> None:
+def draw_regret(axes: Axes, section: Panel, small: bool = False, theme: Theme = "light") -> None:
     """Regret of every method in dB; on the right, what that is as a ratio of errors."""
     axes.set_xscale("log")
     if not section.has_regret:
@@ -105,64 +142,70 @@ def draw_regret(axes: Axes, section: Section, small: bool = False) -> None:
         axes.text(0.5, 0.5, "no reference is known:\nno regret", ha="center", va="center", transform=axes.transAxes)
         return
     reference = section.reference
-    _reference(axes, section, lambda mse: 10 * np.log10(mse / reference.mse), small)
+    _reference(axes, section, lambda mse: 10 * np.log10(mse / reference.mse), small, theme)
     for method in section.methods:
-        _line(axes, method, ("regret_db", "regret_db_low", "regret_db_high"), small)
+        _line(axes, method, ("regret_db", "regret_db_low", "regret_db_high"), small, theme)
     most = _most_regret(section.methods)
     if most is not None:
         regrets = [value for method in section.methods for value in method.curve["regret_db"] if np.isfinite(value)]
         lowest = max(min(0.0, *regrets), -3 * most)
         axes.set_ylim(lowest - 0.05 * most, most)
-        axes.set_title(f"cut at {most:.1f} dB", loc="right", y=1.0, fontsize=6 if small else 8.5, color="#555c66")
+        axes.set_title(f"cut at {most:.1f} dB", loc="right", y=1.0, fontsize=6 if small else 8.5, color=_FAINT[theme])
     ratios = axes.secondary_yaxis("right")
     ratios.set_yticks([10 * np.log10(ratio) for ratio in _RATIOS], [f"×{ratio:g}" for ratio in _RATIOS])
     ratios.spines["right"].set_visible(False)
-    ratios.tick_params(length=0, pad=1, labelsize=6 if small else 8.5, labelcolor="#555c66")
+    ratios.tick_params(length=0, pad=1, labelsize=6 if small else 8.5, labelcolor=_FAINT[theme])
     _finish(axes, "regret, dB" if small else f"regret to {words.REGRET_TO[reference.kind]}, dB")
 
 
-def _most_regret(methods: tuple[Method, ...]) -> float | None:
+def _most_regret(methods: Sequence[Curve]) -> float | None:
     """Where the regret axis is cut, or None where it need not be."""
-    tops = [float(np.nanmax([m.worst.value, m.curve["regret_db_high"].max()])) for m in methods if m.worst is not None]
+    tops = [
+        float(np.nanmax([m.worst_regret, m.curve["regret_db_high"].max()]))
+        for m in methods
+        if np.isfinite(m.worst_regret)
+    ]
     far, near = [top for top in tops if top > _FAR], [top for top in tops if _CLOSE < top <= _FAR]
     if not far:
         return None
     return max(3.5, 1.3 * max(near) if near else 1.3 * min(far))
 
 
-def _reference(axes: Axes, section: Section, of: Callable[[np.ndarray], np.ndarray], small: bool) -> None:
+def _reference(axes: Axes, section: Panel, of: Callable[[np.ndarray], np.ndarray], small: bool, theme: Theme) -> None:
     """The reference, and where it is a bracket the curves that explain it; ``of`` takes an MSE to what is drawn."""
     reference = section.reference
     kind, sigma = reference.kind, reference.sigma
-    for name, look in _theory(section, small).items():
+    for name, look in _theory(section, small, theme).items():
         axes.plot(sigma, of(reference.curves[name]), **look)  # pyright: ignore[reportArgumentType]
     if kind == "bracket":
         low, high = section.band
         # The edge shows a bracket that is narrower than a line.
-        axes.fill_between(sigma, of(low), of(high), color=INK.light, alpha=0.3, linewidth=0.8)
+        axes.fill_between(sigma, of(low), of(high), color=INK.on(theme), alpha=0.3, linewidth=0.8)
         return
     dash, width = (0, (5, 3)) if kind == "approximate" else "solid", 1.6 if small else 2.2
     mark = "_" if len(sigma) == 1 else ""
-    axes.plot(sigma, of(reference.mse), color=INK.light, linewidth=width, linestyle=dash, marker=mark)
+    axes.plot(sigma, of(reference.mse), color=INK.on(theme), linewidth=width, linestyle=dash, marker=mark)
 
 
-def _theory(section: Section, small: bool) -> dict[str, dict[str, object]]:
+def _theory(section: Panel, small: bool, theme: Theme) -> dict[str, dict[str, object]]:
     """How the further curves of the reference are drawn; empty where they are not."""
     dashes = theory_dashes(section.reference.curves) if section.shows_theory else {}
     width = 1.0 if small else 1.6
-    return {name: {"color": GREY.light, "linewidth": width, "linestyle": (0, dash)} for name, dash in dashes.items()}
+    return {
+        name: {"color": GREY.on(theme), "linewidth": width, "linestyle": (0, dash)} for name, dash in dashes.items()
+    }
 
 
-def _line(axes: Axes, method: Method, columns: tuple[str, str, str], small: bool) -> None:
+def _line(axes: Axes, method: Curve, columns: tuple[str, str, str], small: bool, theme: Theme) -> None:
     sigma, value, low, high = (method.drawn[name].to_numpy(dtype=np.float64) for name in ("sigma", *columns))
-    axes.fill_between(sigma, low, high, color=method.style.colour.light, alpha=0.18, linewidth=0)
-    axes.plot(sigma, value, **look(method, small))  # pyright: ignore[reportArgumentType]
+    axes.fill_between(sigma, low, high, color=method.style.colour.on(theme), alpha=0.18, linewidth=0)
+    axes.plot(sigma, value, **look(method, small, theme))  # pyright: ignore[reportArgumentType]
 
 
-def look(method: Method, small: bool = False) -> dict[str, object]:
+def look(method: Curve, small: bool = False, theme: Theme = "light") -> dict[str, object]:
     """How matplotlib draws a method."""
     return {
-        "color": method.style.colour.light,
+        "color": method.style.colour.on(theme),
         "linestyle": (0, method.style.dash) if method.style.dash else "solid",
         "marker": _MARKERS[method.style.marker],
         "markersize": 2.6 if small else 4.2,
@@ -200,15 +243,15 @@ def _legend_of(section: Section) -> list[tuple[Line2D | Patch, str]]:
     return found
 
 
-def reference_handles(section: Section, small: bool = False) -> list[tuple[Line2D | Patch, str]]:
+def reference_handles(section: Panel, small: bool = False, theme: Theme = "light") -> list[tuple[Line2D | Patch, str]]:
     """The reference, and the further curves that are drawn, as they stand in a legend, each with its name."""
     kind = section.reference.kind
     dash = (0, (5, 3)) if kind == "approximate" else "solid"
-    line = Line2D([], [], color=INK.light, linewidth=1.6 if small else 2.2, linestyle=dash)
-    handle = Patch(color=INK.light, alpha=0.3) if kind == "bracket" else line
+    line = Line2D([], [], color=INK.on(theme), linewidth=1.6 if small else 2.2, linestyle=dash)
+    handle = Patch(color=INK.on(theme), alpha=0.3) if kind == "bracket" else line
     further = [
         (Line2D([], [], **look), f"theory: {escaped(name)}")  # pyright: ignore[reportArgumentType]
-        for name, look in _theory(section, small).items()
+        for name, look in _theory(section, small, theme).items()
     ]
     return [(handle, words.REFERENCE_NAME[kind]), *further]
 

@@ -11,8 +11,8 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from gahb_bench.reporting.figure.drawing import colours, style
 from gahb_bench.reporting.figure.figures import PARAMETERS, escaped
 from gahb_bench.reporting.figure.panels import DPI, legend, picture, png
-from gahb_bench.reporting.geometry.content import Family, interval, shown_name
-from gahb_bench.reporting.study.style import GREY
+from gahb_bench.reporting.geometry.content import Family, interval
+from gahb_bench.reporting.geometry.spectra import draw_line, draw_spectra, mean_spectra, short_name
 from gahb_bench.running.geometry_folder import Geometry
 
 _SHOWN = 8  # eigenvectors a row
@@ -33,22 +33,15 @@ _BASE_COLOURS = {
 }
 _SIGNED = "RdBu_r"
 _NOTHING = 1e-9  # share of the energy below which all of it is captured
-_SPECTRUM = (-0.5, 1.5)  # eigenvalues beyond are not shown
 
 
 def spectra(family: Family) -> bytes:
     """Eigenvalues of S against their number, a panel a noise level; mean over images."""
 
     def draw(axes: Axes, sigma: float) -> None:
-        for name in family.denoisers:
-            rows = family.spectra[(family.spectra["denoiser"] == name) & (family.spectra["sigma"] == sigma)]
-            mean = rows.groupby("index")["eigenvalue"].mean()
-            _line(axes, family, name, mean.index.to_numpy() + 1.0, mean.to_numpy())
-        axes.axhline(0.5, color=GREY.light, linewidth=0.8, linestyle=(0, (2, 3)))
-        axes.axhline(0, color=GREY.light, linewidth=0.8)
-        low, high = axes.get_ylim()
-        axes.set(xscale="log", xlabel="number of the eigenvalue")
-        axes.set_ylim(max(low, _SPECTRUM[0]), min(high, _SPECTRUM[1]))
+        found = mean_spectra(family.spectra[family.spectra["sigma"] == sigma])
+        shown = {name: found[name] for name in family.denoisers if name in found}
+        draw_spectra(axes, shown, family.looks, family.optimum)
 
     return _panels(family, draw, "eigenvalue of (J + J′)/2")
 
@@ -125,7 +118,7 @@ def eigenvectors(family: Family, made: Geometry, sigma: float) -> bytes | None:
             place = f"{family.spec}/{name}/{sigma!r}"
             picture(line[0], made.pictures[f"{place}/noisy"], "noisy" if line is grid[0] else "")
             picture(line[1], made.pictures[f"{place}/estimate"], "estimate" if line is grid[0] else "")
-            line[0].set_ylabel(escaped(_short(name)), fontsize=8)
+            line[0].set_ylabel(escaped(short_name(name)), fontsize=8)
             limit = float(np.abs(vectors[:count]).max())
             for axes, vector, value in zip(
                 line[2:], vectors[:count], made.pictures[f"{place}/values"][:count], strict=True
@@ -148,7 +141,7 @@ def fields(family: Family, made: Geometry, sigma: float) -> bytes | None:
         for line, (name, found) in zip(figure.subplots(len(rows), count + 1, squeeze=False), rows, strict=True):
             clean = made.pictures[f"{family.spec}/{name}/{sigma!r}/clean"]
             picture(line[0], clean, "clean" if line[0].get_subplotspec().is_first_row() else "")
-            line[0].set_ylabel(escaped(_short(name)), fontsize=8)
+            line[0].set_ylabel(escaped(short_name(name)), fontsize=8)
             limit = float(np.abs(found).max()) or 1.0
             for axes, field, title in zip(line[1:], found, _FIELDS, strict=False):
                 _signed(axes, field, limit)
@@ -179,18 +172,7 @@ def _panels(family: Family, draw: Callable[[Axes, float], None], label: str) -> 
 
 
 def _line(axes: Axes, family: Family, name: str, x: np.ndarray, y: np.ndarray, marker: bool = False) -> str:
-    look = family.looks[name]
-    axes.plot(
-        x,
-        y,
-        color=look.colour.light,
-        linestyle=(0, tuple(part / 1.5 for part in look.dash)) if look.dash else "-",
-        linewidth=2.2 if name == family.optimum else 1.5,
-        marker="o" if marker else None,
-        markersize=3.5,
-        label=escaped(_short(name)),
-    )
-    return look.colour.light
+    return draw_line(axes, name, x, y, family.looks[name], name == family.optimum, marker)
 
 
 def _pictures(family: Family, made: Geometry, sigma: float, what: str) -> list[tuple[str, np.ndarray]]:
@@ -212,9 +194,3 @@ def _signed(axes: Axes, image: np.ndarray, limit: float) -> None:
 def _plane(image: np.ndarray) -> np.ndarray:
     """One plane to draw: the channels of a vector side by side, below each other."""
     return image[0] if len(image) == 1 else np.concatenate(list(image), axis=0)
-
-
-def _short(name: str) -> str:
-    """A name as it is shown, cut where it is long."""
-    text = shown_name(name)
-    return text if len(text) <= 34 else f"{text[:32]}…"

@@ -138,6 +138,11 @@ class Method:
         """The largest regret, and where it is; None without any."""
         return self.summary.worst
 
+    @property
+    def worst_regret(self) -> float:
+        """The largest regret in dB; NaN without any."""
+        return float("nan") if self.worst is None else self.worst.value
+
     def at(self, sigma: float) -> dict[str, Any] | None:
         """The row of one noise level, or None where there is no number."""
         found = self.curve[np.isclose(self.curve["sigma"], sigma, rtol=1e-9, atol=0)]

@@ -121,8 +121,7 @@ class Section:
     @property
     def band(self) -> tuple[FloatArray, FloatArray]:
         """The ends of the reference's band, its 95 % error included."""
-        margin = 1.96 * np.nan_to_num(self.reference.standard_error)
-        return self.reference.lower - margin, self.reference.upper + margin
+        return band(self.reference)
 
     @property
     def exponents_of_theory(self) -> str:
@@ -181,6 +180,12 @@ def make_section(study: Study, anchor: str, distinction: str, looks: dict[str, S
     attains = next((method for method in methods if method.spec == best), None)
     check = None if attains is None else _oracle_check(study, attains)
     return Section(study, anchor, distinction, methods, attains, check)
+
+
+def band(reference: Reference) -> tuple[FloatArray, FloatArray]:
+    """The ends of the band that a reference is drawn as, its 95 % error included."""
+    margin = 1.96 * np.nan_to_num(reference.standard_error)
+    return reference.lower - margin, reference.upper + margin
 
 
 def spread(values: list[float], count: int) -> list[float]:

@@ -8,7 +8,7 @@ and marker tell methods apart without any colour.
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from gahb_bench.core import spec as specs
 from gahb_bench.core.errors import UsageError
@@ -17,6 +17,7 @@ from gahb_bench.core.errors import UsageError
 KNOWS = ("law", "latents", "image", "training set", "nothing")
 
 PAPER, NIGHT = "#ffffff", "#14171c"  # the page, light and dark
+Theme = Literal["light", "dark"]
 
 
 class Colour(NamedTuple):
@@ -24,6 +25,10 @@ class Colour(NamedTuple):
 
     light: str
     dark: str
+
+    def on(self, theme: Theme) -> str:
+        """That of a theme."""
+        return self.light if theme == "light" else self.dark
 
 
 INK = Colour("#111418", "#f2f4f6")

@@ -83,14 +83,16 @@ def _table(family: str, rows: pd.DataFrame, summed: pd.DataFrame, untuned: Colle
 
 
 def _as_text(table: Table) -> str:
-    right = _RIGHT if table.words == len(_LEFT) else ()
-    widths = [*_LEFT[: table.words], *right, *[_RIGHT[-1]] * (len(table.header) - table.words - len(right))]
+    numbers = _RIGHT if table.words == len(_LEFT) else ()
+    others = len(table.header) - table.words - len(numbers)
+    widths = [*_LEFT[: table.words], *numbers, *[_RIGHT[-1]] * others]
 
     def line(cells: list[str]) -> str:
         columns = list(zip(cells, widths, strict=False))
-        left = [f"{cell:<{width}}" for cell, width in columns[: table.words]]
-        remark = "".join(f"   {text}" for text in cells[len(widths) :])
-        return f"{left[0]} {''.join(left[1:])}{''.join(f'{cell:>{width}}' for cell, width in columns[table.words :])}{remark}"
+        first, *left = [f"{cell:<{width}}" for cell, width in columns[: table.words]]
+        right = [f"{cell:>{width}}" for cell, width in columns[table.words :]]
+        remark = [f"   {text}" for text in cells[len(widths) :]]
+        return f"{first} {''.join([*left, *right, *remark])}"
 
     lines = [f"\n{table.family}: {table.what}", *map(line, [table.header, *table.rows])]
     return "\n".join([*lines, *(f"warning: {text}" for text in table.warnings)]) + "\n"
