@@ -165,7 +165,7 @@ def prepare(
     laws = [make.family(spec) for spec in ([families] if isinstance(families, str | Family) else families)]
     if laws and out is not None:  # what cannot be done is refused before anything is tuned
         check_folder(Path(out), [law.spec for law in laws], seed, split)
-    others = [Path(other).absolute() for other in ([reuse] if isinstance(reuse, str | Path) else reuse)]
+    others = [Path(other).absolute() for other in reuse]
     for other in others:
         parts_of(other)
     plan = make_plan(laws, denoisers, sigmas, images, seed, split, tune=tune, progress=progress)

@@ -45,10 +45,11 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"gahb_bench {gahb_bench.__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

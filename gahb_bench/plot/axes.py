@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgba
 
 from gahb_bench.core.errors import UsageError
 from gahb_bench.reporting.figure.drawing import style
@@ -28,11 +29,11 @@ def axes_for(ax: Axes | None, size: tuple[float, float]) -> Iterator[tuple[Axes,
     if ax is not None:
         if not isinstance(ax, Axes):
             raise UsageError(f"ax is one matplotlib Axes, of plt.subplots for example, not {type(ax).__name__}.")
-        yield ax, _theme(ax.get_facecolor() if ax.get_facecolor()[-1] else ax.figure.get_facecolor())
+        yield ax, _theme(ax.get_facecolor(), ax.figure.get_facecolor())
         return
     from matplotlib import pyplot, rcParams
 
-    theme = _theme(rcParams["figure.facecolor"])
+    theme = _theme(rcParams["figure.facecolor"], rcParams["axes.facecolor"])
     with style(_PARAMETERS[theme]):
         _, axes = pyplot.subplots(figsize=size, layout="constrained")
         yield axes, theme
@@ -42,10 +43,10 @@ def axes_for(ax: Axes | None, size: tuple[float, float]) -> Iterator[tuple[Axes,
                 axis.get_minor_ticks(1)
 
 
-def _theme(background: Any) -> Theme:
-    """Whether a background is light or dark, by its luma (ITU-R BT.601)."""
-    red, green, blue = to_rgb(background)
-    return "dark" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.5 else "light"
+def _theme(*backgrounds: Any) -> Theme:
+    """Whether the first background that can be seen is light or dark, by its luma (ITU-R BT.601)."""
+    seen = (colour[:3] for colour in map(to_rgba, backgrounds) if colour[3] > 0)
+    return "dark" if np.dot(next(seen, (1, 1, 1)), (0.299, 0.587, 0.114)) < 0.5 else "light"
 
 
 def draw_legend(axes: Axes, handles: list[Any], labels: list[str], theme: Theme, *, beside: bool) -> None:

@@ -18,6 +18,7 @@ def test_the_wheel_runs_elsewhere(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
+    assert (tmp_path / "site" / "gahb_bench" / "py.typed").is_file()
     work = tmp_path / "work"
     work.mkdir()
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}

@@ -81,7 +81,7 @@ WRONG |= {
     "gb.plot.curves(3)": "a pandas.DataFrame",
     "gb.plot.curves(table().drop(columns='knows'))": "no column knows",
     "gb.plot.curves(gb.curves(table()).drop(columns='regret_db'))": "no column regret_db",
-    "gb.plot.curves(pd.concat([table(), table().assign(family='calpha:size=16')]))": "of one family, and it holds those",
+    "gb.plot.curves(pd.concat([table(), table().assign(family='calpha:size=16')]))": "is of one family, and it",
     "gb.plot.curves(table(), ax=3)": "ax is one matplotlib Axes, of plt.subplots for example, not int",
     "gb.plot.gallery(torch.zeros(2, 2, 4, 4))": "1 or 3 channels, not of a tensor (2, 2, 4, 4)",
     "gb.plot.gallery(torch.zeros(0, 1, 4, 4))": "1 or 3 channels, not of a tensor (0, 1, 4, 4)",

@@ -67,14 +67,14 @@ def test_the_same_call_goes_on_from_what_is_finished(tmp_path):
     again = gb.run([LAW], ["mmse", "identity"], **SMALL)
     assert again.folder == first.folder
     assert "4 finished cells were found and used." in str(again)
-    further = gb.run(LAW, ["mmse", "identity"], out="other", reuse=first.folder, **SMALL)
+    further = gb.run(LAW, ["mmse", "identity"], out="other", reuse=[first.folder], **SMALL)
     assert "4 finished cells" in str(further)
     anew = gb.run(LAW, ["mmse", "identity"], resume=False, **SMALL)
     assert "finished cells" not in str(anew)
 
 
 def test_denoisers_come_as_specs_callables_and_by_name():
-    done = gb.run([LAW, "disks:size=8"], ["mmse", halved, {"mine": halved, "blur": "gaussian-blur:width=1"}], **SMALL)
+    done = gb.run([LAW, "disks:size=16"], ["mmse", halved, {"mine": halved, "blur": "gaussian-blur:width=1"}], **SMALL)
     assert list(done.summary["denoiser"].unique()) == ["mmse", "halved", "mine", "blur"]
     wide = done.curves.pivot_table(index=["family", "sigma"], columns="denoiser", values="mse")
     assert np.array_equal(wide["mine"], wide["halved"])
@@ -164,4 +164,4 @@ def test_progress_is_told_only_if_wanted(capsys, monkeypatch):
 def test_a_folder_of_something_else_is_refused():
     gb.run(LAW, ["mmse"], [0.1], images=4, out="here", progress=False)
     with pytest.raises(StoreError, match="other families"):
-        gb.run("disks:size=8", ["mmse"], [0.1], images=4, out="here", progress=False)
+        gb.run("disks:size=16", ["mmse"], [0.1], images=4, out="here", progress=False)
