@@ -1,6 +1,8 @@
 """gahb_bench: how far is a denoiser from the best that is mathematically possible?
 
-The public names. They are loaded when first used, so that ``import gahb_bench`` stays quick.
+The public names. They are loaded when first used, so that ``import gahb_bench`` stays quick. ``__all__``, and that of
+`geometry` and `plot`, is what stays: a name leaves it, or changes its meaning, only with a line in CHANGELOG.md. What
+else the package holds may change at any time; a change of any number that a run stores raises `RESULTS_VERSION`.
 """
 
 from importlib import import_module, metadata
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from gahb_bench.core.images import Batch
     from gahb_bench.core.optimum import Reference
     from gahb_bench.core.posterior import Posterior
-    from gahb_bench.job import Run, run
+    from gahb_bench.job import run
     from gahb_bench.make import denoiser, family, network, problem
     from gahb_bench.sampling.samples import sample
 
@@ -26,7 +28,6 @@ _HOME = {
     "add_noise": "channels.gaussian",
     "sample": "sampling.samples",
     "run": "job",
-    "Run": "job",
     "score": "api",
     "compare": "api",
     "summary": "api",
@@ -41,7 +42,6 @@ __all__ = [
     "Batch",
     "Posterior",
     "Reference",
-    "Run",
     "add_noise",
     "compare",
     "curves",

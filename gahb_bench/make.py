@@ -31,6 +31,12 @@ def family(spec: str | Family) -> Family:
     ------
     UsageError
         For an unknown family or parameter, or a value that is not allowed.
+
+    Examples
+    --------
+    >>> law = family("calpha:size=32,alpha=3")
+    >>> law.shape, law.spec
+    ((1, 32, 32), 'calpha:alpha=3,size=32')
     """
     if isinstance(spec, Family):
         return spec
@@ -63,6 +69,16 @@ def denoiser(
     ------
     UsageError
         For an unknown name or parameter, or an oracle that does not exist for this family.
+
+    Examples
+    --------
+    >>> law = family("calpha:size=16")
+    >>> [denoiser(spec, law).knows for spec in ("mmse", "wavelet:rule=bayes")]
+    ['law', 'nothing']
+    >>> def halved(y, sigma):
+    ...     return y / 2
+    >>> denoiser(halved).spec
+    'halved'
     """
     law = None if family is None else _family(family)
     made = _unbound(spec, law, options)
@@ -186,6 +202,11 @@ def network(spec: str | Network) -> Network:
     ------
     UsageError
         For an unknown architecture, preset or parameter, or a value that is not allowed.
+
+    Examples
+    --------
+    >>> network("edm-unet:width=16").spec
+    'edm-unet:width=16'
     """
     return registry.make("networks", spec) if isinstance(spec, str) else spec
 

@@ -1,4 +1,8 @@
-"""For other people's test suites: is a denoiser near the best that is possible?"""
+"""For other people's test suites: is a denoiser near the best that is possible?
+
+>>> import gahb_bench as gb
+>>> gb.testing.assert_near_optimal("mmse", "calpha:size=16", [0.1], max_regret_db=0.1, images=8)
+"""
 
 import warnings
 from collections.abc import Callable

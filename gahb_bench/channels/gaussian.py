@@ -36,6 +36,14 @@ def add_noise(batch: Batch, sigma: float | Tensor) -> Images:
     ------
     UsageError
         If sigma is not positive and finite, or has another shape.
+
+    Examples
+    --------
+    >>> import gahb_bench as gb
+    >>> batch = gb.family("calpha:size=16").sample(range(100))
+    >>> z = (add_noise(batch, 0.2) - batch.images) / 0.2
+    >>> round(float(z.std()), 1)
+    1.0
     """
     if not isinstance(batch, Batch):
         raise UsageError(

@@ -1,4 +1,12 @@
-"""The errors a user can meet. Each says what was given, what is allowed, and what to do."""
+"""The errors a user can meet. Each says what was given, what is allowed, and what to do.
+
+>>> import gahb_bench as gb
+>>> try:
+...     gb.family("calfa")
+... except gb.errors.UsageError as error:
+...     print(str(error).partition(" Known")[0])
+unknown family 'calfa'; did you mean 'calpha'?
+"""
 
 import difflib
 from collections.abc import Iterable

@@ -28,6 +28,13 @@ class Batch:
 
     ``images`` is float32 ``(n, c, h, w)``, intensities nominally in [0, 1], never clipped; every latent has first
     axis ``n``. The address (family spec, seed, split, indices) is all that the paired noise draws depend on.
+
+    Examples
+    --------
+    >>> import gahb_bench as gb
+    >>> batch = gb.family("calpha:size=16").sample([3, 1])
+    >>> len(batch), batch.images.shape, batch.select([1]).indices
+    (2, torch.Size([2, 1, 16, 16]), (1,))
     """
 
     images: Images

@@ -67,6 +67,13 @@ class Reference:
     curves : other curves of theory, by name, at the same noise levels.
     rates : exponents for large images and small noise by what they belong to, where there is more than one.
     attained_by : the denoisers whose risk ``mse`` is; one of them, scored on the same images, gives a paired regret.
+
+    Examples
+    --------
+    >>> import gahb_bench as gb
+    >>> reference = gb.family("calpha:size=16").reference([0.1, 1.0])
+    >>> reference.kind, bool((reference.mse < [0.1**2, 1.0]).all())
+    ('exact', True)
     """
 
     kind: ReferenceKind

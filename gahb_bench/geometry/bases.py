@@ -26,6 +26,12 @@ class Basis:
     transform : coefficients of float64 images ``(n, c, h, w)``, of the same shape
     order : the places of the coefficients in a flat image, the coarsest first, ``(d,)``
     shape : ``(c, h, w)``
+
+    Examples
+    --------
+    >>> basis = bases((1, 4, 4))["dct"]
+    >>> basis.coefficients(torch.ones(2, 1, 4, 4)).shape
+    torch.Size([2, 16])
     """
 
     transform: Callable[[Images], Images]
@@ -78,6 +84,12 @@ def harmonic_share(coefficients: Tensor, count: int = HARMONICS) -> Tensor:
     """Share of the energy of each vector in its ``count`` largest coefficients ``(k, d)`` in a basis, ``(k,)``.
 
     Near 1 in the Fourier basis for a few waves, and in the straightened one for a few waves that follow the contour.
+
+    Examples
+    --------
+    >>> wave = torch.cos(2 * math.pi * torch.arange(8) / 8).expand(1, 1, 8, 8)
+    >>> [round(float(harmonic_share(bases((1, 8, 8))[name].coefficients(wave), 1)), 2) for name in ("fourier", "dct")]
+    [1.0, 0.85]
     """
     squares = coefficients.square()
     return squares.topk(min(count, squares.shape[-1]), dim=-1).values.sum(dim=-1) / squares.sum(dim=-1)

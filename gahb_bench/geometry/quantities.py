@@ -21,35 +21,73 @@ _NEAR = 0.1  # how far, relative, the dimension of an eigenspace is moved to a g
 
 
 def symmetric(jacobian: Tensor) -> Tensor:
-    """``S = (J + J') / 2``: the part of J that can be the derivative of a gradient."""
+    """``S = (J + J') / 2``: the part of J that can be the derivative of a gradient.
+
+    Examples
+    --------
+    >>> symmetric(torch.tensor([[1.0, 2.0], [0.0, 1.0]])).tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
+    """
     _check_square(jacobian)
     return (jacobian + jacobian.mT) / 2
 
 
 def trace(jacobian: Tensor) -> PerImage:
-    """``tr J``: how many dimensions are kept, in effect; that of a manifold as sigma -> 0."""
+    """``tr J``: how many dimensions are kept, in effect; that of a manifold as sigma -> 0.
+
+    Examples
+    --------
+    >>> trace(torch.eye(3)[None]).tolist()
+    [3.0]
+    """
     _check_square(jacobian)
     return torch.diagonal(jacobian, dim1=-2, dim2=-1).sum(dim=-1)
 
 
 def sum_squares(values: Tensor) -> Tensor:
-    """Sum of the squared eigenvalues of S, from all of them."""
+    """Sum of the squared eigenvalues of S, from all of them.
+
+    Examples
+    --------
+    >>> sum_squares(torch.tensor([[2.0, 1.0]])).tolist()
+    [5.0]
+    """
     return values.square().sum(dim=-1)
 
 
 def negative(values: Tensor) -> Tensor:
-    """Sum of the squared negative eigenvalues of S: 0 for every posterior mean, which never answers the wrong way."""
+    """Sum of the squared negative eigenvalues of S: 0 for every posterior mean, which never answers the wrong way.
+
+    Examples
+    --------
+    >>> negative(torch.tensor([[1.0, -0.5]])).tolist()
+    [0.25]
+    """
     return values.clamp(max=0).square().sum(dim=-1)
 
 
 def asymmetry(jacobian: Tensor) -> PerImage:
-    """``|J - J'| / |J|`` in the Frobenius norm: 0 where D is the gradient of a function, as every posterior mean is."""
+    """``|J - J'| / |J|`` in the Frobenius norm: 0 where D is the gradient of a function, as every posterior mean is.
+
+    Examples
+    --------
+    >>> asymmetry(torch.tensor([[[0.0, 1.0], [-1.0, 0.0]], [[1.0, 0.5], [0.5, 1.0]]])).tolist()
+    [2.0, 0.0]
+    """
     _check_square(jacobian)
     return (jacobian - jacobian.mT).flatten(-2).norm(dim=-1) / jacobian.flatten(-2).norm(dim=-1)
 
 
 def affinity(denoiser: Denoiser, y: Images, sigma: float | Tensor, jacobian: Tensor) -> PerImage:
-    """``|D(y) - J y| / |D(y)|``: 0 where D is homogeneous of degree 1 in y, as bias-free networks are."""
+    """``|D(y) - J y| / |D(y)|``: 0 where D is homogeneous of degree 1 in y, as bias-free networks are.
+
+    Examples
+    --------
+    >>> import gahb_bench as gb
+    >>> y = torch.ones(1, 1, 2, 2)
+    >>> affinity(gb.denoiser("identity"), y, 0.1, torch.eye(4)[None]).tolist()
+    [0.0]
+    """
     _check_square(jacobian)
     if jacobian.shape[-1] != y[0].numel():
         raise UsageError(f"a Jacobian {tuple(jacobian.shape)} is not one at images {tuple(y.shape)}.")
@@ -59,7 +97,13 @@ def affinity(denoiser: Denoiser, y: Images, sigma: float | Tensor, jacobian: Ten
 
 
 def dimension(values: Tensor) -> Tensor:
-    """Number of eigenvalues above 1/2: directions along which more is kept than removed."""
+    """Number of eigenvalues above 1/2: directions along which more is kept than removed.
+
+    Examples
+    --------
+    >>> dimension(torch.tensor([[0.9, 0.6, 0.4]])).tolist()
+    [2]
+    """
     return (values > 0.5).sum(dim=-1)
 
 
@@ -124,7 +168,13 @@ def over_eigenspaces(coefficients: Tensor, values: Tensor) -> Tensor:
 
 
 def overlap(first: Tensor, second: Tensor) -> Tensor:
-    """``|U'V|_F^2 / k`` between the spaces of orthonormal rows ``(..., k, d)`` and ``(..., m, d)``: 1 if U is in V."""
+    """``|U'V|_F^2 / k`` between the spaces of orthonormal rows ``(..., k, d)`` and ``(..., m, d)``: 1 if U is in V.
+
+    Examples
+    --------
+    >>> overlap(torch.eye(3)[:2], torch.eye(3)[1:]).item()  # planes that share a line
+    0.5
+    """
     _check_orthonormal(first, second)
     return (first @ second.mT).square().sum(dim=(-2, -1)) / first.shape[-2]
 
@@ -135,13 +185,24 @@ def principal_angles(first: Tensor, second: Tensor) -> Tensor:
     References
     ----------
     A. Bjorck, G. H. Golub, "Numerical methods for computing angles between linear subspaces", Math. Comp. 1973.
+
+    Examples
+    --------
+    >>> [round(angle, 4) for angle in principal_angles(torch.eye(3)[:2], torch.eye(3)[1:]).tolist()]
+    [0.0, 1.5708]
     """
     _check_orthonormal(first, second)
     return torch.linalg.svdvals(first @ second.mT).clamp(max=1).acos()
 
 
 def wasted(kept: Tensor, true: Tensor) -> float:
-    """Dimensions that are kept outside the true space: the rows ``(m, d)`` less what of them lies in ``(k, d)``."""
+    """Dimensions that are kept outside the true space: the rows ``(m, d)`` less what of them lies in ``(k, d)``.
+
+    Examples
+    --------
+    >>> wasted(torch.eye(3)[:2], torch.eye(3)[1:])
+    1.0
+    """
     if kept.ndim != 2 or true.ndim != 2:
         raise UsageError(f"spaces have shapes {tuple(kept.shape)} and {tuple(true.shape)}: give those of one image.")
     _check_orthonormal(kept, true)
@@ -149,7 +210,14 @@ def wasted(kept: Tensor, true: Tensor) -> float:
 
 
 def coefficients(vectors: Tensor, x: Images) -> Tensor:
-    """Those of ``x - 1/2`` in a basis ``(n or 1, k, d)``, a vector a row: ``(n, k)``."""
+    """Those of ``x - 1/2`` in a basis ``(n or 1, k, d)``, a vector a row: ``(n, k)``.
+
+    Examples
+    --------
+    >>> x = torch.tensor([0.5, 1.0, 0.0, 0.5]).reshape(1, 1, 2, 2)
+    >>> coefficients(torch.eye(4)[None], x).tolist()
+    [[0.0, 0.5, -0.5, 0.0]]
+    """
     if vectors.ndim != 3 or vectors.shape[-1] != x[0].numel() or len(vectors) not in (1, len(x)):
         raise UsageError(f"vectors have shape {tuple(vectors.shape)}: give (n or 1, k, d) for images {tuple(x.shape)}.")
     return (vectors @ (x.flatten(1).to(vectors.dtype) - MEAN)[:, :, None])[..., 0]
@@ -171,6 +239,11 @@ def basis_risk(coefficients: Tensor, sigma: float) -> PerImage:
 
     The least risk of any linear denoiser that is diagonal in this basis and knows x (S. Mallat, "A Wavelet Tour of
     Signal Processing", 3rd ed. 2009, section 11.2.2). The basis must be whole: d coefficients.
+
+    Examples
+    --------
+    >>> basis_risk(torch.tensor([[1.0, 0.0]]), 1.0).tolist()
+    [0.25]
     """
     check_sigmas(sigma)
     squares = coefficients.square()
@@ -184,6 +257,12 @@ def sure(estimate: Images, y: Images, sigma: float, trace: Tensor) -> PerImage:
     ----------
     C. Stein, "Estimation of the mean of a multivariate normal distribution", Ann. Statist. 1981,
     doi:10.1214/aos/1176345632, theorem 1.
+
+    Examples
+    --------
+    >>> y = torch.zeros(1, 1, 2, 2)
+    >>> sure(y, y, 0.5, torch.tensor([4.0])).tolist()  # D(y) = y: its error is the noise
+    [0.25]
     """
     check_sigmas(sigma)
     if estimate.shape != y.shape or trace.shape != (len(y),):
@@ -198,6 +277,12 @@ def jacobian_error(jacobian: Tensor, exact: Tensor, sigma: float) -> tuple[PerIm
 
     To first order it is what a denoiser loses to the optimum by answering wrongly to the noise: the mean of
     ``|(J - J*) sigma z|^2`` a pixel. The antisymmetric part is the part of the score's error that is no gradient.
+
+    Examples
+    --------
+    >>> turn = torch.tensor([[[0.0, 1.0], [-1.0, 0.0]]])
+    >>> [part.item() for part in jacobian_error(turn, torch.zeros(1, 2, 2), 0.5)]
+    [0.0, 0.25]
     """
     check_sigmas(sigma)
     _check_square(jacobian)

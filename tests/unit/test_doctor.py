@@ -73,7 +73,8 @@ def test_it_is_quick_and_imports_no_torch():
         assert done.stdout.split() == ["False"]
 
 
-def test_threads_are_those_of_torch(count=2):
+def test_threads_are_those_of_torch():
+    count = 2
     code = "from gahb_bench.doctor import examine; print([f.lines for f in examine(True) if f.topic == 'threads'])"
     done = subprocess.run(
         [sys.executable, "-c", code],
