@@ -66,8 +66,9 @@ def spectrum(
         if lacking:
             raise UsageError(f"not a table of spectra: it has no column {', '.join(lacking)}. Read a spectra.parquet.")
         law = law_of(the_one(spectra, "family"), [])
-        near = np.isclose(spectra["sigma"], spectra["sigma"] if sigma is None else sigma, rtol=1e-9, atol=0)
-        rows = spectra.loc[near]
+        table: pd.DataFrame = spectra
+        near = np.isclose(table["sigma"], table["sigma"] if sigma is None else sigma, rtol=1e-9, atol=0)
+        rows = table.loc[near]
         the_one(rows, "sigma")
         means = mean_spectra(rows)
     elif not isinstance(spectra, Mapping):
