@@ -39,7 +39,7 @@ class CalphaStatistics(SampleStatistics[Calpha]):
         radius = np.rint(np.hypot(frequency[:, None], frequency)).astype(np.int64).ravel()
         members = np.bincount(radius)
         modes = _normal_scores(square, count)
-        shells = np.bincount(radius, weights=square)
+        shells = np.asarray(np.bincount(radius, weights=square), dtype=np.float64)
         shell_scores = _normal_scores(shells, count * members)
         largest = float(np.abs(modes).max())
         return {

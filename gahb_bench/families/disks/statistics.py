@@ -26,7 +26,7 @@ class DisksStatistics(SampleStatistics[Disks]):
 
     def describe(self, seen: Seen) -> Described:
         law = self.family
-        theta = Projection().bind(law).fit(seen.noisy, max(seen.tolerance, LEAST_TOLERANCE))
+        theta = Projection.from_parameters({}).bind(law).fit(seen.noisy, max(seen.tolerance, LEAST_TOLERANCE))
         disk = manifold(law, seen.clean.device).render(theta).reshape(seen.clean.shape)
         return {"theta": theta.numpy(), **describe_distance(seen, disk)}
 

@@ -35,8 +35,8 @@ class HierarchyStatistics(SampleStatistics[Hierarchy]):
     def describe(self, seen: Seen) -> Described:
         law, symbols = self.family, self.family.read(seen.clean.numpy())
         written = torch.from_numpy(law.intensities[symbols])[:, None]
-        made = {"symbols": describe_distance(seen, written)["near"]}
-        return made | (self._parsed(seen.clean.numpy()) if law.rules == "grammar" else self._expected(symbols))
+        rules = self._parsed(seen.clean.numpy()) if law.rules == "grammar" else self._expected(symbols)
+        return {"symbols": describe_distance(seen, written)["near"], **rules}
 
     def _parsed(self, images: FloatArray) -> Described:
         law, found = self.family, {}
