@@ -1,5 +1,7 @@
 """The density that a denoiser's probability flow gives, against densities and divergences in closed form."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +12,10 @@ from gahb_bench.core.errors import UsageError
 from gahb_bench.geometry import flow_log_density
 from gahb_bench.scoring.bits import excess_bits
 
-LAW = gb.family("calpha:size=8")
-TRUTH = gb.denoiser("mmse", family=LAW)
-OTHER = gb.family("calpha:alpha=1,size=8")
-WRONG = gb.denoiser("mmse", family=OTHER)
+LAW: Any = gb.family("calpha:size=8")
+TRUTH: Any = gb.denoiser("mmse", family=LAW)
+OTHER: Any = gb.family("calpha:alpha=1,size=8")
+WRONG: Any = gb.denoiser("mmse", family=OTHER)
 LOW, HIGH = 0.05, 10.0
 
 

@@ -1,5 +1,7 @@
 """The log-density of noisy images: its derivatives against the posterior, its values against independent routes."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -30,12 +32,21 @@ LAWS = [
 ]
 
 
+def family(spec) -> Any:
+    """Any law, whatever it has beside what all have."""
+    return gb.family(spec)
+
+
+def mmse(law) -> Any:
+    return gb.denoiser("mmse", family=law)
+
+
 def noisy(spec, sigma, count=3):
     """The oracle, noisy images in float64, and a direction for each."""
-    law = gb.family(spec)
+    law = family(spec)
     batch = law.sample(range(count))
     z = unit_noise(batch).double()
-    return gb.denoiser("mmse", family=law), batch.images.double() + sigma * z, z.flip(0)
+    return mmse(law), batch.images.double() + sigma * z, z.flip(0)
 
 
 def tolerance(spec):
@@ -88,7 +99,7 @@ def test_the_value_is_the_mean_likelihood_of_images_of_the_law(spec):
 
 @pytest.mark.parametrize("sigma", [0.01, 0.3])
 def test_dense_gaussians(sigma):
-    law = gb.family("calpha:size=8")
+    law = family("calpha:size=8")
     oracle, y, _ = noisy(law.spec, sigma)
     place = np.stack(np.divmod(np.arange(64), 8), axis=-1)
     phase = 2 * np.pi / 8 * np.einsum("fi,pqi->fpq", place, place[:, None] - place[None, :])
@@ -101,7 +112,7 @@ def test_dense_gaussians(sigma):
 @pytest.mark.parametrize("sigma", [0.05, 0.4])
 def test_hierarchies_by_enumeration_of_all_images(rules, sigma):
     """All 2^16 images of depth 2: P(image) as the sum over the 32 choices of the symbols above the pixels."""
-    for law in tiny_trees(gb.family(f"hierarchy:rules={rules}")):
+    for law in tiny_trees(family(f"hierarchy:rules={rules}")):
         oracle, y, _ = noisy(law.spec, sigma, 2)
         patches = np.stack(np.meshgrid(*[np.arange(2)] * 4, indexing="ij"), axis=-1).reshape(-1, 4)
         blocks = y.reshape(-1, 2, 2, 2, 2).transpose(2, 3).reshape(-1, 4, 4).numpy()
@@ -127,7 +138,7 @@ def _law(law, level, parent, patches):
 
 @pytest.mark.parametrize("alpha", [0.5, 1.5])
 def test_markov_contours_by_enumeration_of_all_paths(alpha):
-    chain = tiny_chain(gb.family(f"markov-contours:alpha={alpha}"))
+    chain = tiny_chain(family(f"markov-contours:alpha={alpha}"))
     profiles = torch.from_numpy(column_profiles(chain, 7, 0.5))
     paths, prior = every_path(chain)
     images = profiles[paths].mT
@@ -163,4 +174,4 @@ def test_an_oracle_that_states_none_says_so():
     with pytest.raises(UsageError, match=r"states no log-density.*calpha, besov"):
         oracle.log_density(torch.zeros(1, 1, 8, 8), 0.1)
     with pytest.raises(UsageError, match="images of shape"):
-        gb.denoiser("mmse", family="calpha:size=8").log_density(torch.zeros(1, 1, 8, 9), 0.1)
+        mmse("calpha:size=8").log_density(torch.zeros(1, 1, 8, 9), 0.1)

@@ -4,8 +4,8 @@ import pytest
 
 import gahb_bench as gb
 from gahb_bench import make
-from gahb_bench.core.sampler import falling_levels
 from gahb_bench.samplers import starts
+from gahb_bench.samplers.schedules import falling_levels
 from gahb_bench.scoring.sample_statistics import sample_statistics
 
 HIGH = 80.0
