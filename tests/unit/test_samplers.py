@@ -12,7 +12,7 @@ from gahb_bench.families.calpha.law import Calpha
 from gahb_bench.samplers import starts
 from gahb_bench.samplers.schedules import falling_levels
 
-LAW = Calpha(size=8)
+LAW = Calpha.from_parameters({"size": 8})
 POWER = torch.from_numpy(LAW.spectrum)
 MMSE = gb.denoiser("mmse", family=LAW)
 HIGH, LOW = 1.0, 0.03

@@ -12,6 +12,7 @@ from gahb_bench import make
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.sampler import Start
 from gahb_bench.denoisers.wiener_data import gaussian_part
+from gahb_bench.families.calpha.law import Calpha
 from gahb_bench.samplers import starts
 from gahb_bench.samplers.schedules import falling_levels
 from gahb_bench.sampling import exact_error, sample
@@ -21,7 +22,7 @@ from gahb_bench.sampling.trajectory import TrajectoryVariance
 LINEAR = ["euler", "heun", "dpm2m", "gradient-estimation", "heavy-ball", "teleport", "teleport:of=euler-maruyama"]
 NOISY = ["edm-sde", "euler-maruyama", "langevin"]
 LEVELS = [10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.05, 0.002, 0.0]
-TINY = gb.family("calpha:size=8")
+TINY = Calpha.from_parameters({"size": 8})
 MMSE = gb.denoiser("mmse", family=TINY)
 
 
@@ -209,9 +210,9 @@ def test_what_is_refused():
         sample("mmse", TINY, start="exakt")
     with pytest.raises(UsageError, match="unknown schedule 'linear'"):
         sample("mmse", TINY, schedule="linear")
-    for bad in ({"evaluations": 0}, {"samples": 0}, {"seed": -1}):
+    for evaluations, samples, seed in ((0, 1, 0), (10**6, 1, 0), (9, 0, 0), (9, 1, -1)):
         with pytest.raises(UsageError, match="is not allowed"):
-            sample("mmse", TINY, **bad)
+            sample("mmse", TINY, "heun", evaluations, samples, seed)
 
 
 def test_the_variance_along_a_trajectory():
