@@ -15,6 +15,7 @@ from gahb_bench.reporting.sampling.content import families
 from gahb_bench.reporting.sampling.report import write_report
 from gahb_bench.running import sampling, sampling_cell, sampling_folder
 from gahb_bench.sampling import exact_error, sample
+from gahb_bench.scoring import sample_statistics as sample_statistics_module
 from gahb_bench.scoring.sample_statistics import sample_statistics
 
 SPEC = "calpha:size=8"
@@ -27,13 +28,19 @@ def _command(folder, *more):
     return CliRunner().invoke(app, ["sample", *words, "--out", str(folder), *more])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quick():
+    """Fewer exact images to compare with, and blocks of which a cell has two."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sample_statistics_module, "_EXACT", 32)
+        patch.setattr(sampling_cell, "BLOCK", 8)
+        yield
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("samples") / "out"
-    patch = pytest.MonkeyPatch()
-    patch.setattr(sampling_cell, "BLOCK", 8)
     done = _command(place)
-    patch.undo()
     assert done.exit_code == 0, done.output
     assert done.stderr.count("left out: 7 evaluations are too few: langevin:steps=4 takes 9") == 1
     return place
@@ -105,8 +112,7 @@ def test_where_an_error_comes_from_adds_up(folder):
     assert least + start + learning == pytest.approx(whole, rel=0.02)
 
 
-def test_killed_it_resumes_with_the_same_numbers(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(sampling_cell, "BLOCK", 8)
+def test_killed_it_resumes_with_the_same_numbers(folder, tmp_path):
     planned = sampling.plan_samples(
         [SPEC], ["mmse", "wiener-data:n=3"], ["heun", "langevin:steps=4"], [7, 9], 12, starts=["gaussian", "exact"]
     )
