@@ -269,7 +269,7 @@ def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
 
 def test_a_folder_that_was_begun_and_killed_goes_on(tmp_path):
     plan = make_plan([SPEC], ["mmse"], [0.1], 1)
-    geometry_folder.begin(tmp_path, {"rule": 1, "plan": plan.record.model_dump(mode="json")})
+    geometry_folder.FOLDER.begin(tmp_path, {"rule": 1, "plan": plan.record.model_dump(mode="json")})
     with pytest.raises(StoreError, match="no geometry"):
         geometry_folder.read(tmp_path)
     assert len(geometry.measure_all(plan, tmp_path).rows) == 1
