@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gahb_bench.core import rng
@@ -98,3 +99,29 @@ class Conditional(ABC, Generic[F]):
     @abstractmethod
     def condition(self, measured: Measurement) -> Conditioned:
         """The posterior given a measurement by one of its operators; y is float64, everything is checked."""
+
+
+def normal(k: int, streams: Streams, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """White noise of unit variance, k draws an image from its stream, ``(k, n, *shape)``."""
+    drawn = [stream.standard_normal((k, *shape)) for stream in streams]
+    return _together(drawn, (k, 0, *shape), like)
+
+
+def uniform(k: int, streams: Streams, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Uniform numbers in [0, 1), k draws an image from its stream, ``(k, n, *shape)``."""
+    drawn = [stream.random((k, *shape)) for stream in streams]
+    return _together(drawn, (k, 0, *shape), like)
+
+
+def _together(drawn: list[np.ndarray], nothing: tuple[int, ...], like: Tensor) -> Tensor:
+    return torch.from_numpy(np.stack(drawn, axis=1) if drawn else np.empty(nothing)).to(like)
+
+
+def choose(weights: Tensor, u: Tensor) -> Tensor:
+    """The index along the last axis of ``weights`` that a uniform number chooses, with probability as its weight.
+
+    >>> choose(torch.tensor([0.0, 1.0, 3.0]), torch.tensor([0.0, 0.2, 0.3])).tolist()
+    [1, 1, 2]
+    """
+    ends = weights.cumsum(-1)
+    return (u[..., None] * ends[..., -1:] >= ends).sum(-1)

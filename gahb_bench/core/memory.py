@@ -132,6 +132,11 @@ def of_covariances(count: int, clusters: int, shape: Sequence[int]) -> int:
     return _FLOAT64 * min(count, clusters * values) * values + of_covariance(count, shape)
 
 
+def of_conditioning(pixels: int, measured: int, kinds: int) -> int:
+    """Bytes of so many Gaussian posteriors by dense matrices, of all pixels and of what is measured."""
+    return _FLOAT64 * (pixels**2 + (2 * kinds + 1) * measured * (pixels + measured))
+
+
 def of_filters(shape: Sequence[int]) -> int:
     """Bytes of linear filters of images ``(c, h, w)``, one for each value, each of all values, while they are used."""
     return _FILTER * math.prod(shape) ** 2

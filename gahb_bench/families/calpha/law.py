@@ -38,6 +38,7 @@ class Calpha(Family):
     name: ClassVar = "calpha"
     best: ClassVar = ".optimum:CalphaOptimum"
     statistics: ClassVar = ".statistics:CalphaStatistics"
+    conditional: ClassVar = ".conditional:CalphaConditional"
     source: ClassVar = "Kadkhodaie et al. 2024, arXiv:2310.02557"
     variants: ClassVar = (
         "calpha:alpha=1",

@@ -51,6 +51,7 @@ class Gmm(Family):
     name: ClassVar = "gmm"
     best: ClassVar = ".optimum:GmmOptimum"
     statistics: ClassVar = ".statistics:GmmStatistics"
+    conditional: ClassVar = ".conditional:GmmConditional"
     source: ClassVar = (
         "Gaussian mixtures; points: Aithal et al. 2024, arXiv:2406.09358; scales: Guth et al. 2025, arXiv:2506.05310"
     )

@@ -49,6 +49,7 @@ class Hierarchy(Family):
     name: ClassVar = "hierarchy"
     best: ClassVar = ".optimum:HierarchyOptimum"
     statistics: ClassVar = ".statistics:HierarchyStatistics"
+    conditional: ClassVar = ".conditional:HierarchyConditional"
     source: ClassVar = "Mei 2024, arXiv:2404.18444; Cagnetta et al. 2024, doi:10.1103/PhysRevX.14.031001"
     variants: ClassVar = ("hierarchy:depth=5", "hierarchy:rules=grammar", "hierarchy:depth=5,rules=grammar")
 

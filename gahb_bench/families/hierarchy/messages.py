@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gahb_bench.core.conditional import choose
 from gahb_bench.core.images import per_pixel
 from gahb_bench.families.hierarchy.law import Hierarchy
 
@@ -80,10 +81,14 @@ def rules_of(family: Hierarchy, device: torch.device) -> list[Rules]:
     return made
 
 
-def pixel_evidence(y: Tensor, sigma: Tensor, intensities: Tensor) -> Tensor:
-    """Log likelihood of each symbol at each pixel, ``(n, h, w, q)``, largest value 0: the evidence at the leaves."""
+def pixel_evidence(y: Tensor, sigma: Tensor, intensities: Tensor, observed: Tensor | None = None) -> Tensor:
+    """Log likelihood of each symbol at each pixel, ``(n, h, w, q)``, largest value 0: the evidence at the leaves.
+
+    Where ``observed``, ``(1 or n, 1, h, w)`` of ones and zeros, is 0 nothing was seen, and a leaf says nothing.
+    """
     log = -0.5 * ((y[:, 0, :, :, None] - intensities) / per_pixel(sigma, intensities)) ** 2
-    return log - log.amax(dim=-1, keepdim=True)
+    log = log - log.amax(dim=-1, keepdim=True)
+    return log if observed is None else log * observed[:, 0, :, :, None]
 
 
 def upward(leaves: Tensor, rules: list[Rules]) -> Evidence:
@@ -127,6 +132,34 @@ def transitions_used(evidence: Evidence, rules: list[Rules]) -> list[Tensor]:
         parents = marginal.unsqueeze(-2) / conditional
         used.append(torch.einsum("nhwpa,nhwpb->npab", parents, _likelihood(below)) * rule.transitions)
     return used
+
+
+def sample_down(evidence: Evidence, rules: list[Rules], u: list[Tensor]) -> Tensor:
+    """The symbols of the pixels of one posterior sample an image, ``(n, h, w)``, drawn from the root down.
+
+    ``u`` are uniform numbers: one for the root, ``(n, 1, 1)``, and for each level below one a node (independent) or
+    one a parent (grammar), ``(n, 2^l, 2^l)``: see `draws_of`.
+    """
+    symbols = choose(evidence.logs[0].exp(), u[0])
+    for below, conditional, rule, own in zip(evidence.logs[1:], evidence.conditionals, rules, u[1:], strict=True):
+        if rule.transitions is not None:
+            likely = _likelihood(below)
+            law = torch.stack([table[symbols] for table in rule.transitions], dim=-2) * likely  # (n, h, w, 4, q)
+            made = choose(law, _by_parent(own[..., None])[..., 0])
+        else:
+            assert rule.leaves is not None
+            law = conditional.gather(3, symbols[..., None, None].expand(-1, -1, -1, 1, conditional.shape[-1]))[
+                ..., 0, :
+            ]
+            tuples = rule.leaves.unflatten(0, (4, rule.symbols)).argmax(dim=1)  # (4, q m)
+            made = tuples[:, symbols * conditional.shape[-1] + choose(law, own)].movedim(0, -1)
+        symbols = _by_child(made[..., None])[..., 0]
+    return symbols
+
+
+def draws_of(rules: list[Rules]) -> list[int]:
+    """Side of the square of uniform numbers that `sample_down` takes, root first and then level by level."""
+    return [1, *(2 ** (level + (rule.transitions is not None)) for level, rule in enumerate(rules))]
 
 
 def functional_variance(evidence: Evidence, rules: list[Rules], values: Tensor) -> Tensor:

@@ -97,6 +97,7 @@ class MarkovContours(Family):
     name: ClassVar = "markov-contours"
     best: ClassVar = ".optimum:MarkovContoursOptimum"
     statistics: ClassVar = ".statistics:MarkovContoursStatistics"
+    conditional: ClassVar = ".conditional:MarkovContoursConditional"
     source: ClassVar = "Rabiner 1989 (forward-backward); Korostelev & Tsybakov 1993 (horizons)"
     variants: ClassVar = ("markov-contours:size=32", "markov-contours:alpha=1.5,size=32")
 
