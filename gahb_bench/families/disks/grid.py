@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gahb_bench.core.memory import cached
+from gahb_bench.families.disks.intensities import Statistics
 from gahb_bench.families.disks.law import Disks
 from gahb_bench.families.disks.manifold import Manifold, manifold, smoothstep
 
@@ -42,8 +43,17 @@ class Grid(ABC):
 
     def _sum_up(self) -> None:
         ones = torch.ones(1, self.model.pixels, dtype=torch.float64, device=self.model.device)
-        total, square = self.scan(ones), self._correlate(ones, self._squares)
+        total, square = self.scan(ones), self.scan_squares(ones)
         self.A, self.B, self.C = square, total - square, self.model.pixels - 2 * total + square
+
+    def statistics(self, y: Tensor, sigma: Tensor) -> Statistics:
+        """What the likelihood of each node depends on, for images seen as they are: ``(n, K)`` each."""
+        del sigma
+        return Statistics.direct(self.scan(y), y.sum(1), self.A, self.B, self.C)
+
+    def scan_squares(self, images: Tensor) -> Tensor:
+        """``<image, m^2>`` at every node: ``(n, N^2) -> (n, K)``."""
+        return self._correlate(images, self._squares)
 
     @abstractmethod
     def scan(self, images: Tensor) -> Tensor:
@@ -56,6 +66,10 @@ class Grid(ABC):
     @abstractmethod
     def gather_squares(self, weights: Tensor) -> Tensor:
         """``sum w m^2`` over all nodes: ``(n, K) -> (n, N^2)``."""
+
+    def whole_templates(self) -> Tensor | None:
+        """The templates as images around the origin, ``(T, N^2)``, if they wrap around as images do; else None."""
+        return None
 
     @abstractmethod
     def _correlate(self, images: Tensor, templates: Tensor) -> Tensor: ...
@@ -126,6 +140,9 @@ class MovingGrid(Grid):
         n, m = self.model.size, self._side
         total = torch.einsum("ntpq,tpq->npq", spectra, templates)
         return torch.fft.irfft2(total, s=(m, m))[:, :n, :n].reshape(-1, n * n)
+
+    def whole_templates(self) -> Tensor | None:
+        return self._masks().flatten(1) if self._side == self.model.size else None
 
     def _masks(self) -> Tensor:
         """The templates around the origin, wrapped: ``(T, M, M)``."""

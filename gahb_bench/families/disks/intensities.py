@@ -18,7 +18,7 @@ from torch import Tensor
 
 _CLEAR = 6.0  # this many standard deviations inside [0, 1] an intensity is taken as unbounded (1e-9 of its mass)
 _NODES = ((2.5, 6), (4.5, 8), (7.0, 10), (9.5, 12), (math.inf, 20))  # widest window in sd, Gauss-Legendre nodes for it
-_WINDOW = 40.0  # the nodes cover the f whose log density is within half of this of its maximum
+WINDOW = 40.0  # the nodes cover the f whose log density is within half of this of its maximum
 _CHUNK = 1 << 14
 
 
@@ -30,6 +30,11 @@ class Statistics(NamedTuple):
     A: Tensor
     B: Tensor
     C: Tensor
+
+    @classmethod
+    def direct(cls, u: Tensor, total: Tensor, A: Tensor, B: Tensor, C: Tensor) -> "Statistics":
+        """Of images that are seen as they are: from ``<y, m>``, ``(n, K)``, the sum of y, ``(n,)``, and those of m."""
+        return cls(u, total[:, None] - u, A.expand_as(u), B.expand_as(u), C.expand_as(u))
 
     def at(self, keep: Tensor) -> "Statistics":
         """The entries a mask or an index selects."""
@@ -64,10 +69,10 @@ def integrate(stats: Statistics, sigma: Tensor, vary_f: bool, vary_b: bool) -> I
     if not vary_f and not vary_b:
         return Intensities((2 * u - A) / (2 * sigma**2), one, zero, one, zero, zero)
     if not vary_b:
-        log_mass, f, ff = _line(u, A, sigma)
+        log_mass, f, ff = line(u, A, sigma)
         return Intensities(log_mass, f, zero, ff, zero, zero)
     if not vary_f:
-        log_mass, b, bb = _line(v - B, C, sigma)
+        log_mass, b, bb = line(v - B, C, sigma)
         return Intensities(log_mass + (2 * u - A) / (2 * sigma**2), one, b, one, bb, b)
     b_clear = _clear(stats, sigma)
     f_clear = _clear(Statistics(v, u, C, B, A), sigma) & ~b_clear
@@ -163,7 +168,7 @@ def _gain(stats: Statistics, f: Tensor, b: Tensor) -> Tensor:
     return f * (2 * u - A * f - 2 * B * b) + b * (2 * v - C * b)
 
 
-def _line(w: Tensor, Q: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def line(w: Tensor, Q: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Log of int_0^1 exp((2 w t - Q t^2) / 2 s^2) dt and the moments of t."""
     sd = sigma / torch.sqrt(Q)
     log_mass, first, second = truncated_normal(w / Q, sd)
@@ -184,7 +189,7 @@ def _clear(stats: Statistics, sigma: Tensor) -> Tensor:
 def _free_b(stats: Statistics, sigma: Tensor) -> Intensities:
     """With b unbounded: f is a truncated normal, and b given f is normal with mean (v - B f) / C."""
     u, v, A, B, C = stats
-    log_mass, f, ff = _line(u - v * B / C, A - B * B / C, sigma)
+    log_mass, f, ff = line(u - v * B / C, A - B * B / C, sigma)
     log_mass = log_mass + v * v / (2 * C * sigma**2) + torch.log(math.sqrt(2 * math.pi) * sigma / torch.sqrt(C))
     b = (v - B * f) / C
     bb = sigma**2 / C + (v * v - 2 * v * B * f + B * B * ff) / C**2
@@ -206,14 +211,14 @@ def _both(stats: Statistics, sigma: Tensor) -> Intensities:
     f_hat, sf = (u - v * B / C) / schur, s / torch.sqrt(schur)
     nearest = f_hat.clamp(0, 1)
     off = (f_hat - nearest).abs() / sf
-    reach = _WINDOW / (off + torch.sqrt(off * off + _WINDOW)) * sf
+    reach = WINDOW / (off + torch.sqrt(off * off + WINDOW)) * sf
     left, right = (nearest - reach).clamp(min=0), (nearest + reach).clamp(max=1)
     half = 0.5 * (right - left)
     width = float((2 * half / sf).max())
     x, w = legendre(next(count for limit, count in _NODES if width <= limit), u.device)
     f = 0.5 * (right + left) + half * x
-    line, b, bb = _line((v - B * f).expand_as(f), C.expand_as(f), s.expand_as(f))
-    log_density = line + (2 * u * f - A * f * f) / (2 * s * s) + torch.log(w * half)
+    mass, b, bb = line((v - B * f).expand_as(f), C.expand_as(f), s.expand_as(f))
+    log_density = mass + (2 * u * f - A * f * f) / (2 * s * s) + torch.log(w * half)
     top = log_density.amax(1, keepdim=True)
     p = torch.exp(log_density - top)
     total = p.sum(1, keepdim=True)

@@ -43,6 +43,7 @@ class Disks(Family):
     name: ClassVar = "disks"
     best: ClassVar = ".optimum:DisksOptimum"
     statistics: ClassVar = ".statistics:DisksStatistics"
+    conditional: ClassVar = ".conditional:DisksConditional"
     source: ClassVar = "Kadkhodaie et al. 2024, arXiv:2310.02557"
     variants: ClassVar = ("disks:size=16", "disks:size=32")
 

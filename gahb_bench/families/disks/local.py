@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gahb_bench.families.disks.intensities import Statistics
 from gahb_bench.families.disks.manifold import Manifold, smoothstep
 
 RADIUS = 5.0  # of the ball of nodes before it is stretched
@@ -33,6 +34,11 @@ class EdgeRule:
     def second(self) -> Tensor:
         """Whether each node is of the second lattice, ``(K,)``."""
         return torch.arange(self.nodes.shape[1], device=self.nodes.device) >= self.split
+
+    def statistics(self, y: Tensor, sigma: Tensor) -> Statistics:
+        """What the likelihood of each node depends on, for images seen as they are: ``(n, K)`` each."""
+        del sigma
+        return Statistics.direct(self.scan(y), y.sum(1), self.A, self.B, self.C)
 
     def scan(self, images: Tensor) -> Tensor:
         """``<image, m>`` at every node: ``(n, N^2) -> (n, K)``."""
@@ -119,7 +125,7 @@ def lattice_nodes(model: Manifold, center: Tensor, covariance: Tensor, points: B
         middle = center[:, axis, None] + (white @ root[:, depth, :depth, None])[:, :, 0]
         scale = root[:, depth, depth, None]
         t = points.points[:, depth].expand_as(middle)
-        z, slope = _cut_normal(t, (model.low[axis] - middle) / scale, (model.high[axis] - middle) / scale)
+        z, slope = cut_normal(t, (model.low[axis] - middle) / scale, (model.high[axis] - middle) / scale)
         log_weight = log_weight + slope + torch.log(scale)
         white = torch.cat([white, z[:, :, None]], dim=2)
     moved = center[:, order][:, None, :] + white @ root.mT
@@ -129,8 +135,15 @@ def lattice_nodes(model: Manifold, center: Tensor, covariance: Tensor, points: B
     return nodes, log_weight
 
 
-def tiles(model: Manifold, center: Tensor, nodes: Tensor, budget: int) -> list[Tensor]:
-    """Indices of images cut into tiles of similar reach, so that each tile holds at most ``budget`` mask values."""
+def tiles(model: Manifold, center: Tensor, nodes: Tensor, budget: int, *, whole: bool = False) -> list[Tensor]:
+    """Indices of images cut into tiles of similar reach, so that each tile holds at most ``budget`` mask values.
+
+    ``whole`` : whether a mask has values at all pixels, not at those near edges alone
+    """
+    if whole:
+        return list(
+            torch.arange(len(center), device=center.device).split(max(budget // (nodes.shape[1] * model.pixels), 1))
+        )
     width = 4 * math.pi * center[:, 2] * reach(model, center, nodes).clamp(max=model.size)
     width = (width.clamp(max=model.pixels) * nodes.shape[1]).tolist()
     order = sorted(range(len(width)), key=width.__getitem__)
@@ -147,7 +160,7 @@ def _below(z: Tensor) -> Tensor:
     return 0.5 * torch.erfc(z * -math.sqrt(0.5))
 
 
-def _cut_normal(t: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def cut_normal(t: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """The z in [a, b] at the quantile of t, and log dz/dt; z = t where the ends are far."""
     a, b = a.clamp(-36, 35), b.clamp(-35, 36)
     below = _below(a) * _below(-t) + _below(b) * _below(t)

@@ -16,9 +16,10 @@ from torch import Tensor
 from gahb_bench.families.disks import local
 from gahb_bench.families.disks.grid import Grid, finest, grid
 from gahb_bench.families.disks.law import Disks
-from gahb_bench.families.disks.manifold import Manifold, manifold
+from gahb_bench.families.disks.manifold import Manifold
 from gahb_bench.families.disks.projection import Fit, project
 from gahb_bench.families.disks.quadrature import Likelihood, Moments, Request, change, mixture, moments
+from gahb_bench.families.disks.view import View
 
 TOLERANCE = 2e-3  # largest accepted relative excess, by its bound, of an image's squared error
 
@@ -33,8 +34,10 @@ _MASKS = 1 << 20  # mask values held at once
 _TILE = 1 << 22  # grid values held at once
 
 
-def solve(family: Disks, y: Tensor, sigma: Tensor, request: Request | None = None) -> Moments:
+def solve(family: Disks, y: Tensor, sigma: Tensor, request: Request | None = None, view: View | None = None) -> Moments:
     """Posterior moments of flat float64 images ``(n, N^2)`` at noise levels ``(n,)``, each with its error.
+
+    With a ``view`` y is what was seen through it, ``(n, M)``.
 
     The error bounds the relative excess ``|mean - E[x|y]|^2 / variance``; the truth is mostly far below. An image whose
     ``error`` exceeds `TOLERANCE` is not certified: its moments are the best that were found.
@@ -43,20 +46,20 @@ def solve(family: Disks, y: Tensor, sigma: Tensor, request: Request | None = Non
     coarse = grid(family, y.device, 0)
     step = max(1, min(32, _TILE // (coarse.radii.numel() * family.size**2)))
     tiles = torch.arange(len(y), device=y.device).split(step)
-    parts = [_Tile(family, y[i], sigma[i], request.at(i)).solve() for i in tiles]
-    return Moments.join(parts) if parts else Moments.nothing(y, request)
+    parts = [_Tile(family, y[i], sigma[i], request.at(i), view).solve() for i in tiles]
+    return Moments.join(parts) if parts else Moments.nothing(y.new_zeros(0, family.size**2), request)
 
 
 class _Tile:
     """A few images on their way through the rules."""
 
-    def __init__(self, family: Disks, y: Tensor, sigma: Tensor, request: Request) -> None:
-        self.family, self.y, self.sigma, self.request = family, y, sigma, request
-        self.model: Manifold = manifold(family, y.device)
-        self.coarse: Grid = grid(family, y.device, 0)
+    def __init__(self, family: Disks, y: Tensor, sigma: Tensor, request: Request, view: View | None) -> None:
+        self.family, self.y, self.sigma, self.request, self.view = family, y, sigma, request, view
+        self.coarse: Grid = grid(family, y.device, 0) if view is None else view.grid(family, y.device, 0)
+        self.model: Manifold = self.coarse.model
         self.likelihood = Likelihood.of(self.model, self.coarse, y, sigma)
-        self.found = Moments.nothing(y, request)
-        self.on_grid = Moments.nothing(y, request)
+        self.found = Moments.nothing(y.new_empty(len(y), self.model.pixels), request)
+        self.on_grid = Moments.nothing(y.new_empty(len(y), self.model.pixels), request)
 
     def solve(self) -> Moments:
         spread = _occupied(self.likelihood.bound)
@@ -95,6 +98,7 @@ class _Tile:
         held = self.coarse.radii[bound > bound.max() - 25]
         margin = 2 * float(self.model.high[2] - self.model.low[2]) / len(self.coarse.radii.unique())
         fine = grid(self.family, self.y.device, level).between(float(held.min()) - margin, float(held.max()) + margin)
+        fine = fine if self.view is None else self.view.of(fine)
         here = Likelihood.of(self.model, fine, self.y[image], self.sigma[image])
         result = moments(self.model, fine, here, self.request.at(image))
         result.error = torch.minimum(result.error, change(self.on_grid.at(image), result))
@@ -135,8 +139,12 @@ class _Tile:
         ball = local.ball(len(self.model.axes), step, self.y.device)
         nodes, log_weight = local.lattice_nodes(self.model, near.center, near.covariance, ball)
         result = Moments.nothing(self.y[images], self.request)
-        for i in local.tiles(self.model, near.center, nodes, _MASKS):
-            rule = local.EdgeRule(self.model, near.center[i], nodes[i], log_weight[i], ball.split)
+        for i in local.tiles(self.model, near.center, nodes, _MASKS, whole=self.view is not None):
+            rule = (
+                local.EdgeRule(self.model, near.center[i], nodes[i], log_weight[i], ball.split)
+                if self.view is None
+                else self.view.rule(self.model, nodes[i], log_weight[i], ball.split)
+            )
             here = Likelihood.of(self.model, rule, self.y[images[i]], self.sigma[images[i]])
             part = moments(self.model, rule, here, self.request.at(images[i]))
             rim = near.distance2(nodes[i], i) > _RIM**2

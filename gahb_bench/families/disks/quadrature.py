@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -28,6 +28,8 @@ class Rule(Protocol):
     @property
     def second(self) -> Tensor: ...  # (K,): whether the node is of the second lattice
 
+    def statistics(self, y: Tensor, sigma: Tensor) -> Statistics: ...  # (n, K) each, of what was seen of images
+
     def scan(self, images: Tensor) -> Tensor: ...  # <image, m>: (n, N^2) -> (n, K)
 
     def gather(self, weights: Tensor) -> Tensor: ...  # sum w m of each lattice: (n, K) -> (2, n, N^2)
@@ -41,10 +43,12 @@ class Request:
 
     along: Tensor | None = None  # (n, k, N^2): directions v, for the posterior covariance times v
     variance_map: bool = False
+    uniforms: Tensor | None = None  # (n, k, 2): uniform numbers, for k nodes drawn by their weights
 
-    def at(self, index: Tensor) -> "Request":
+    def at(self, index: Tensor | slice) -> "Request":
         """The request for some of the images."""
-        return Request(None if self.along is None else self.along[index], self.variance_map)
+        along, uniforms = (None if value is None else value[index] for value in (self.along, self.uniforms))
+        return Request(along, self.variance_map, uniforms)
 
 
 @dataclass
@@ -58,6 +62,8 @@ class Moments:
     geometry: Tensor  # (n, 3): posterior mean of (row, column, r)
     along: Tensor  # (n, k or 0, N^2): covariance times v
     variance_map: Tensor  # (n, N^2 or 0): variance of each pixel
+    drawn: Tensor  # (n, k or 0, 3): geometries drawn by their weights
+    scatter: Tensor  # (n, 3, 3): posterior covariance of the geometry; NaN unless some are drawn
 
     @classmethod
     def nothing(cls, y: Tensor, request: Request) -> "Moments":
@@ -73,6 +79,8 @@ class Moments:
             y.new_full((n, 3), torch.nan),
             y.new_full((n, 0 if request.along is None else request.along.shape[1], pixels), torch.nan),
             y.new_full((n, wide), torch.nan),
+            y.new_full((n, 0 if request.uniforms is None else request.uniforms.shape[1], 3), torch.nan),
+            y.new_full((n, 3, 3), torch.nan),
         )
 
     def at(self, index: Tensor) -> "Moments":
@@ -104,10 +112,9 @@ class Likelihood:
 
     @classmethod
     def of(cls, model: Manifold, rule: Rule, y: Tensor, sigma: Tensor) -> "Likelihood":
-        """Of images ``(n, N^2)`` at noise levels ``(n,)``."""
-        u = rule.scan(y)
-        stats = Statistics(u, y.sum(1, keepdim=True) - u, *(value.expand_as(u) for value in (rule.A, rule.B, rule.C)))
-        wide = sigma[:, None].expand_as(u)
+        """Of images, or what was seen of them, ``(n, N^2 or M)`` at noise levels ``(n,)``."""
+        stats = rule.statistics(y, sigma)
+        wide = sigma[:, None].expand_as(stats.u)
         bound, gain, f, b = intensities.upper_bound(stats, wide, model.vary_foreground, model.vary_background)
         return cls(stats, wide, bound + rule.log_weight, gain, f, b)
 
@@ -129,6 +136,7 @@ def moments(model: Manifold, rule: Rule, likelihood: Likelihood, request: Reques
     keep = _worthwhile(likelihood.bound)
     image, node = keep.nonzero(as_tuple=True)
     stats, n = likelihood.stats.at(keep), len(keep)
+    A, B, C = (value.expand_as(keep)[keep] for value in (rule.A, rule.B, rule.C))
     law = intensities.integrate(stats, likelihood.sigma[keep], model.vary_foreground, model.vary_background)
     weight, log_evidence = _normalise(law.log_mass + rule.log_weight.expand_as(keep)[keep], n, image)
     lattice = rule.second[node].to(torch.long) * n + image
@@ -152,7 +160,7 @@ def moments(model: Manifold, rule: Rule, likelihood: Likelihood, request: Reques
     out = Moments.nothing(likelihood.bound.new_zeros(n, model.pixels), request)
     share = total(torch.ones_like(weight)).clamp(min=1e-30)
     means = total(law.b)[:, :, None] + rule.gather(spread(law.f - law.b))
-    energy = total(stats.A * law.ff + 2 * stats.B * law.fb + stats.C * law.bb)
+    energy = total(A * law.ff + 2 * B * law.fb + C * law.bb)
     out.mean = mean = means.sum(0)
     out.variance = energy.sum(0) - (mean**2).sum(1)
     each = means / share[:, :, None]
@@ -168,6 +176,14 @@ def moments(model: Manifold, rule: Rule, likelihood: Likelihood, request: Reques
         cross = rule.gather(spread(2 * (law.fb - law.bb))).sum(0)
         square = rule.gather_squares(spread(law.ff - 2 * law.fb + law.bb))
         out.variance_map = total(law.bb).sum(0)[:, None] + cross + square - mean**2
+    if request.uniforms is not None:
+        ends = spread(torch.ones_like(weight)).cumsum(1)
+        chosen = torch.searchsorted(ends, request.uniforms[..., 1] * ends[:, -1:], right=True)
+        nodes = rule.nodes.expand(n, -1, -1)
+        out.drawn = nodes.gather(1, chosen.clamp(max=nodes.shape[1] - 1)[..., None].expand(-1, -1, 3))
+        off = points - out.geometry[image]
+        products = (weight[:, None] * (off[:, :, None] * off[:, None, :]).flatten(1)).reshape(-1, 3, 3)
+        out.scatter = products.new_zeros(n, 3, 3).index_add_(0, image, products)
     return out
 
 
@@ -187,7 +203,7 @@ def mixture(first: Moments, second: Moments, request: Request) -> Moments:
     variance = pieces[0] + pieces[1]
     error = sum_of(piece * part.error for piece, part in zip(pieces, parts, strict=True)) / variance
     geometry = sum_of(p[:, None] * part.geometry for p, part in zip(shares, parts, strict=True))
-    out = Moments(mean, variance, error, log_evidence, geometry, first.along, first.variance_map)
+    out = replace(first, mean=mean, variance=variance, error=error, log_evidence=log_evidence, geometry=geometry)
     if request.along is not None:
         v = request.along
         out.along = sum_of(
@@ -197,6 +213,13 @@ def mixture(first: Moments, second: Moments, request: Request) -> Moments:
     if request.variance_map:
         out.variance_map = sum_of(
             p[:, None] * (part.variance_map + d**2) for p, part, d in zip(shares, parts, off, strict=True)
+        )
+    if request.uniforms is not None:
+        out.drawn = torch.where(request.uniforms[..., :1] < shares[0][:, None, None], first.drawn, second.drawn)
+        away = [part.geometry - geometry for part in parts]
+        out.scatter = sum_of(
+            p[:, None, None] * (part.scatter + d[:, :, None] * d[:, None, :])
+            for p, part, d in zip(shares, parts, away, strict=True)
         )
     return out
 
