@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gahb_bench.core.images import Images
-from gahb_bench.core.operator import Operator, Shape, refuse_shape, variances
+from gahb_bench.core.operator import Measured, Operator, Shape, refuse_shape, variances
 
 
 class Downsample(Operator):
@@ -34,14 +34,14 @@ class Downsample(Operator):
         c, h, w = shape
         return (c, h // self.factor, w // self.factor)
 
-    def apply(self, x: Images) -> Images:
+    def apply(self, x: Images) -> Measured:
         return torch.nn.functional.avg_pool2d(x, self.factor)
 
-    def adjoint(self, r: Images) -> Images:
+    def adjoint(self, r: Measured) -> Images:
         return self.pseudoinverse(r) / self.factor**2
 
-    def pseudoinverse(self, r: Images) -> Images:
+    def pseudoinverse(self, r: Measured) -> Images:
         return r.repeat_interleave(self.factor, dim=2).repeat_interleave(self.factor, dim=3)
 
-    def solve(self, r: Images, noise_variance: float | Tensor, prior_variance: float | Tensor) -> Images:
+    def solve(self, r: Measured, noise_variance: float | Tensor, prior_variance: float | Tensor) -> Measured:
         return r / (variances(prior_variance, r) / self.factor**2 + variances(noise_variance, r))

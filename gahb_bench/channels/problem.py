@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.core import registry
-from gahb_bench.core.conditional import Conditional, ExactPosterior
+from gahb_bench.core.conditional import Conditional, Conditioned, ExactPosterior
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import Batch, per_image_sigma, per_pixel
@@ -98,6 +98,10 @@ class Problem:
             )
         if not bool(torch.isfinite(measured.y).all()):
             raise UsageError("the measurement holds NaN or infinity: give finite numbers.")
+        if not len(measured):
+            nothing = measured.y.new_empty(0, *self.family.shape)
+            found = Conditioned(nothing, nothing, measured.sigma, lambda k, _: nothing.expand(k, *nothing.shape))
+            return ExactPosterior.of(found, measured, self.family.spec)
         return ExactPosterior.of(law.condition(measured.to(torch.float64)), measured, self.family.spec)
 
     @cached_property

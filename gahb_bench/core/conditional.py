@@ -104,17 +104,13 @@ class Conditional(ABC, Generic[F]):
 def normal(k: int, streams: Streams, shape: tuple[int, ...], like: Tensor) -> Tensor:
     """White noise of unit variance, k draws an image from its stream, ``(k, n, *shape)``."""
     drawn = [stream.standard_normal((k, *shape)) for stream in streams]
-    return _together(drawn, (k, 0, *shape), like)
+    return torch.from_numpy(np.stack(drawn, axis=1)).to(like)
 
 
 def uniform(k: int, streams: Streams, shape: tuple[int, ...], like: Tensor) -> Tensor:
     """Uniform numbers in [0, 1), k draws an image from its stream, ``(k, n, *shape)``."""
     drawn = [stream.random((k, *shape)) for stream in streams]
-    return _together(drawn, (k, 0, *shape), like)
-
-
-def _together(drawn: list[np.ndarray], nothing: tuple[int, ...], like: Tensor) -> Tensor:
-    return torch.from_numpy(np.stack(drawn, axis=1) if drawn else np.empty(nothing)).to(like)
+    return torch.from_numpy(np.stack(drawn, axis=1)).to(like)
 
 
 def choose(weights: Tensor, u: Tensor) -> Tensor:

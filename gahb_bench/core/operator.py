@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from gahb_bench.core.errors import UsageError
@@ -12,6 +13,7 @@ from gahb_bench.core.images import Images, PerImage, per_image_sigma, per_pixel
 from gahb_bench.core.plugin import Plugin
 
 Shape = tuple[int, int, int]
+Measured = Float[Tensor, "n c k l"]  # what is measured of images, of another size or not
 
 
 class Operator(Plugin):
@@ -25,19 +27,19 @@ class Operator(Plugin):
     kind: ClassVar = "operators"
 
     @abstractmethod
-    def apply(self, x: Images) -> Images:
+    def apply(self, x: Images) -> Measured:
         """``A x``."""
 
     @abstractmethod
-    def adjoint(self, r: Images) -> Images:
+    def adjoint(self, r: Measured) -> Images:
         """``A' r``: ``<A x, r> = <x, A' r>``."""
 
     @abstractmethod
-    def pseudoinverse(self, r: Images) -> Images:
+    def pseudoinverse(self, r: Measured) -> Images:
         """``A^+ r``, the least image among those for which ``|A x - r|`` is least."""
 
     @abstractmethod
-    def solve(self, r: Images, noise_variance: float | Tensor, prior_variance: float | Tensor) -> Images:
+    def solve(self, r: Measured, noise_variance: float | Tensor, prior_variance: float | Tensor) -> Measured:
         """``(prior_variance A A' + noise_variance I)^{-1} r``, each variance one number > 0 or one an image, ``(n,)``.
 
         On what is measured: the rest of ``r`` is taken for zero, and so it stays.
@@ -56,7 +58,7 @@ class Operator(Plugin):
         """Shape ``(c, h', w')`` of what is measured of an image ``(c, h, w)``."""
         return shape
 
-    def restrict(self, r: Images) -> Images:
+    def restrict(self, r: Measured) -> Measured:
         """``A A^+ r`` where A hides a part altogether: the orthogonal projection on what is measured."""
         return r
 
@@ -92,7 +94,7 @@ class Measurement:
     indices : numbers of the images, on which the samples of a posterior depend, and on nothing else of the batch
     """
 
-    y: Images
+    y: Measured
     sigma: PerImage
     operator: Operator
     shape: Shape
@@ -118,7 +120,7 @@ class Measurement:
         return replace(self, y=y, sigma=self.sigma.to(y.device))
 
 
-def variances(values: float | Tensor, like: Images) -> Tensor:
+def variances(values: float | Tensor, like: Measured) -> Tensor:
     """One variance, or one an image, so that it multiplies images like these.
 
     Raises

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from gahb_bench.core import memory
 from gahb_bench.core.images import FloatArray, Images, PerImage, per_pixel
-from gahb_bench.core.operator import Measurement
+from gahb_bench.core.operator import Measured, Measurement
 
 
 class Field(ABC):
@@ -57,7 +57,7 @@ class Field(ABC):
         """``log p(y)``, ``(n,)``."""
 
     @abstractmethod
-    def gain(self, r: Images, which: Tensor) -> Images:
+    def gain(self, r: Measured, which: Tensor) -> Images:
         """``G r`` for residuals of the images at the positions ``which``, ``(t,)``."""
 
     def _density(self, terms: Tensor, which: Tensor) -> PerImage:
@@ -69,7 +69,7 @@ class Field(ABC):
         count = self.measured.operator.count(self.measured.shape).to(noise).expand(len(self.measured))[which]
         return -0.5 * (terms.sum(1) - (terms.shape[1] - count) * noise.log() + count * math.log(2 * math.pi))
 
-    def perturb(self, white: Images, noise: Images, which: Tensor) -> Images:
+    def perturb(self, white: Images, noise: Measured, which: Tensor) -> Images:
         """Posterior samples of the images ``which``, ``(t, 1, h, w)``, from white noise of images and measurements."""
         own = self.measured.select(which.tolist())
         x = self.prior_mean + torch.fft.ifft2(self.spectrum.sqrt() * torch.fft.fft2(white)).real
@@ -99,7 +99,7 @@ class FourierField(Field):
         power = torch.fft.fft2(self.residual, norm="ortho").abs() ** 2
         return self._density(power / self.total + self.total.log(), self._all)
 
-    def gain(self, r: Images, which: Tensor) -> Images:
+    def gain(self, r: Measured, which: Tensor) -> Images:
         response = self.transfer * self.spectrum / self.total[which]
         return torch.fft.ifft2(response * torch.fft.fft2(r)).real
 
@@ -149,7 +149,7 @@ class DenseField(Field):
             out[positions] = self._density(r.T.square() + 2 * root.diagonal().log(), positions)
         return out
 
-    def gain(self, r: Images, which: Tensor) -> Images:
+    def gain(self, r: Measured, which: Tensor) -> Images:
         out = r.new_empty(len(which), *self.measured.shape)
         for positions, shown, root, white in self._whitened:
             here = torch.isin(which, positions)

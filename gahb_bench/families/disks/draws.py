@@ -39,10 +39,8 @@ def draw(view: View, model: Manifold, found: Moments, y: Tensor, sigma: Tensor, 
     move, accept = normal(k, streams, (steps, 3), y), uniform(k, streams, (steps,), y)
     last = uniform(k, streams, (2,), y)
     tiles = torch.arange(len(y), device=y.device).split(max(_MASKS // (k * model.pixels), 1))
-    images = [
-        _tile(view, model, found.at(i), y[i], sigma[i], move[:, i], accept[:, i], last[:, i]) for i in tiles if len(i)
-    ]
-    return torch.cat(images, dim=1) if images else y.new_empty(k, 0, model.pixels)
+    images = [_tile(view, model, found.at(i), y[i], sigma[i], move[:, i], accept[:, i], last[:, i]) for i in tiles]
+    return torch.cat(images, dim=1)
 
 
 def _tile(

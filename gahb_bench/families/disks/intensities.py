@@ -17,7 +17,15 @@ import torch
 from torch import Tensor
 
 _CLEAR = 6.0  # this many standard deviations inside [0, 1] an intensity is taken as unbounded (1e-9 of its mass)
-_NODES = ((2.5, 6), (4.5, 8), (7.0, 10), (9.5, 12), (math.inf, 20))  # widest window in sd, Gauss-Legendre nodes for it
+_NODES = (
+    (2.5, 6),
+    (4.5, 8),
+    (7.0, 10),
+    (9.5, 12),
+    (13.0, 20),
+    (26.0, 40),
+    (math.inf, 80),
+)  # widest window in sd, nodes
 WINDOW = 40.0  # the nodes cover the f whose log density is within half of this of its maximum
 _CHUNK = 1 << 14
 
@@ -204,7 +212,10 @@ def _free_f(stats: Statistics, sigma: Tensor) -> Intensities:
 
 
 def _both(stats: Statistics, sigma: Tensor) -> Intensities:
-    """Gauss-Legendre in f on the window that holds its mass, b exact at each node."""
+    """Gauss-Legendre in f on the window that holds its mass, b exact at each node.
+
+    Its density changes over sf, or, where the bounds of b cut it, over the step of f that moves b by a deviation.
+    """
     u, v, A, B, C = (value[:, None] for value in stats)
     s = sigma[:, None]
     schur = A - B * B / C
@@ -214,7 +225,7 @@ def _both(stats: Statistics, sigma: Tensor) -> Intensities:
     reach = WINDOW / (off + torch.sqrt(off * off + WINDOW)) * sf
     left, right = (nearest - reach).clamp(min=0), (nearest + reach).clamp(max=1)
     half = 0.5 * (right - left)
-    width = float((2 * half / sf).max())
+    width = float((2 * half * torch.maximum(1 / sf, B / (s * torch.sqrt(C)))).max())
     x, w = legendre(next(count for limit, count in _NODES if width <= limit), u.device)
     f = 0.5 * (right + left) + half * x
     mass, b, bb = line((v - B * f).expand_as(f), C.expand_as(f), s.expand_as(f))

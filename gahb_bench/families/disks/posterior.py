@@ -25,9 +25,11 @@ TOLERANCE = 2e-3  # largest accepted relative excess, by its bound, of an image'
 
 _SPREAD = {0: 0.0, 1: 3.6, 2: 6.5, 3: 12.0}  # nodes a grid's posterior must occupy to be tried first, by dimension
 _LARGEST_SD = 0.9  # of the centre or radius, pixels at N = 64, for a local rule
+_LARGEST_SEEN_SD = 4.0  # the same where an operator may leave one direction nearly unseen, and the others not
 _CANDIDATES, _SLACK = 3, 8.0  # disks fitted an image, and how much less likely the others may be
 _SETTLED = 1e-7  # change of the log-likelihood at which a fit need not go on: lattices then move smoothly with y
 _LATTICES = ((1.4, 1.0), (1.0, 1.7))  # step of the lattice, and how much wider than the normal law it is spread
+_SEEN_LATTICES = ((1.0, 1.7), (0.7, 1.4))  # the last resort, for the bent posteriors of disks that are seen in part
 _BEYOND = 6.0  # standard deviations the normal law may be centred past the prior's end
 _RIM = 7.2  # standard deviations beyond which there must be little mass
 _MASKS = 1 << 20  # mask values held at once
@@ -66,13 +68,15 @@ class _Tile:
         wide = spread >= _SPREAD[len(self.model.axes)]
         self.on_coarse_grid(wide.nonzero()[:, 0])
         if self.model.axes:
-            self.around_one_disk(self.open())
+            self.around_one_disk(self.open(), _LATTICES, _LARGEST_SD * math.sqrt(self.model.size / 64))
             self.on_coarse_grid(self.open()[~wide[self.open()]])
             for image in self.open():
                 for level in range(self.useful_level(image), finest(self.family) + 1):
                     self.on_finer_grid(image[None], level)
                     if self.found.error[image] <= TOLERANCE:
                         break
+            if self.view is not None:
+                self.around_one_disk(self.open(), _SEEN_LATTICES, _LARGEST_SEEN_SD)
         return self.found
 
     def open(self) -> Tensor:
@@ -105,16 +109,16 @@ class _Tile:
         self.on_grid.improve(image, result)
         self.found.improve(image, result)
 
-    def around_one_disk(self, images: Tensor) -> None:
-        """A lattice around the nearest disk, and the coarse grid elsewhere where that matters."""
+    def around_one_disk(self, images: Tensor, lattices: tuple[tuple[float, float], ...], largest: float) -> None:
+        """Lattices around the nearest disk, where its deviation is not too large; the coarse grid elsewhere."""
         if not len(images):
             return
         here = self.likelihood.at(images)
         y, sigma = self.y[images], self.sigma[images]
         fit = project(self.coarse, y, sigma, here, _CANDIDATES, _SLACK, _SETTLED)
         near = Neighbourhood.of(self.model, fit, y, sigma)
-        for step, inflation in _LATTICES:
-            todo = (near.sd < _LARGEST_SD * math.sqrt(self.model.size / 64)) & ~(self.found.error[images] <= TOLERANCE)
+        for step, inflation in lattices:
+            todo = (near.sd < largest) & ~(self.found.error[images] <= TOLERANCE)
             i = todo.nonzero()[:, 0]
             if len(i):
                 self._near_and_far(images[i], near.at(i, inflation), here.bound[i], step)
@@ -138,7 +142,7 @@ class _Tile:
         """Moments by the lattice of one step; the error counts the mass at its rim."""
         ball = local.ball(len(self.model.axes), step, self.y.device)
         nodes, log_weight = local.lattice_nodes(self.model, near.center, near.covariance, ball)
-        result = Moments.nothing(self.y[images], self.request)
+        result = Moments.nothing(self.y.new_empty(len(images), self.model.pixels), self.request)
         for i in local.tiles(self.model, near.center, nodes, _MASKS, whole=self.view is not None):
             rule = (
                 local.EdgeRule(self.model, near.center[i], nodes[i], log_weight[i], ball.split)

@@ -28,7 +28,7 @@ class GmmConditional(Conditional[Gmm]):
         prior = torch.from_numpy(law.weights).log().to(measured.y)
         logs = torch.stack([field.log_evidence for field in each], dim=1) + prior
         share = logs.softmax(dim=1)  # (n, K)
-        chosen = (share > _NEGLIGIBLE).any(dim=0).nonzero()[:, 0].tolist() or [0]
+        chosen = (share > _NEGLIGIBLE).any(dim=0).nonzero()[:, 0].tolist()
         weights = share[:, chosen].T[:, :, None, None, None]
         means, own = (torch.stack([getattr(each[k], name) for k in chosen]) for name in ("mean", "pixel_variance"))
         mean = (weights * means).sum(0)

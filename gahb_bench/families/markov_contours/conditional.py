@@ -31,7 +31,7 @@ class MarkovContoursConditional(Conditional[MarkovContours]):
         chain, sigma = self.family.chain, measured.sigma
         y = measured.y[:, 0]
         observed = None if measured.mask is None else measured.mask[:, 0]
-        profiles = profiles_of(self.family, y)
+        profiles = profiles_of(self.family, y.device)
         found = forward_backward(chain, profiles, y, sigma, observed)
         evidence = log_evidence(chain, profiles, y, sigma, observed)
 

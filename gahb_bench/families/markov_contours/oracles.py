@@ -48,15 +48,15 @@ class Mmse(PosteriorMean, OracleOf[MarkovContours]):
 
     def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
         """Posterior variance of ``<v, x>``, ``(n,)``, without a derivative: moments of it go along the columns."""
-        profiles, y = profiles_of(self.law, y), y[:, 0].double()
+        profiles, y = profiles_of(self.law, y.device), y[:, 0].double()
         marginals = forward_backward(self.law.chain, profiles, y, sigma).marginals
         return functional_variance(self.law.chain, profiles, y, sigma, v[:, 0].double(), marginals)
 
     def contour(self, y: Images, sigma: Tensor) -> ContourPosterior:
         """The posterior of the contour: the law of its position in each column, and what follows for the image."""
-        return forward_backward(self.law.chain, profiles_of(self.law, y), y[:, 0].double(), sigma)
+        return forward_backward(self.law.chain, profiles_of(self.law, y.device), y[:, 0].double(), sigma)
 
 
-def profiles_of(law: MarkovContours, y: Images) -> Tensor:
+def profiles_of(law: MarkovContours, device: torch.device) -> Tensor:
     """Columns of the image for each position, ``(positions, N)``."""
-    return torch.from_numpy(0.5 + law.contrast * (law.profiles - 0.5)).to(y.device)
+    return torch.from_numpy(0.5 + law.contrast * (law.profiles - 0.5)).to(device)
