@@ -33,13 +33,13 @@ def test_sums_of_what_is_seen_of_every_node(spec, edge):
     y = torch.from_numpy(rng.generator("seen").standard_normal((2, *operator.measured_shape(family.shape))))
     y = operator.restrict(y)
     found = SeenGrid(plain, view).statistics(y.flatten(1), torch.tensor([1e-6, 1e-6], dtype=torch.float64))
-    m = manifold(family, CPU).mask(plain.nodes[0, ::37]).reshape(-1, *family.shape)
+    m = manifold(family, CPU).mask(plain.nodes[0, ::97]).reshape(-1, *family.shape)
     M, one = operator.apply(m).flatten(1), operator.apply(torch.ones_like(m)).flatten(1)
     rest = one - M
     flat = y.flatten(1)
     expected = (flat @ M.T, flat @ rest.T, (M * M).sum(1), (M * rest).sum(1), (rest * rest).sum(1))
     for value, brute in zip(found, expected, strict=True):
-        torch.testing.assert_close(value[:, ::37], brute.expand(2, -1), atol=1e-9, rtol=1e-7)
+        torch.testing.assert_close(value[:, ::97], brute.expand(2, -1), atol=1e-9, rtol=1e-7)
 
 
 @functools.cache
@@ -71,7 +71,7 @@ def test_moments_by_importance_sampling(spec):
     problem = gb.problem(spec, family)
     measured = problem.measure(family.sample(range(2), split="val"), torch.tensor([0.7, 2.0])).to(torch.float64)
     found = problem.exact(measured)
-    x = draws_of_prior(family, 20_000)
+    x = draws_of_prior(family, 15_000)
     samples = found.sample(20, seed=3)
     for i, (mean, error, variance, evidence, share) in enumerate(by_importance(problem, measured, x)):
         off = (found.mean[i].flatten() - mean).square().sum()
@@ -96,8 +96,9 @@ def test_a_disk_that_is_hidden_altogether():
     m = draws_of_prior(gb.family(f"{SMALL},vary=translate+scale"), 20_000).mean(0)  # f = 1, b = 0: the mask
     expected = b[:, None] + (0.5 - b)[:, None] * m
     torch.testing.assert_close(found.mean.flatten(1), expected, atol=0.015, rtol=0)
-    inside = found.sample(200)[:, 0, 0, 8, 8]
-    assert 0.25 < float(inside.std()) < 0.33  # nearly uniform
+    spread = found.sample(200)[:, :, 0, 8, 8].std(0)
+    torch.testing.assert_close(spread, found.pixel_variance[:, 0, 8, 8].sqrt(), atol=0, rtol=0.2)
+    assert (spread > 0.15).all()
 
 
 def test_masks_of_each_image_are_conditioned_one_by_one():
@@ -115,7 +116,7 @@ def test_masks_of_each_image_are_conditioned_one_by_one():
 
 CASES = [
     (30.0, 5.0, 60.0, 4.0, 200.0),
-    (-3.0, 9.0, 20.0, 15.0, 12.0),
+    (17.0, 13.5, 20.0, 15.0, 12.0),
     (0.2, 40.0, 1e-9, 0.0, 80.0),
     (0.0, 0.0, 0.0, 0.0, 0.0),
 ]
