@@ -44,7 +44,7 @@ class Mmse(PosteriorMean, OracleOf[MarkovContours]):
         return Posterior(posterior.mean[:, None], posterior.variance)
 
     def evidence(self, y: Images, sigma: Tensor) -> PerImage:
-        return log_evidence(self.law.chain, profiles_of(self.law, y), y[:, 0], sigma)
+        return log_evidence(self.law.chain, profiles_of(self.law, y.device), y[:, 0], sigma)
 
     def variance_along(self, y: Images, sigma: Tensor, v: Images) -> PerImage:
         """Posterior variance of ``<v, x>``, ``(n,)``, without a derivative: moments of it go along the columns."""
