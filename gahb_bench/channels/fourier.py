@@ -27,7 +27,7 @@ class Fourier(Diagonal):
     Examples
     --------
     >>> Fourier(keep=0.25).count((1, 8, 8))
-    tensor([16])
+    tensor([15])
     """
 
     name: ClassVar = "fourier"
