@@ -23,6 +23,7 @@ from gahb_bench.scoring.sample_statistics import sample_statistics
 RULE = 1  # raised when what is drawn or measured changes
 BLOCK = 64  # samples that are drawn at once, and kept
 SHOWN = 8  # samples, and estimates along a trajectory, that are kept for pictures
+_FORGIVEN = 5.0  # least noise levels: what the last step, to the posterior mean, leaves out of the variance is not seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +109,10 @@ class Cell:
                 return rows
         except (OSError, ValueError):  # not there, or damaged
             pass
-        rows = sample_statistics(self.law.family, torch.from_numpy(images), seed=self.plan.seed)
+        least = float(self.levels[self.levels > 0].min())
+        rows = sample_statistics(
+            self.law.family, torch.from_numpy(images), seed=self.plan.seed, tolerance=_FORGIVEN * least
+        )
         put(path, rows.to_csv(index=False).encode())
         return pd.read_csv(path)
 

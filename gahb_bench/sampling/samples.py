@@ -80,8 +80,8 @@ def sample(
         ``gaussian``: 1/2 + sigma z, as everybody does; ``exact``: noisy images of the law (of split ``val``), so that
         nothing is lost by the start.
     schedule : str
-        ``karras`` or ``log``, from sigma = 10 to 0.002, then 0. The shipped networks were trained up to sigma = 3.2: above
-        it they guess. The step to 0 is a denoiser's: what is finer than 0.002 is smoothed away.
+        ``karras`` or ``log``, from sigma = 10 to 0.002, then 0. The shipped networks were trained up to sigma = 3.2:
+        above it they guess. The step to 0 is a denoiser's: what is finer than 0.002 is smoothed away.
     levels : sequence of floats
         Noise levels in the place of a schedule, falling; the budget has to suffice for them.
 
