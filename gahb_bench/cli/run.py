@@ -11,8 +11,10 @@ from gahb_bench.cli.options import (
     Denoisers,
     FamilyOption,
     Images,
+    SchedulerOption,
     Seed,
     Sigmas,
+    WorkersOption,
     command_line,
     read_card,
     warn_of_problems,
@@ -38,6 +40,8 @@ def run(
         typer.Option("--reuse", help="Folder of another run whose finished work is used too; may be repeated."),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="Where denoisers compute: cpu, cuda, cuda:0.")] = "cpu",
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan with an estimate of the work; do nothing.")
     ] = False,
@@ -54,6 +58,7 @@ def run(
     """Score denoisers on families of images against the best that is possible; write a table, a figure and a page."""
     from gahb_bench import make
     from gahb_bench.core.environment import check_device
+    from gahb_bench.core.executors import open_crew
     from gahb_bench.core.levels import parse_sigmas
     from gahb_bench.running import engine
     from gahb_bench.running.folder import check_folder
@@ -84,24 +89,31 @@ def run(
     from gahb_bench.reporting.report import write_report
 
     try:
-        with Progress("denoising") as progress:
-            outcome = engine.run(
-                plan,
-                folder,
-                device=device,
-                resume=resume,
-                reuse=[other.absolute() for other in reuse or ()],
-                command=command_line(),
-                progress=progress,
-            )
-        write_report(outcome.folder)
+        with open_crew(workers, scheduler) as crew:
+            with Progress("denoising") as progress:
+                outcome = engine.run(
+                    plan,
+                    folder,
+                    device=device,
+                    resume=resume,
+                    reuse=[other.absolute() for other in reuse or ()],
+                    command=command_line(),
+                    crew=crew,
+                    progress=progress,
+                )
+            write_report(outcome.folder)
     except KeyboardInterrupt:
-        kept = Parts(folder).count(plan.cells(), plan.images)
-        typer.echo(f"interrupted: {kept} finished cells are kept; the same command goes on from them.", err=True)
+        _print_interrupted(Parts(folder).count(plan.cells(), plan.images))
         raise typer.Exit(1) from None
     _print_outcome(outcome, plan)
-    if outcome.failures:
+    if outcome.unfinished:
+        _print_interrupted(len(plan.cells()) - outcome.unfinished)
+    if outcome.failures or outcome.unfinished:
         raise typer.Exit(1)
+
+
+def _print_interrupted(kept: int) -> None:
+    typer.echo(f"interrupted: {kept} finished cells are kept; the same command goes on from them.", err=True)
 
 
 def _print_plan(plan: "Plan", folder: Path, device: str) -> None:

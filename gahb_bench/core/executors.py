@@ -1,0 +1,133 @@
+"""Opens what does the work of a command: this process, ``--workers N``, or ``--scheduler tcp://HOST:PORT``."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from gahb_bench.core.crew import Crew
+from gahb_bench.core.errors import GahbError, MissingPackageError, UsageError, reason_of
+from gahb_bench.core.workers import Workers
+
+_CONNECT = "10s"  # how long a scheduler is waited for
+_PATIENCE = 60.0  # seconds that a cluster may be without any worker
+_MOST = 1024  # processes of one machine
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class SchedulerLostError(GahbError):
+    """The scheduler cannot be reached any more; what came back before is kept."""
+
+
+@contextmanager
+def open_crew(workers: int | None = None, scheduler: str | None = None) -> Iterator[Crew]:
+    """Who does the work; without options this process.
+
+    The first Ctrl-C (SIGINT) or SIGTERM sets ``stopped``: what is in flight is finished. The second raises
+    KeyboardInterrupt at once, and ends the processes.
+
+    Parameters
+    ----------
+    workers : int, optional
+        How many processes of this machine, one thread each.
+    scheduler : str, optional
+        The address of a scheduler of dask.distributed.
+
+    Raises
+    ------
+    UsageError
+        If both are given, the number is not allowed, or no scheduler answers.
+    MissingPackageError
+        If dask.distributed is not installed.
+    """
+    if workers is not None and scheduler is not None:
+        raise UsageError("--workers and --scheduler exclude each other: processes of this machine, or a cluster.")
+    if scheduler is not None:
+        with _on_cluster(scheduler) as crew, _stopping(crew):
+            yield crew
+    elif workers is not None:
+        if not 1 <= workers <= _MOST:
+            raise UsageError(f"--workers {workers} is not allowed: it is a number of processes, 1 to {_MOST}.")
+        with _in_processes(workers) as crew, _stopping(crew):
+            yield crew
+    else:
+        crew = Crew()
+        with _stopping(crew):
+            yield crew
+
+
+@contextmanager
+def _in_processes(count: int) -> Iterator[Crew]:
+    processes = Workers(count)
+    try:
+        yield Crew(processes, workers=lambda: count, threads=1)
+    except BaseException:
+        processes.kill()
+        raise
+    finally:
+        processes.shutdown()
+
+
+@contextmanager
+def _on_cluster(address: str) -> Iterator[Crew]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise MissingPackageError(
+            "--scheduler needs the package 'distributed', which is not installed: pip install 'gahb_bench[cluster]'."
+        ) from None
+    try:
+        client: Any = Client(address, timeout=_CONNECT, set_as_default=False)
+    except Exception as error:  # of the network, of the address, or of another version
+        raise UsageError(
+            f"no scheduler of dask answers at {address} ({reason_of(error)}): start one with 'dask scheduler', and "
+            "give the address that it prints."
+        ) from None
+    try:
+        executor = client.get_executor(pure=False, retries=0)
+        yield Crew(
+            executor,
+            workers=lambda: _count(client),
+            threads=1,
+            check=lambda: _check_reachable(client, address),
+            withdraws=False,
+        )
+    finally:
+        client.close(timeout=2)
+
+
+def _count(client: Any) -> int:
+    """How many workers there are now; one, before there is any: its task waits for them."""
+    return max(1, len(client.scheduler_info(n_workers=-1)["workers"])) if client.status == "running" else 1
+
+
+def _check_reachable(client: Any, address: str) -> None:
+    if client.status != "running":
+        raise SchedulerLostError(
+            f"the scheduler at {address} cannot be reached any more. What came back is kept: start it again, and the "
+            "same command goes on from there."
+        )
+
+
+@contextmanager
+def _stopping(crew: Crew) -> Iterator[None]:
+    """Signals ask a crew to stop; those that are not for Python to take stay as they are."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number: int, frame: object) -> None:
+        del number, frame
+        if crew.stopped:
+            raise KeyboardInterrupt
+        crew.stopped = True
+        os.write(2, b"\nstopping: what is in flight is finished first; once more stops at once.\n")  # print may be busy
+
+    before: dict[int, Callable[..., Any] | int | None] = {each: signal.signal(each, ask) for each in _SIGNALS}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
