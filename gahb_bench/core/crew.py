@@ -75,6 +75,11 @@ class Crew:
         self._check, self._withdraws = check, withdraws
 
     @property
+    def alone(self) -> bool:
+        """Whether all is done in this process."""
+        return self.executor is None
+
+    @property
     def record(self) -> dict[str, Any]:
         """What an environment keeps of it: nothing where all is done here."""
         if self.executor is None:
@@ -97,6 +102,7 @@ class Crew:
         perform : callable
             The results of one task, in turn; here, each is handed on before the next is computed.
         tasks : iterable
+            One that has no more for now may have more once another result was handed on.
         split : callable
             The parts in which a task is tried again, so that what ends a worker costs itself alone.
 

@@ -124,7 +124,7 @@ def run(
         parts = Parts(folder, reuse)
         if not resume:
             parts.forget(cells)
-        tasks = _tasks(plan, parts, apart=crew.executor is not None)
+        tasks = _tasks(plan, parts, apart=not crew.alone)
         unfinished = {cell.key for task in tasks for _, cell in task.work}
         resumed = sum(cell.key not in unfinished for cell in cells)
         manifest = Manifest(
@@ -261,8 +261,9 @@ def _do(
     done = whole - steps
     progress(done, whole)
     failed: dict[str, list[pd.DataFrame]] = {}
-    alone = crew.executor is None
-    how = partial(perform, device=device, pictures=pictures) if alone else partial(perform_elsewhere, device=device)
+    how = (
+        partial(perform, device=device, pictures=pictures) if crew.alone else partial(perform_elsewhere, device=device)
+    )
     for task, result in crew.each(how, tasks, Task.apart):
         for cell, evaluation in task.failed(result.reason) if isinstance(result, Lost) else [result]:
             # What is kept is read back at the end: small tables held between the large arrays of cell after cell would
