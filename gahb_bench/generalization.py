@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ import torch
 
 from gahb_bench import make
 from gahb_bench.channels.gaussian import add_noise
+from gahb_bench.core.crew import Crew, Lost
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.environment import environment
-from gahb_bench.core.errors import StoreError, UsageError
+from gahb_bench.core.errors import DenoiserError, StoreError, UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.files import explain_errors, lock, refuse_overwriting, write_atomically
 from gahb_bench.core.images import Batch, Images, check_scored_sigmas
@@ -33,7 +35,9 @@ from gahb_bench.samplers.schedules import falling_levels
 from gahb_bench.sampling.samples import is_blind
 from gahb_bench.scoring.bits import excess_bits
 from gahb_bench.scoring.generalization import Estimate, closeness, correlation, mean, model_variance, nearest, place
-from gahb_bench.training.loop import Progress, fit
+from gahb_bench.training.budget import Training
+from gahb_bench.training.elsewhere import train_all
+from gahb_bench.training.loop import PausedError, Progress, fit
 from gahb_bench.training.settings import Settings, check_possible, make_settings
 
 SPLITS = ("train-a", "train-b")
@@ -87,10 +91,15 @@ class Study:
     sampler: str | None
     seed: int
 
-    def settings(self, n: int, split: str) -> Settings:
-        """Those of one training. It is validated at its end alone: nothing is chosen by images held out."""
+    def training(self, n: int, split: str) -> Training:
+        """One training. It is validated at its end alone: nothing is chosen by images held out."""
         values = {"images": n, "split": split, "steps": self.steps, "batch": self.batch, "seed": self.seed}
-        return make_settings(self.family, self.network, values | {"validate_every": self.steps})
+        return Training(self.family, self.network, None, values | {"validate_every": self.steps})
+
+    def settings(self, n: int, split: str) -> Settings:
+        """The settings of one training."""
+        training = self.training(n, split)
+        return make_settings(training.family, training.network, training.values)
 
 
 def make_study(
@@ -136,46 +145,93 @@ def carry_out(
     *,
     device: str = "cpu",
     progress: Callable[[int, int], object] = lambda *_: None,
+    crew: Crew | None = None,
 ) -> pd.DataFrame:
     """Train and measure, from the smallest n to the largest; what is finished in the folder is used again.
 
     The table is written anew after each n. ``progress`` is told (done, total) of the training steps, a measurement
-    counting as one.
+    counting as one. ``crew`` is who does it; on its workers the trainings of all n come first.
 
     Raises
     ------
     StoreError
         If the folder holds something else, or other trainings, or cannot be written.
     DenoiserError
-        If a training diverges; what was finished before is kept.
+        If a training diverges, or the workers that did it are lost; what is finished is kept.
+    PausedError
+        If the crew was stopped before the end.
     """
     check_possible(study.settings(study.sizes[-1], SPLITS[0]), device, 1, folder)
-    law = make.family(study.family)
+    crew, law = crew or Crew(), make.family(study.family)
     with lock(folder):
         _begin(folder, study, device)
         paths = {(n, split): folder / "trainings" / f"n={n}-{split}" for n in study.sizes for split in SPLITS}
         steps = {address: _steps_done(path) for address, path in paths.items()}
-        tables: list[pd.DataFrame] = []
+        tables: dict[int, pd.DataFrame] = {}
+        failed: dict[int, str] = {}
 
-        def tell() -> None:
+        def tell(address: tuple[int, str] | None = None, now: Progress | None = None) -> None:
+            if address is not None and now is not None:
+                steps[address] = now.step
             progress(sum(steps.values()) + len(tables), len(paths) * study.steps + len(study.sizes))
 
-        tell()  # what was done before: the time left is told by the pace since
-        for n in study.sizes:
-            weights = []
-            for split in SPLITS:
-
-                def count(now: Progress, address: tuple[int, str] = (n, split)) -> None:
-                    steps[address] = now.step
-                    tell()
-
-                best = fit(study.settings(n, split), paths[n, split], device=device, progress=count)
-                weights.append(best.with_name("last.safetensors"))
-            networks = [make.denoiser(str(path), law) for path in weights]
-            tables.append(_kept(folder, study, n, networks, device))
-            _write(folder / "generalization.csv", pd.concat(tables, ignore_index=True))
+        def add(n: int, rows: pd.DataFrame) -> None:
+            tables[n] = rows
+            _write(folder / "generalization.csv", pd.concat([tables[each] for each in sorted(tables)]))
             tell()
-    return pd.concat(tables, ignore_index=True)
+
+        def trained() -> Iterator[tuple[int, list[Denoiser]]]:
+            """Each n with its pair, once both are trained; those that were measured before are added at once."""
+            for n in study.sizes:
+                if n in failed:
+                    continue
+                weights = []
+                for split in SPLITS:
+                    count, stop = partial(tell, (n, split)), lambda: crew.stopped
+                    best = fit(study.settings(n, split), paths[n, split], device=device, progress=count, pause=stop)
+                    weights.append(best.with_name("last.safetensors"))
+                networks = [make.denoiser(str(path), law) for path in weights]
+                if (path := _part(folder, study, n, networks, device)).is_file():
+                    with explain_errors(path):
+                        add(n, pd.read_csv(path))
+                else:
+                    yield n, networks
+
+        tell()  # what was done before: the time left is told by the pace since
+        if not crew.alone:
+            failed = _train_on_workers(study, paths, crew, device, tell)
+        for (n, networks), rows in crew.each(partial(_measure, study, device), trained()):
+            if isinstance(rows, Lost):
+                failed[n] = rows.reason
+                continue
+            path = _part(folder, study, n, networks, device)
+            _write(path, rows)
+            add(n, pd.read_csv(path))
+    if failed:
+        raise DenoiserError("; ".join(f"n={n}: {reason}" for n, reason in failed.items()))
+    if len(tables) < len(study.sizes):
+        raise PausedError("the study was stopped; it goes on from what is finished")
+    return pd.concat([tables[n] for n in study.sizes], ignore_index=True)
+
+
+def _train_on_workers(
+    study: Study,
+    paths: dict[tuple[int, str], Path],
+    crew: Crew,
+    device: str,
+    tell: Callable[[tuple[int, str], Progress | None], object],
+) -> dict[int, str]:
+    """All trainings, several at once; why those of an n failed."""
+    failed = {}
+    addresses = {path: address for address, path in paths.items()}
+    trainings = {path: study.training(*address) for path, address in addresses.items()}
+    for path, came in train_all(trainings, crew, device=device):
+        tell(addresses[path], came.progress)
+        if came.failed:
+            failed[addresses[path][0]] = came.failed
+    if crew.stopped:
+        raise PausedError("the trainings were stopped; each goes on from its state")
+    return failed
 
 
 def _steps_done(path: Path) -> int:
@@ -186,17 +242,16 @@ def _steps_done(path: Path) -> int:
         return 0  # `fit` says what is wrong with it, if anything is
 
 
-def _kept(folder: Path, study: Study, n: int, networks: list[Denoiser], device: str) -> pd.DataFrame:
-    """The rows of one n: those kept before, or measured now."""
+def _part(folder: Path, study: Study, n: int, networks: list[Denoiser], device: str) -> Path:
+    """Where the rows of one n are kept, named by all that they depend on."""
     asked = {**asdict(study), "sizes": n, "weights": [network.facts.digest for network in networks]}
     key = hashlib.sha256(json.dumps([_RULE, asked, device.partition(":")[0]]).encode()).hexdigest()[:16]
-    path = folder / "parts" / f"{key}.csv"
-    if path.is_file():
-        with explain_errors(path):
-            return pd.read_csv(path)
-    rows = pd.DataFrame(_rows(study, n, networks, device), columns=list(COLUMNS))
-    _write(path, rows)
-    return pd.read_csv(path)
+    return folder / "parts" / f"{key}.csv"
+
+
+def _measure(study: Study, device: str, pair: tuple[int, list[Denoiser]]) -> Iterator[pd.DataFrame]:
+    """The rows of one n."""
+    yield pd.DataFrame(_rows(study, *pair, device), columns=list(COLUMNS))
 
 
 def _rows(study: Study, n: int, networks: list[Denoiser], device: str) -> Iterator[dict[str, Any]]:

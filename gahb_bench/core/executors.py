@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from gahb_bench.core.crew import Crew
@@ -12,7 +12,6 @@ from gahb_bench.core.errors import GahbError, MissingPackageError, UsageError, r
 from gahb_bench.core.workers import Workers
 
 _CONNECT = "10s"  # how long a scheduler is waited for
-_PATIENCE = 60.0  # seconds that a cluster may be without any worker
 _MOST = 1024  # processes of one machine
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -22,7 +21,7 @@ class SchedulerLostError(GahbError):
 
 
 @contextmanager
-def open_crew(workers: int | None = None, scheduler: str | None = None) -> Iterator[Crew]:
+def open_crew(workers: int | None = None, scheduler: str | None = None, *, signals: bool = True) -> Iterator[Crew]:
     """Who does the work; without options this process.
 
     The first Ctrl-C (SIGINT) or SIGTERM sets ``stopped``: what is in flight is finished. The second raises
@@ -34,6 +33,8 @@ def open_crew(workers: int | None = None, scheduler: str | None = None) -> Itera
         How many processes of this machine, one thread each.
     scheduler : str, optional
         The address of a scheduler of dask.distributed.
+    signals : bool
+        Whether this process takes them: several that compute together stop together or not at all.
 
     Raises
     ------
@@ -54,7 +55,7 @@ def open_crew(workers: int | None = None, scheduler: str | None = None) -> Itera
             yield crew
     else:
         crew = Crew()
-        with _stopping(crew):
+        with _stopping(crew) if signals else nullcontext():
             yield crew
 
 
