@@ -1,6 +1,7 @@
 """Denoisers and laws go to other processes and do there what they do here, or say why they cannot."""
 
 import pickle
+import sys
 
 import foreign_files
 import pytest
@@ -31,6 +32,7 @@ net = Net()
 def module(tmp_path, monkeypatch):
     (tmp_path / "sent_module.py").write_text(MODULE.format(gain=0.5))
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "sent_module", raising=False)
     return tmp_path / "sent_module.py"
 
 
