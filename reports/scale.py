@@ -100,10 +100,10 @@ run has {CELLS} cells ({len(DENOISERS)} denoisers, {len(SIGMAS)} noise levels), 
 
 A task of the run ({BLOCK} images, one noise level, {len(DENOISERS)} denoisers) takes a worker {{task}} s and the
 client {{client}} ms, which sends it, keeps what comes back, and makes its share of the tables. So the client keeps
-about {{busy}} workers busy with tasks of this length; {WORKERS:,} workers want tasks of {{least}} s, that is denoisers of
-{{slow}} ms an image, or several clients, each with families of its own (`report` shows their runs on one page). Two
-tasks a worker are in flight: a scheduler holds {2 * WORKERS:,} of them, whatever the number of images. `generate` leaves its
-client little to do but to write.
+about {{busy}} workers busy with such tasks; {WORKERS:,} workers want tasks of {{least}} s, that is denoisers of
+{{slow}} ms an image, or several clients, each with families of its own (`report` shows their runs on one page).
+Two tasks a worker are in flight: a scheduler holds {2 * WORKERS:,} of them, whatever the number of images. `generate`
+leaves its client little to do but to write.
 """
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ class Crew:
                     attempt = again.popleft() if again else next((_Attempt(task) for task in source), None)
                     if attempt is None:
                         break
-                    flying[executor.submit(_on_worker, _message(perform, attempt.task, self.threads))] = attempt
+                    flying[self._submitted(executor, _message(perform, attempt.task, self.threads))] = attempt
                 if self.stopped and self._withdraws:
                     flying = {future: attempt for future, attempt in flying.items() if not future.cancel()}
                 if not flying:
@@ -146,7 +146,7 @@ class Crew:
                 self._check()
                 for future in done:
                     attempt = flying.pop(future)
-                    problem = future.exception()
+                    problem = GahbError("it was cancelled") if future.cancelled() else future.exception()
                     if problem is None:
                         yield from ((attempt.task, result) for result in _unpacked(future.result()))
                     elif attempt.number < TRIES:
@@ -156,6 +156,13 @@ class Crew:
         finally:
             for future in flying:
                 future.cancel()
+
+    def _submitted(self, executor: Executor, message: bytes) -> Future[Any]:
+        try:
+            return executor.submit(_on_worker, message)
+        except Exception:
+            self._check()
+            raise
 
 
 def _message(perform: Callable[[T], Iterable[R]], task: T, threads: int | None) -> bytes:

@@ -1,8 +1,10 @@
 """Opens what does the work of a command: this process, ``--workers N``, or ``--scheduler tcp://HOST:PORT``."""
 
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -12,6 +14,7 @@ from gahb_bench.core.errors import GahbError, MissingPackageError, UsageError, r
 from gahb_bench.core.workers import Workers
 
 _CONNECT = "10s"  # how long a scheduler is waited for
+_ASK_EVERY = 1.0  # seconds
 _MOST = 1024  # processes of one machine
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -90,7 +93,7 @@ def _on_cluster(address: str) -> Iterator[Crew]:
         executor = client.get_executor(pure=False, retries=0)
         yield Crew(
             executor,
-            workers=lambda: _count(client),
+            workers=_Counted(client),
             threads=1,
             check=lambda: _check_reachable(client, address),
             withdraws=False,
@@ -99,9 +102,17 @@ def _on_cluster(address: str) -> Iterator[Crew]:
         client.close(timeout=2)
 
 
-def _count(client: Any) -> int:
-    """How many workers there are now; one, before there is any: its task waits for them."""
-    return max(1, len(client.scheduler_info(n_workers=-1)["workers"])) if client.status == "running" else 1
+class _Counted:
+    """How many workers a cluster has now, asked every second; one before there is any: its task waits for them."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._count, self._asked = client, 1, -math.inf
+
+    def __call__(self) -> int:
+        if self._client.status == "running" and time.monotonic() - self._asked > _ASK_EVERY:
+            self._count = max(1, len(self._client.nthreads()))
+            self._asked = time.monotonic()
+        return self._count
 
 
 def _check_reachable(client: Any, address: str) -> None:
