@@ -40,6 +40,10 @@ def run(
         typer.Option("--reuse", help="Folder of another run whose finished work is used too; may be repeated."),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="Where denoisers compute: cpu, cuda, cuda:0.")] = "cpu",
+    batch: Annotated[
+        int | None,
+        typer.Option("--batch", help="Most images that a denoiser is given at once, up to 128 (the default)."),
+    ] = None,
     workers: WorkersOption = None,
     scheduler: SchedulerOption = None,
     dry_run: Annotated[
@@ -95,6 +99,7 @@ def run(
                     plan,
                     folder,
                     device=device,
+                    batch=batch,
                     resume=resume,
                     reuse=[other.absolute() for other in reuse or ()],
                     command=command_line(),

@@ -79,6 +79,7 @@ def run(
     folder: Path,
     *,
     device: str = "cpu",
+    batch: int | None = None,
     resume: bool = True,
     reuse: Sequence[Path] = (),
     command: str = "",
@@ -95,6 +96,8 @@ def run(
         another plan that shares a family with it.
     device : str
         Where denoisers compute.
+    batch : int, optional
+        Most images that are made, and given to a denoiser, at once; 128 unless told.
     reuse : sequence of Path
         Folders of other runs whose finished work is used too.
     command : str
@@ -110,12 +113,15 @@ def run(
     StoreError
         If the folder cannot be used; what is finished is kept.
     UsageError
-        If the device does not exist, or a folder to reuse holds no run.
+        If the device does not exist, the batch is not allowed, or a folder to reuse holds no run.
     KeyboardInterrupt
         If it is stopped, and there is nothing to make tables of, or tables of a complete run are there.
     """
     crew = crew or Crew()
     check_device(device)
+    batch = BLOCK if batch is None else batch
+    if not 1 <= batch <= BLOCK:
+        raise UsageError(f"batch={batch} is not allowed: at most {BLOCK} images are denoised at once, at least 1.")
     started, clock = datetime.now(UTC), time.perf_counter()
     cells = plan.cells()
     with open_run(folder) as store:
@@ -124,7 +130,7 @@ def run(
         parts = Parts(folder, reuse)
         if not resume:
             parts.forget(cells)
-        tasks = _tasks(plan, parts, apart=not crew.alone)
+        tasks = _tasks(plan, parts, batch, apart=not crew.alone)
         unfinished = {cell.key for task in tasks for _, cell in task.work}
         resumed = sum(cell.key not in unfinished for cell in cells)
         manifest = Manifest(
@@ -226,7 +232,7 @@ def _is_other(method: Method) -> bool:
     return not method.facts.unfollowed and method.denoiser.facts.digest != method.facts.digest
 
 
-def _tasks(plan: Plan, parts: Parts, apart: bool) -> list[Task]:
+def _tasks(plan: Plan, parts: Parts, batch: int, apart: bool) -> list[Task]:
     """What is not yet finished: the same images of one family together, whichever cells they are for.
 
     For several workers, each noise level apart. Images are cut into the same blocks: so the numbers are the same.
@@ -238,8 +244,8 @@ def _tasks(plan: Plan, parts: Parts, apart: bool) -> list[Task]:
             for sigma in plan.sigmas:
                 cell = plan.cell(family, method, sigma)
                 for gap in parts.missing(cell, plan.images):
-                    for start in range(gap.start, gap.stop, BLOCK):
-                        block = (start, min(start + BLOCK, gap.stop), sigma if apart else 0.0)
+                    for start in range(gap.start, gap.stop, batch):
+                        block = (start, min(start + batch, gap.stop), sigma if apart else 0.0)
                         blocks.setdefault(block, []).append((method, cell))
         for (start, stop, _), work in sorted(blocks.items(), key=lambda item: item[0]):
             tasks.append(Task(family, start, stop, plan.seed, plan.split, tuple(work)))

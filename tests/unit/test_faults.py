@@ -61,13 +61,28 @@ def stopping(crew, after):
     return stop
 
 
-def test_workers_give_the_numbers_of_one_process_and_are_recorded(tmp_path, whole, processes, monkeypatch):
-    monkeypatch.setattr(engine, "BLOCK", 4)
-    engine.run(plan(), tmp_path / "one")
-    engine.run(plan(), tmp_path / "many", crew=Crew(processes, workers=lambda: 2, threads=1))
+def test_workers_give_the_numbers_of_one_process_and_are_recorded(tmp_path, processes):
+    engine.run(plan(), tmp_path / "one", batch=4)
+    engine.run(plan(), tmp_path / "many", batch=4, crew=Crew(processes, workers=lambda: 2, threads=1))
     assert scores(tmp_path / "many").equals(scores(tmp_path / "one"))
     environment = read(tmp_path / "many").manifest.environment
     assert (environment["workers"], environment["threads"]) == (2, 1)
+
+
+def test_a_batch_bounds_what_a_denoiser_is_given(tmp_path):
+    given = []
+
+    def counts(y, sigma):
+        given.append(len(y))
+        return y
+
+    made = plan([counts], images=7)
+    given.clear()  # it is called once to see what it reads
+    engine.run(made, tmp_path, batch=3)
+    assert given[:6] == [3, 3, 3, 3, 1, 1]
+    for wrong in (0, 129):
+        with pytest.raises(UsageError, match=f"batch={wrong} is not allowed"):
+            engine.run(made, tmp_path, batch=wrong)
 
 
 def test_a_denoiser_that_ends_its_process_costs_itself_alone(tmp_path, processes, monkeypatch):
