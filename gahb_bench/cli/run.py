@@ -42,7 +42,7 @@ def run(
     device: Annotated[str, typer.Option("--device", help="Where denoisers compute: cpu, cuda, cuda:0.")] = "cpu",
     batch: Annotated[
         int | None,
-        typer.Option("--batch", help="Most images that a denoiser is given at once, up to 128 (the default)."),
+        typer.Option("--batch", help="Most images a denoiser is given at once, up to 128 (the default)."),
     ] = None,
     workers: WorkersOption = None,
     scheduler: SchedulerOption = None,
