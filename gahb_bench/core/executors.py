@@ -142,4 +142,5 @@ def _stopping(crew: Crew) -> Iterator[None]:
         yield
     finally:
         for each, handler in before.items():
-            signal.signal(each, handler)
+            if handler is not None:  # else nobody of Python set it
+                signal.signal(each, handler)

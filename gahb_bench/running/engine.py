@@ -163,14 +163,13 @@ def run(
         made = None
         if not (finished_before and store.has_thumbnails()):
             made = thumbnails(plan, parts, pictures, scores, table, references)
-        failures = _failures(scores[scores["reason"] != _STOPPED])
+        failures = _failures(scores)
         if before is not None and finished_before:
             warnings = list(before.warnings)
         else:
-            stopped = (
-                [f"the run was stopped: {unfinished} of {len(cells)} cells are not finished"] if unfinished else []
-            )
-            warnings = [*stopped, *problems, *_warnings(plan, scores, device)]
+            warnings = [*problems, *_warnings(plan, scores, device)]
+            if unfinished:
+                warnings.insert(0, f"the run was stopped: {unfinished} of {len(cells)} cells are not finished")
         if not finished_before:
             store.write_manifest(manifest)
         store.write_tables(scores, table, summed, references, made)
@@ -335,8 +334,8 @@ def _warnings(plan: Plan, scores: pd.DataFrame, device: str) -> list[str]:
 
 
 def _failures(scores: pd.DataFrame) -> list[Failure]:
-    """One entry for each cell in which an image failed."""
-    failed = scores[scores["status"] != "ok"]
+    """One entry for each cell in which an image failed; those of a run that was stopped did not."""
+    failed = scores[(scores["status"] != "ok") & (scores["reason"] != _STOPPED)]
     groups: Iterable[tuple[Any, pd.DataFrame]] = failed.groupby(["family", "denoiser", "sigma"], sort=False)
     return [
         Failure(family=family, denoiser=denoiser, sigma=sigma, images=len(rows), reason=rows["reason"].iloc[0])

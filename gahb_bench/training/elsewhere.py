@@ -20,6 +20,7 @@ from gahb_bench.training.folder import FILES
 from gahb_bench.training.loop import PausedError, Progress, fit
 
 SECONDS = 60.0  # of a training at a time
+_OTHERS = ("run.json",)  # by which a worker sees that a folder is none of a training
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,6 @@ def train_all(
     device: str = "cpu",
     resume: bool = True,
     compiled: bool = False,
-    seconds: float = SECONDS,
 ) -> Iterator[tuple[Path, Advanced]]:
     """Do trainings, by their folders, on the workers of a crew; each is told after every minute of it.
 
@@ -77,7 +77,8 @@ def train_all(
         parts = _Queue()
         for folder, training in trainings.items():
             locks.enter_context(lock(folder))
-            parts.append(Part(training, folder, _read(folder), device, resume, compiled, seconds))
+            files = _read(folder, *_OTHERS)
+            parts.append(Part(training, folder, files, device, resume, compiled, SECONDS))
         for part, result in crew.each(_advance, parts):
             if isinstance(result, Lost):
                 yield part.folder, Advanced({}, None, ended=True, failed=result.reason)
@@ -115,8 +116,8 @@ def _advance(part: Part) -> Iterator[Advanced]:
         yield Advanced(_read(folder), told[-1] if told else None, ended, failed)
 
 
-def _read(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
+def _read(folder: Path, *others: str) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in (*FILES, *others) if (folder / name).is_file()}
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

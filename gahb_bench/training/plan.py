@@ -117,6 +117,8 @@ def carry_out(
         return _on_workers(trainings, out, crew, device, resume, compiled, progress)
     failed: dict[str, str] = {}
     for place, training in enumerate(trainings):
+        if crew.stopped:
+            raise PausedError("the trainings were stopped; each goes on from its state")
         folder = out / training.name
         later = 60 * sum(each.minutes or 0.0 for each in trainings[place + 1 :])
 
