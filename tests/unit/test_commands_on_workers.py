@@ -46,7 +46,7 @@ def test_tune():
     method = make.tunable("gaussian-blur", law)
     here = tuning.tune(method, law, sigmas, images=3, coarse=3, precision=0.5)
     assert tuning.tune(method, law, sigmas, images=3, coarse=3, precision=0.5, crew=crew()) == here
-    lost = tuning.tune(method, law, sigmas, images=3, coarse=3, precision=0.5, crew=crew(lost=4))
+    lost = tuning.tune(method, law, sigmas, images=3, coarse=3, precision=0.5, crew=crew(lost=5))
     assert lost.lost[0][1] == "given up after 3 attempts: it ended"
     assert set(lost.sigma) | {sigma for sigma, _ in lost.lost} == set(sigmas)
     with pytest.raises(DenoiserError, match="it ended"):
@@ -72,7 +72,9 @@ def test_reference(tmp_path, monkeypatch):
     monkeypatch.setenv("GAHB_BENCH_HOME", str(tmp_path / "there"))
     told = []
     there = list(simulate.simulate(law, sigmas, 20, lambda *now: told.append(now), crew()))
-    assert [(level.sigma, level.numbers) for level in there] == [(level.sigma, level.numbers) for level in here]
+    for one, other in zip(here, sorted(there, key=lambda level: -level.sigma), strict=True):
+        assert one.sigma == other.sigma
+        assert one.numbers == pytest.approx(other.numbers, rel=0, abs=0, nan_ok=True)
     assert told == [(20, 40), (40, 40)]
     kept = [pd.read_parquet(tmp_path / place / "tables" / "levels.parquet") for place in ("here", "there")]
     assert kept[0].equals(kept[1])
@@ -83,13 +85,13 @@ def test_reference(tmp_path, monkeypatch):
 
 
 def test_geometry(tmp_path):
-    made = make_plan([LAW, "gmm:size=8"], ["mmse", "wavelet", "nlm"], [0.1, 0.3], 1)
+    made = make_plan([LAW, "gmm:size=8"], ["mmse", "wavelet", "tv"], [0.1, 0.3], 1)
     here = geometry.measure_all(made, tmp_path / "here", top=4)
     there = geometry.measure_all(made, tmp_path / "there", top=4, crew=crew(lost=1))
     pd.testing.assert_frame_equal(here.rows, there.rows)
     assert here.spectra.equals(there.spectra)
     assert [vars(failure) for failure in here.failures] == [vars(failure) for failure in there.failures]
-    assert {failure.denoiser for failure in there.failures} == {"nlm"}
+    assert {failure.denoiser for failure in there.failures} == {"tv"}
     lost = geometry.measure_all(make_plan([LAW], ["mmse"], [0.1], 1), tmp_path / "lost", top=4, crew=crew(lost=3))
     assert [failure.reason for failure in lost.failures] == ["given up after 3 attempts: it ended"]
 
@@ -128,15 +130,14 @@ def test_a_plan_of_trainings_in_parts_gives_the_same_weights(trained, tmp_path, 
             here, there = (gb.denoiser(f"{place / training.name / name}.safetensors") for place in (whole, tmp_path))
             y = gb.add_noise(gb.family(LAW).sample(range(2)), 0.3)
             assert here(y, 0.3).equal(there(y, 0.3))
-    assert [now.progress.step for now in told if now.training == trainings[0]] == [20, 40, 45]
+    assert [now.progress.step for now in told if now.training == trainings[0]] == [20, 30, 40, 45]
     assert plan.carry_out(trainings, tmp_path, crew=crew(lost=0)) == {}
 
 
 def test_a_plan_whose_workers_are_lost_goes_on_with_the_others(trained, tmp_path):
     trainings, _ = trained
-    failed = plan.carry_out(trainings, tmp_path, crew=Crew(Sent(lost=4), workers=lambda: 1))
-    assert set(failed.values()) <= {"given up after 3 attempts: it ended"}
-    assert len(failed) < 2
+    failed = plan.carry_out(trainings, tmp_path, crew=crew(lost=5))
+    assert list(failed.values()) == ["given up after 3 attempts: it ended"]
     assert plan.carry_out(trainings, tmp_path, crew=crew()) == {}
 
 
