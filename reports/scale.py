@@ -17,7 +17,7 @@ from gahb_bench.running.plan import BLOCK, make_plan
 from gahb_bench.sets.shards import export_shards
 
 LAW, DENOISERS, SIGMAS = "calpha:size=32", ["mmse", "wavelet:rule=sure,shifts=all"], [0.03, 0.3]
-SIZES, IMAGES, WORKERS = (1024, 2048, 4096), 10**9, 1000
+SIZES, IMAGES, WORKERS = (256, 512, 1024), 10**9, 1000
 CELLS = len(DENOISERS) * len(SIGMAS)
 
 
@@ -44,7 +44,7 @@ def measure(images: int) -> dict[str, float]:
             meter, folder, began = Meter(), Path(place) / what, time.process_time()
             crew = Crew(meter, threads=1)
             if what == "shards":
-                export_shards(LAW, folder, images=images, size=1024, crew=crew)
+                export_shards(LAW, folder, images=images, size=BLOCK, crew=crew)
                 files = folder.glob("*.npz")
             else:
                 engine.run(make_plan([LAW], DENOISERS, SIGMAS, images), folder, crew=crew)
@@ -91,7 +91,7 @@ def _whole(name: str, value: float) -> str:
 PAGE = f"""# What 10^9 images and {WORKERS:,} workers take
 
 Made by `python reports/scale.py` with gahb_bench {{version}}, on {{cpu}}: core-seconds of one thread. Law `{LAW}`; the
-run has {CELLS} cells ({len(DENOISERS)} denoisers, {len(SIGMAS)} noise levels), a shard 1,024 images. The line through
+run has {CELLS} cells ({len(DENOISERS)} denoisers, {len(SIGMAS)} noise levels), a shard {BLOCK} images. The line through
 {SIZES[0]:,} and {SIZES[1]:,} images predicts {SIZES[2]:,}, which are measured too.
 
 | quantity | an image | predicted at {SIZES[2]:,} | measured | ratio | at 10^9 images |
