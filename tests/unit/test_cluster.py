@@ -26,7 +26,6 @@ SLURM = Path(__file__).parents[2] / "docs" / "slurm.py"
 def start(*words):
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-        "DASK_DISTRIBUTED__WORKER__PRELOAD": "",
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "distributed.cli." + words[0], *words[1:]]
@@ -47,7 +46,7 @@ def cluster():
     """A scheduler and a worker, each of its own process; the address, and both processes."""
     scheduler = start("dask_scheduler", "--port", "0", "--no-dashboard", "--host", "127.0.0.1")
     address = told(scheduler, r"tcp://127\.0\.0\.1:\d+")[0]
-    worker = start("dask_worker", address, "--nthreads", "1", "--no-dashboard", "--death-timeout", "60")
+    worker = start("dask_worker", address, "--nthreads", "1", "--no-dashboard")
     yield address, scheduler, worker
     for process in (worker, scheduler):
         process.send_signal(signal.SIGTERM)
