@@ -23,13 +23,10 @@ pytest.importorskip("distributed", reason="the extra cluster is not installed")
 SLURM = Path(__file__).parents[2] / "docs" / "slurm.py"
 
 
-def start(*words):
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-        "OMP_NUM_THREADS": "1",
-    }
+def start(*words, told_to=subprocess.DEVNULL):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "distributed.cli." + words[0], *words[1:]]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=environment, stderr=told_to, text=True)
 
 
 def told(process, pattern):
@@ -44,7 +41,8 @@ def told(process, pattern):
 @pytest.fixture
 def cluster():
     """A scheduler and a worker, each of its own process; the address, and both processes."""
-    scheduler = start("dask_scheduler", "--port", "0", "--no-dashboard", "--host", "127.0.0.1")
+    words = ("dask_scheduler", "--port", "0", "--no-dashboard", "--host", "127.0.0.1")
+    scheduler = start(*words, told_to=subprocess.PIPE)
     address = told(scheduler, r"tcp://127\.0\.0\.1:\d+")[0]
     worker = start("dask_worker", address, "--nthreads", "1", "--no-dashboard")
     yield address, scheduler, worker
