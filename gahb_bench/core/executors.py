@@ -1,5 +1,6 @@
 """Opens what does the work of a command: this process, ``--workers N``, or ``--scheduler tcp://HOST:PORT``."""
 
+import importlib
 import math
 import os
 import signal
@@ -77,13 +78,13 @@ def _in_processes(count: int) -> Iterator[Crew]:
 @contextmanager
 def _on_cluster(address: str) -> Iterator[Crew]:
     try:
-        from distributed import Client
+        distributed: Any = importlib.import_module("distributed")
     except ImportError:
         raise MissingPackageError(
             "--scheduler needs the package 'distributed', which is not installed: pip install 'gahb_bench[cluster]'."
         ) from None
     try:
-        client: Any = Client(address, timeout=_CONNECT, set_as_default=False)
+        client: Any = distributed.Client(address, timeout=_CONNECT, set_as_default=False)
     except Exception as error:  # of the network, of the address, or of another version
         raise UsageError(
             f"no scheduler of dask answers at {address} ({reason_of(error)}): start one with 'dask scheduler', and "

@@ -61,8 +61,7 @@ def measure_all(
         resumed = len(found)
         progress(resumed, len(parts))
         for work, result in (crew or Crew()).each(perform, _unfinished(works, found), Work.apart):
-            lost = [(method.spec, result.reason) for method in work.methods] if isinstance(result, Lost) else []
-            for spec, part in lost or [result]:
+            for spec, part in work.failed(result.reason) if isinstance(result, Lost) else [result]:
                 address = work.address(spec)
                 found[address] = part
                 if not isinstance(part, str):

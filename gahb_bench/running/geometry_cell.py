@@ -62,6 +62,10 @@ class Work:
         """Each denoiser alone."""
         return [replace(self, methods=(method,)) for method in self.methods]
 
+    def failed(self, reason: str) -> list[tuple[str, dict[str, Any] | str]]:
+        """Why none of its denoisers was measured."""
+        return [(method.spec, reason) for method in self.methods]
+
     def address(self, spec: str) -> Address:
         """The cell of one of its denoisers."""
         return self.law.spec, spec, self.sigma, self.image

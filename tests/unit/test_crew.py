@@ -92,11 +92,12 @@ def test_a_worker_of_other_versions_is_refused(crew, monkeypatch):
 
 
 def test_few_tasks_are_in_flight_and_none_begins_after_a_stop():
-    taken, crew = [], Crew(ThreadPoolExecutor(2), workers=lambda: 2)
-    with crew.executor:
-        for _, (number, _) in crew.each(crew_tasks.squares, (taken.append(n) or Job((n,)) for n in count())):
-            assert len(taken) - number <= 2 * 2 + 2
-            crew.stopped = crew.stopped or number >= 10
+    taken = []
+    with ThreadPoolExecutor(2) as executor:
+        crew = Crew(executor, workers=lambda: 2)
+        for job, _ in crew.each(crew_tasks.squares, (taken.append(n) or Job((n,)) for n in count())):
+            assert len(taken) - job.numbers[0] <= 2 * 2 + 2
+            crew.stopped = crew.stopped or job.numbers[0] >= 10
     assert len(taken) < 20
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -88,8 +89,8 @@ def test_a_batch_bounds_what_a_denoiser_is_given(tmp_path):
 def test_a_denoiser_that_ends_its_process_costs_itself_alone(tmp_path, processes, monkeypatch):
     (tmp_path / "crashing_module.py").write_text(CRASHES)
     monkeypatch.syspath_prepend(tmp_path)
-    crew = Crew(Workers(1), workers=lambda: 1, threads=1)  # begun now: it knows the module's folder
-    with crew.executor:
+    with Workers(1) as worker:  # begun now: it knows the module's folder
+        crew = Crew(worker, workers=lambda: 1, threads=1)
         outcome = engine.run(plan(["identity", "crashing_module:crashes"]), tmp_path / "run", crew=crew)
     (failure,) = outcome.failures
     assert (failure.denoiser, failure.sigma, failure.images) == ("crashing_module:crashes", 1.0, 6)
@@ -232,12 +233,12 @@ COMMAND += ["--sigmas", "0.01:1:8", "--images", "24"]
 
 def start(*words):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-m", "gahb_bench", *map(str, words)], env=environment, **pipes, text=True)
+    command = [sys.executable, "-m", "gahb_bench", *map(str, words)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for_parts(process, folder, count):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while len(list(folder.glob("parts/*.npz"))) < count and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -248,7 +249,7 @@ def test_a_signal_ends_a_run_gently(tmp_path, number):
     process = start(*COMMAND, "--out", tmp_path)
     wait_for_parts(process, tmp_path, 3)
     process.send_signal(number)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "stopping: what is in flight is finished first" in said
     assert "finished cells are kept; the same command goes on from them." in said
@@ -259,26 +260,21 @@ def test_a_signal_ends_a_run_gently(tmp_path, number):
 @pytest.mark.slow
 def test_twenty_kills_of_workers_and_of_the_client(tmp_path):
     """At random moments of one run: what is there in the end is the undisturbed run."""
-    assert start(*COMMAND, "--out", tmp_path / "whole").wait(120) == 0
-    draw, kills, runs = np.random.default_rng(0), 0, 0
+    assert start(*COMMAND, "--out", tmp_path / "whole").wait(600) == 0
+    draw, kills = np.random.default_rng(0), 0
     folder = tmp_path / "run"
     while kills < 20:
         process = start(*COMMAND, "--workers", 2, "--out", folder)
-        runs += 1
         while process.poll() is None and kills < 20:
             time.sleep(draw.uniform(0.05, 0.5))
-            victims = [process.pid, *children(process.pid)]
-            with_client = draw.random() < 0.2
-            victim = process.pid if with_client else int(draw.choice(victims))
-            try:
+            workers = children(process.pid)
+            victim = int(draw.choice(workers)) if workers and draw.random() < 0.8 else process.pid
+            with suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
                 kills += 1
-            except ProcessLookupError:
-                continue
         process.communicate()
-        assert runs < 40
     final = start(*COMMAND, "--workers", 2, "--out", folder)
-    said = final.communicate(timeout=120)
+    said = final.communicate(timeout=600)
     assert final.returncode == 0, said
     assert scores(folder).equals(scores(tmp_path / "whole"))
     assert json.loads((folder / "run.json").read_text())["status"] == "complete"

@@ -10,6 +10,7 @@ import torch
 from gahb_bench import make
 from gahb_bench.core import registry
 from gahb_bench.core.errors import UsageError
+from gahb_bench.core.posterior import inform
 from gahb_bench.running.engine import Task, perform, perform_elsewhere
 from gahb_bench.running.plan import make_plan
 
@@ -53,7 +54,7 @@ def _names():
 def test_every_denoiser_of_the_catalogue(name, tmp_path):
     made = make.denoiser(foreign_files.spec(name, tmp_path) or name, LAW, tune=False)
     batch = make.family(LAW).sample(range(2))
-    _same(made.given(batch) if made.knows in ("image", "latents") else made)
+    _same(inform(made, batch))
 
 
 @pytest.mark.parametrize("law", [entry.name for entry in registry.entries("families")])
