@@ -281,5 +281,9 @@ def test_twenty_kills_of_workers_and_of_the_client(tmp_path):
 
 
 def children(pid):
-    tasks = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(child) for child in tasks.read_text().split()] if tasks.exists() else []
+    """The processes that any thread of a process started."""
+    found = []
+    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # it ended meanwhile
+            found += [int(child) for child in tasks.read_text().split()]
+    return found
