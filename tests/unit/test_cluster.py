@@ -1,11 +1,12 @@
 """On a cluster of dask: the same numbers, lost workers and a lost scheduler, and jobs of Slurm."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import threading
+import time
 from itertools import count
 from pathlib import Path
 
@@ -24,33 +25,27 @@ pytest.importorskip("distributed", reason="the extra cluster is not installed")
 SLURM = Path(__file__).parents[2] / "docs" / "slurm.py"
 
 
-def start(*words, told_to=subprocess.DEVNULL):
+def start(*words):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "distributed.cli." + words[0], *words[1:]]
-    return subprocess.Popen(command, env=environment, stderr=told_to, text=True)
-
-
-def told(process, pattern):
-    """What a process says, up to a line in which the pattern is found."""
-    for line in process.stderr:
-        if found := re.search(pattern, line):
-            threading.Thread(target=process.stderr.read, daemon=True).start()  # or it would block
-            return found
-    raise AssertionError(f"nothing said {pattern}")
+    command = [sys.executable, "-m", "distributed.cli." + words[0], *map(str, words[1:])]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
 
 @pytest.fixture
-def cluster():
-    """A scheduler and a worker, each of its own process; the address, and both processes."""
-    words = ("dask_scheduler", "--port", "0", "--no-dashboard", "--host", "127.0.0.1")
-    scheduler = start(*words, told_to=subprocess.PIPE)
-    address = told(scheduler, r"tcp://127\.0\.0\.1:\d+")[0]
-    worker = start("dask_worker", address, "--nthreads", "1", "--no-dashboard")
-    yield address, scheduler, worker
+def cluster(tmp_path):
+    """A scheduler and a worker, each of its own process: the address, and the scheduler's process."""
+    file = tmp_path / "scheduler.json"
+    scheduler = start("dask_scheduler", "--port", 0, "--no-dashboard", "--host", "127.0.0.1", "--scheduler-file", file)
+    worker = start("dask_worker", "--scheduler-file", file, "--nthreads", 1, "--no-dashboard")
+    deadline = time.monotonic() + 300
+    while not file.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    yield json.loads(file.read_text())["address"], scheduler
     for process in (worker, scheduler):
         process.send_signal(signal.SIGTERM)
     for process in (worker, scheduler):
-        process.wait(30)
+        process.wait(60)
 
 
 def test_a_cluster_gives_the_same_numbers_and_a_lost_worker_is_replaced(cluster, tmp_path):
@@ -65,7 +60,7 @@ def test_a_cluster_gives_the_same_numbers_and_a_lost_worker_is_replaced(cluster,
 
 
 def test_a_scheduler_that_is_lost(cluster):
-    address, scheduler, _ = cluster
+    address, scheduler = cluster
     said = f"{address} cannot be reached any more.*the same command goes on"
 
     def endless(crew):
@@ -90,5 +85,5 @@ def test_the_script_of_a_slurm_job(tmp_path):
     script = made.stdout
     for line in ("#SBATCH -p long", "#SBATCH --cpus-per-task=4", "#SBATCH -t 04:00:00", "module load python"):
         assert line in script
-    assert re.search(r"distributed\.cli\.dask_worker tcp://\S+ .*--nthreads 1 --nworkers 4", script), script
+    assert re.search(r"distributed\.cli\.dask_worker tcp://\S+ .*--nthreads 1 .*--nworkers 4", script), script
     assert "export OMP_NUM_THREADS=1" in script

@@ -59,9 +59,8 @@ def test_every_denoiser_of_the_catalogue(name, tmp_path):
 
 @pytest.mark.parametrize("law", [entry.name for entry in registry.entries("families")])
 def test_every_law(law):
-    made = make.family(
-        {"shuffled": "shuffled:of=(calpha:size=8)", "coloured": "coloured:of=(calpha:size=8)"}.get(law, law)
-    )
+    of = ":of=(calpha:size=8)" if law in ("shuffled", "coloured") else ""
+    made = make.family(f"{law}{of}")
     again = pickle.loads(pickle.dumps(made))
     assert again == made
     assert torch.equal(again.sample([1]).images, made.sample([1]).images)
