@@ -31,17 +31,24 @@ def start(*words):
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
 
+def address_in(file):
+    """What a scheduler writes there, once it is there."""
+    deadline = time.monotonic() + 300
+    while True:
+        try:
+            return json.loads(file.read_text())["address"]
+        except (OSError, ValueError):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
 @pytest.fixture
 def cluster(tmp_path):
     """A scheduler and a worker, each of its own process: the address, and the scheduler's process."""
     file = tmp_path / "scheduler.json"
     scheduler = start("dask_scheduler", "--port", 0, "--no-dashboard", "--host", "127.0.0.1", "--scheduler-file", file)
     worker = start("dask_worker", "--scheduler-file", file, "--nthreads", 1, "--no-dashboard")
-    deadline = time.monotonic() + 300
-    while not file.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    yield json.loads(file.read_text())["address"], scheduler
+    yield address_in(file), scheduler
     for process in (worker, scheduler):
         process.send_signal(signal.SIGTERM)
     for process in (worker, scheduler):
