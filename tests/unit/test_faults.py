@@ -260,7 +260,9 @@ def test_a_signal_ends_a_run_gently(tmp_path, number):
 @pytest.mark.slow
 def test_twenty_kills_of_workers_and_of_the_client(tmp_path):
     """At random moments of one run: what is there in the end is the undisturbed run."""
-    assert start(*COMMAND, "--out", tmp_path / "whole").wait(600) == 0
+    whole = start(*COMMAND, "--out", tmp_path / "whole")
+    said = whole.communicate(timeout=600)
+    assert whole.returncode == 0, said
     draw, kills = np.random.default_rng(0), 0
     folder = tmp_path / "run"
     while kills < 20:
