@@ -11,8 +11,10 @@ import pandas as pd
 
 from gahb_bench import make
 from gahb_bench.core import registry
+from gahb_bench.core.crew import Crew
 from gahb_bench.core.environment import check_device
 from gahb_bench.core.errors import RunWarning, UsageError, printable
+from gahb_bench.core.executors import open_crew
 from gahb_bench.core.family import Family
 from gahb_bench.core.progress import Progress
 from gahb_bench.reporting.report import write_report
@@ -109,6 +111,7 @@ class Job:
     plan: Plan
     folder: Path
     device: str = "cpu"
+    batch: int | None = None
     resume: bool = True
     reuse: tuple[Path, ...] = ()
 
@@ -117,26 +120,31 @@ class Job:
         """How many of its cells are finished in its folder."""
         return Parts(self.folder).count(self.plan.cells(), self.plan.images)
 
-    def do(self, command: str = "", progress: Told = lambda *_: None) -> Run:
+    def do(self, command: str = "", progress: Told = lambda *_: None, crew: Crew | None = None) -> Run:
         """Do what is not finished, make the tables and write the page.
 
         Parameters
         ----------
         command : how it was asked for, for the record
         progress : told after every cell of a task
+        crew : who does the tasks; without one, this process
 
         Raises
         ------
         StoreError
             If the folder cannot be used; what is finished is kept.
+        KeyboardInterrupt
+            If the crew is stopped before there is anything to make tables of.
         """
         outcome = engine.run(
             self.plan,
             self.folder,
             device=self.device,
+            batch=self.batch,
             resume=self.resume,
             reuse=self.reuse,
             command=command,
+            crew=crew,
             progress=progress,
         )
         write_report(outcome.folder)
@@ -153,6 +161,7 @@ def prepare(
     out: str | Path | None = None,
     *,
     device: str = "cpu",
+    batch: int | None = None,
     tune: bool = True,
     resume: bool = True,
     reuse: Sequence[str | Path] = (),
@@ -171,7 +180,7 @@ def prepare(
     plan = make_plan(laws, denoisers, sigmas, images, seed, split, tune=tune, progress=progress)
     default = RUNS / f"{'-'.join(part.family.name for part in plan.families)[:40]}-{plan.key[:8]}"
     # A denoiser is foreign code and may change the working folder.
-    return Job(plan, Path(default if out is None else out).absolute(), device, resume, tuple(others))
+    return Job(plan, Path(default if out is None else out).absolute(), device, batch, resume, tuple(others))
 
 
 def run(
@@ -184,6 +193,9 @@ def run(
     out: str | Path | None = None,
     *,
     device: str = "cpu",
+    batch: int | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
     tune: bool = True,
     resume: bool = True,
     reuse: Sequence[str | Path] = (),
@@ -209,6 +221,9 @@ def run(
     out : path
         The run's folder; by default one in ``reports/runs`` named by what is run, so that the same call finds it.
     device : where denoisers compute: ``cpu``, ``cuda``
+    batch : most images that a denoiser is given at once, up to 128, the default
+    workers : how many processes of this machine compute, one thread each; by default this process does
+    scheduler : address of a scheduler of dask.distributed, whose workers compute: ``tcp://HOST:PORT``
     tune : whether a parameter for which no value is stored is tuned now (seconds, kept), or left to a rule
     resume : whether to go on from what is finished in the folder, or to begin again
     reuse : folders of other runs whose finished work is used too
@@ -253,13 +268,14 @@ def run(
             split,
             out,
             device=device,
+            batch=batch,
             tune=tune,
             resume=resume,
             reuse=reuse,
             progress=tuning,
         )
-    with _told("denoising", progress) as denoising:
-        done = job.do(_call(job.plan, denoisers), denoising)
+    with open_crew(workers, scheduler, signals=False) as crew, _told("denoising", progress) as denoising:
+        done = job.do(_call(job.plan, denoisers), denoising, crew)
     for message in (*map(str, registry.problems()), *done.troubles):
         warnings.warn(message.removeprefix("warning: "), RunWarning, stacklevel=2)
     return done

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gahb_bench.cli.app import app
-from gahb_bench.cli.options import OneFamily, command_line
+from gahb_bench.cli.options import OneFamily, SchedulerOption, WorkersOption, command_line
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.progress import Progress
 
@@ -42,6 +42,8 @@ def generalization(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder; default reports/runs/generalization-FAMILY-NETWORK.")
     ] = None,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
 ) -> None:
     """Train two networks on disjoint sets of n images each, and measure what they memorise and what they share.
 
@@ -51,10 +53,12 @@ def generalization(
     kept: the same command goes on from it.
     """
     from gahb_bench.core.environment import check_device
+    from gahb_bench.core.executors import open_crew
     from gahb_bench.core.levels import parse_sigmas
     from gahb_bench.generalization.carry_out import carry_out
     from gahb_bench.generalization.study import SIGMAS, make_study
     from gahb_bench.reporting.generalization.report import write_report
+    from gahb_bench.training.loop import PausedError
 
     if out == Path():
         raise UsageError("--out is the working folder: name a folder of its own.")
@@ -76,9 +80,9 @@ def generalization(
     name = "-".join(spec.partition(":")[0] for spec in (study.family, study.network))
     folder = (out or Path("reports/runs") / f"generalization-{name}").absolute()
     try:
-        with Progress("training steps") as progress:
-            table = carry_out(study, folder, device=device, command=command_line(), progress=progress)
-    except KeyboardInterrupt:
+        with open_crew(workers, scheduler) as crew, Progress("training steps") as progress:
+            table = carry_out(study, folder, device=device, command=command_line(), progress=progress, crew=crew)
+    except (KeyboardInterrupt, PausedError):
         typer.echo("interrupted: what is finished is kept; the same command goes on from it.", err=True)
         raise typer.Exit(1) from None
     for n, rows in table.groupby("n"):

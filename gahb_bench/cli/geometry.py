@@ -6,9 +6,18 @@ from typing import Annotated
 import typer
 
 from gahb_bench.cli.app import app
-from gahb_bench.cli.options import Denoisers, FamilyOption, Seed, command_line, warn_of_problems
+from gahb_bench.cli.options import (
+    Denoisers,
+    FamilyOption,
+    SchedulerOption,
+    Seed,
+    WorkersOption,
+    command_line,
+    warn_of_problems,
+)
 from gahb_bench.core.progress import Progress
 
+_INTERRUPTED = "interrupted: what is finished is kept; the same command goes on from it."
 _SIGMAS = (0.03, 0.1, 0.3, 1.0)
 
 
@@ -23,6 +32,8 @@ def geometry(
     top: Annotated[int, typer.Option("--top", help="How many eigenvectors are shown.")] = 16,
     seed: Seed = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder; default reports/runs/geometry-NAME-KEY.")] = None,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
 ) -> None:
     """Measure Jacobians: spectra, eigenvectors, overlap with the true eigenspace; write tables, figures and a page.
 
@@ -32,6 +43,7 @@ def geometry(
     """
     from gahb_bench import make
     from gahb_bench.core.errors import UsageError
+    from gahb_bench.core.executors import open_crew
     from gahb_bench.core.levels import parse_sigmas
     from gahb_bench.reporting import report
     from gahb_bench.reporting.geometry.content import shown_name
@@ -61,11 +73,14 @@ def geometry(
     name = "-".join(part.family.name for part in plan.families)[:40]
     folder = (out or Path("reports/runs") / f"geometry-{name}-{plan.key[:8]}").absolute()
     try:
-        with Progress("Jacobians") as progress:
-            made = measure_all(plan, folder, top=top, command=command_line(), progress=progress)
+        with open_crew(workers, scheduler) as crew, Progress("Jacobians") as progress:
+            made = measure_all(plan, folder, top=top, command=command_line(), progress=progress, crew=crew)
     except KeyboardInterrupt:
-        typer.echo("interrupted: what is finished is kept; the same command goes on from it.", err=True)
+        typer.echo(_INTERRUPTED, err=True)
         raise typer.Exit(1) from None
+    if not len(made.rows) and made.unfinished:
+        typer.echo(_INTERRUPTED, err=True)
+        raise typer.Exit(1)
     write_report(folder)
     if folder.name == report.GEOMETRY and (folder.parent / "scores.parquet").is_file():
         report.write_report(folder.parent)  # it links to the page
@@ -74,5 +89,7 @@ def geometry(
     if made.resumed:
         typer.echo(f"{made.resumed} finished cells were found and used.")
     typer.echo(f"open {folder / 'report.html'}   (also geometry.csv, spectra.parquet, bases.parquet, *.png)")
-    if made.failures:
+    if made.unfinished:
+        typer.echo(_INTERRUPTED, err=True)
+    if made.failures or made.unfinished:
         raise typer.Exit(1)

@@ -31,6 +31,13 @@ Sigmas = Annotated[
 Images = Annotated[int | None, typer.Option("--images", help="How many images.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Which seed.")]
 Split = Annotated[str, typer.Option("--split", help="train, train-a, train-b, val or test.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", help="Do the work in so many processes of this machine, one thread each.")
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option("--scheduler", help="Do the work on a cluster of dask: tcp://HOST:PORT of its scheduler."),
+]
 CardOption = Annotated[
     str | None, typer.Option("--card", help="A dataset card: a TOML file, or the name of a shipped one.")
 ]

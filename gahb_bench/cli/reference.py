@@ -1,11 +1,12 @@
 """``reference``: what is known of a law's optimum by simulation, made once and kept."""
 
+import time
 from typing import Annotated
 
 import typer
 
 from gahb_bench.cli.app import app
-from gahb_bench.cli.options import OneFamily, Sigmas
+from gahb_bench.cli.options import OneFamily, SchedulerOption, Sigmas, WorkersOption
 from gahb_bench.core.progress import Progress
 
 
@@ -16,6 +17,8 @@ def reference(
     images: Annotated[
         int | None, typer.Option("--images", help="How many images of split val a noise level; default by law.")
     ] = None,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
 ) -> None:
     """Simulate the reference of a law that has no closed form, and keep it in your home; runs then use it.
 
@@ -27,6 +30,7 @@ def reference(
     """
     from gahb_bench import make
     from gahb_bench.core.errors import UsageError
+    from gahb_bench.core.executors import open_crew
     from gahb_bench.core.levels import DEFAULT_SIGMAS, parse_sigmas
     from gahb_bench.tables import simulate, store
 
@@ -40,14 +44,22 @@ def reference(
     there = len(levels) - len(wanted)
     if there:
         typer.echo(f"{law.spec}: stored already at {there} of {len(levels)} noise levels, on {count} images or more")
-    seconds = 0.0
-    with Progress(f"reference of {law.spec}") as progress:
-        for done, level in enumerate(simulate.simulate(simulation, wanted, count, progress), start=1):
-            seconds += level.seconds
-            left = (len(wanted) - done) * seconds / done
+    began, done, lost = time.monotonic(), 0, 0
+    with open_crew(workers, scheduler) as crew, Progress(f"reference of {law.spec}") as progress:
+        for level in simulate.simulate(law, wanted, count, progress, crew):
+            if level.lost:
+                lost += 1
+                typer.echo(f"sigma = {level.sigma:.4g} failed: {level.lost}", err=True)
+                continue
+            done += 1
+            left = (len(wanted) - lost - done) * (time.monotonic() - began) / done
             typer.echo(f"sigma = {level.sigma:.4g}: {_in_words(level.numbers, simulation.unit)}, {_left(left)}")
-    if wanted:
+    if done:
         typer.echo(f"kept in {store.own(simulation.table)}")
+    if done + lost < len(wanted):
+        typer.echo(f"interrupted: {done} noise levels are kept; the same command goes on from them.", err=True)
+    if done < len(wanted):
+        raise typer.Exit(1)
 
 
 def _in_words(numbers: dict[str, float], unit: float) -> str:

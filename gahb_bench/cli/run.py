@@ -11,8 +11,10 @@ from gahb_bench.cli.options import (
     Denoisers,
     FamilyOption,
     Images,
+    SchedulerOption,
     Seed,
     Sigmas,
+    WorkersOption,
     command_line,
     read_card,
     warn_of_problems,
@@ -37,6 +39,12 @@ def run(
         typer.Option("--reuse", help="Folder of another run whose finished work is used too; may be repeated."),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="Where denoisers compute: cpu, cuda, cuda:0.")] = "cpu",
+    batch: Annotated[
+        int | None,
+        typer.Option("--batch", help="Most images a denoiser is given at once, up to 128 (the default)."),
+    ] = None,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan with an estimate of the work; do nothing.")
     ] = False,
@@ -52,6 +60,7 @@ def run(
 ) -> None:
     """Score denoisers on families of images against the best that is possible; write a table, a figure and a page."""
     from gahb_bench import job
+    from gahb_bench.core.executors import open_crew
     from gahb_bench.core.levels import parse_sigmas
     from gahb_bench.running.plan import split_specs
 
@@ -72,6 +81,7 @@ def run(
             split,
             out,
             device=device,
+            batch=batch,
             tune=not untuned,
             resume=resume,
             reuse=reuse or (),
@@ -82,17 +92,22 @@ def run(
         _print_plan(prepared)
         return
     try:
-        with Progress("denoising") as progress:
-            done = prepared.do(command_line(), progress)
+        with open_crew(workers, scheduler) as crew, Progress("denoising") as progress:
+            done = prepared.do(command_line(), progress, crew)
     except KeyboardInterrupt:
-        kept = prepared.kept
-        typer.echo(f"interrupted: {kept} finished cells are kept; the same command goes on from them.", err=True)
+        _print_interrupted(prepared.kept)
         raise typer.Exit(1) from None
     for trouble in done.troubles:
         typer.echo(trouble, err=True)
     typer.echo(done)
-    if done.failures:
+    if done.outcome.unfinished:
+        _print_interrupted(prepared.kept)
+    if done.failures or done.outcome.unfinished:
         raise typer.Exit(1)
+
+
+def _print_interrupted(kept: int) -> None:
+    typer.echo(f"interrupted: {kept} finished cells are kept; the same command goes on from them.", err=True)
 
 
 def _print_plan(prepared: "Job") -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gahb_bench.cli.app import app
+from gahb_bench.cli.options import SchedulerOption, WorkersOption
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.progress import Reminder
 
@@ -66,6 +67,8 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write events for TensorBoard, which must be installed.")
     ] = False,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
 ) -> None:
     """Train a network on a law, with its distance to the optimum in dB as it learns; keep the best and last weights.
 
@@ -73,12 +76,18 @@ def train(
     """
     if plan is not None:
         options = {"device": device, "resume": resume, "compiled": compiled, "tensorboard": tensorboard}
-        _carry_out(plan, _refuse_beside_plan(context, out or Path("trained") / plan.stem), options)
+        folder = _refuse_beside_plan(context, out or Path("trained") / plan.stem)
+        _carry_out(plan, folder, options, workers, scheduler)
         return
+    if workers is not None or scheduler is not None:
+        raise UsageError(
+            "--workers and --scheduler share the trainings of a --plan: one training is shared by torchrun."
+        )
     if not family:
         raise UsageError("name what to train on: --family SPEC, or --plan FILE for many trainings.")
+    from gahb_bench.core.executors import open_crew
     from gahb_bench.training import processes
-    from gahb_bench.training.loop import fit
+    from gahb_bench.training.loop import PausedError, fit
     from gahb_bench.training.settings import check_possible, make_settings
 
     if stream and images is not None:
@@ -100,7 +109,7 @@ def train(
     with processes.join(device) as place:
         check_possible(settings, place, processes.count(), folder)
         try:
-            with Reminder("preparing") as reminder:
+            with open_crew(signals=processes.count() == 1) as crew, Reminder("preparing") as reminder:
                 best = fit(
                     settings,
                     folder,
@@ -109,8 +118,9 @@ def train(
                     compiled=compiled,
                     tensorboard=tensorboard,
                     progress=lambda now: _print_progress(now, reminder),
+                    pause=lambda: crew.stopped,
                 )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, PausedError):
             kept = "goes on from the state" if (folder / "state.safetensors").exists() else "begins again"
             typer.echo(f"interrupted: the same command {kept} in {folder}.", err=True)
             raise typer.Exit(1) from None
@@ -127,7 +137,7 @@ def _refuse_beside_plan(context: typer.Context, folder: Path) -> Path:
     """Refuse what belongs to a single training, or to several processes."""
     from gahb_bench.training import processes
 
-    allowed = {"plan", "out", "device", "resume", "compiled", "tensorboard"}
+    allowed = {"plan", "out", "device", "resume", "compiled", "tensorboard", "workers", "scheduler"}
     sources = {name: context.get_parameter_source(name) for name in context.params}
     stated = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     wrong = [f"--{name.replace('_', '-')}" for name in stated if name not in allowed]
@@ -138,16 +148,18 @@ def _refuse_beside_plan(context: typer.Context, folder: Path) -> Path:
     return folder.absolute()
 
 
-def _carry_out(path: Path, folder: Path, options: dict[str, Any]) -> None:
+def _carry_out(path: Path, folder: Path, options: dict[str, Any], workers: int | None, scheduler: str | None) -> None:
+    from gahb_bench.core.executors import open_crew
     from gahb_bench.training import plan as plans
+    from gahb_bench.training.loop import PausedError
 
     trainings = plans.read(path)
     try:
-        with Reminder("preparing") as reminder:
+        with open_crew(workers, scheduler) as crew, Reminder("preparing") as reminder:
             failed = plans.carry_out(
-                trainings, folder, progress=lambda now: _print_plan_progress(now, reminder), **options
+                trainings, folder, progress=lambda now: _print_plan_progress(now, reminder), crew=crew, **options
             )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, PausedError):
         typer.echo(f"interrupted: the same command goes on in {folder}.", err=True)
         raise typer.Exit(1) from None
     typer.echo(f"{len(trainings) - len(failed)} of {len(trainings)} trainings are finished: {os.path.relpath(folder)}")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from gahb_bench.cli.app import app
-from gahb_bench.cli.options import OneFamily, Sigmas
+from gahb_bench.cli.options import OneFamily, SchedulerOption, Sigmas, WorkersOption
 from gahb_bench.core.progress import Progress
 
 
@@ -16,6 +16,8 @@ def tune(
     sigmas: Sigmas = None,
     images: Annotated[int, typer.Option("--images", help="How many images of split val.")] = 32,
     seed: Annotated[int, typer.Option("--seed", help="Which seed.")] = 0,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
 ) -> None:
     """Tune a denoiser's parameter for a family at each noise level, on the validation split; keep it in your home.
 
@@ -23,14 +25,15 @@ def tune(
     home is the folder that GAHB_BENCH_HOME names, by default gahb_bench in your cache folder.
     """
     from gahb_bench import make, tuning
+    from gahb_bench.core.executors import open_crew
     from gahb_bench.core.levels import DEFAULT_SIGMAS, parse_sigmas
     from gahb_bench.tables import tuned
 
     levels = parse_sigmas(sigmas) if sigmas is not None else DEFAULT_SIGMAS
-    with Progress(f"tuning {denoiser}") as progress:
+    with open_crew(workers, scheduler) as crew, Progress(f"tuning {denoiser}") as progress:
         law = make.family(family)
         method = make.tunable(denoiser, law)
-        table = tuning.tune(method, law, levels, images=images, seed=seed, progress=progress)
+        table = tuning.tune(method, law, levels, images=images, seed=seed, progress=progress, crew=crew)
     before = tuned.find(table.denoiser, table.family)
     path = tuned.keep(table)
     typer.echo(
@@ -53,3 +56,9 @@ def tune(
                     f"used in the place of what was stored at {replaced} of these noise levels (images of split "
                     f"{tuning.SPLIT}: {before.images}); remove {path} to go back to what the package holds"
                 )
+    for sigma, reason in table.lost:
+        typer.echo(f"sigma = {sigma:.4g} failed: {reason}", err=True)
+    if stopped := len(levels) - len(table.sigma) - len(table.lost):
+        typer.echo(f"interrupted: {stopped} noise levels are left; --sigmas takes them.", err=True)
+    if stopped or table.lost:
+        raise typer.Exit(1)

@@ -8,6 +8,7 @@ from gahb_bench.core.errors import UsageError
 from gahb_bench.core.images import check_scored_sigmas
 from gahb_bench.core.posterior import posterior_mean
 from gahb_bench.generalization.theories import check_theories
+from gahb_bench.training.budget import Training
 from gahb_bench.training.settings import Settings, make_settings
 
 SPLITS = ("train-a", "train-b")
@@ -38,10 +39,15 @@ class Study:
     sampler: str | None
     seed: int
 
-    def settings(self, n: int, split: str) -> Settings:
-        """Those of one training. It is validated at its end alone: nothing is chosen by images held out."""
+    def training(self, n: int, split: str) -> Training:
+        """One training. It is validated at its end alone: nothing is chosen by images held out."""
         values = {"images": n, "split": split, "steps": self.steps, "batch": self.batch, "seed": self.seed}
-        return make_settings(self.family, self.network, values | {"validate_every": self.steps})
+        return Training(self.family, self.network, None, values | {"validate_every": self.steps})
+
+    def settings(self, n: int, split: str) -> Settings:
+        """The settings of one training."""
+        training = self.training(n, split)
+        return make_settings(training.family, training.network, training.values)
 
 
 def make_study(

@@ -1,23 +1,26 @@
 """Measures the geometry of denoisers beside that of the optimum, image by image, and joins what is finished.
 
-A cell is measured, and kept in the folder's ``parts``, by `gahb_bench.running.geometry_cell`; what is read from the
-folder is `gahb_bench.running.geometry_folder`.
+A cell is measured by `gahb_bench.running.geometry_cell`; it is kept in the folder's ``parts``, and what is read from
+the folder is read, by `gahb_bench.running.geometry_folder`.
 """
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Container, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from gahb_bench.core.crew import Crew, Lost
 from gahb_bench.core.environment import environment
-from gahb_bench.core.errors import StoreError, UsageError, reason_of
+from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.core.files import explain_errors, lock
-from gahb_bench.running.geometry_cell import FULL, RULE, Task, counts
-from gahb_bench.running.geometry_folder import COLUMNS, FOLDER, Failure, Geometry, write
-from gahb_bench.running.plan import Plan
+from gahb_bench.core.files import content_digest, explain_errors, lock
+from gahb_bench.running.geometry_cell import FULL, RULE, Address, Work, counts, perform
+from gahb_bench.running.geometry_folder import COLUMNS, FOLDER, Failure, Geometry, read_part, write, write_part
+from gahb_bench.running.plan import Method, Plan
 
 TOP = 16  # eigenvectors that are shown
 _LARGEST_IMAGE = 2**16  # values
@@ -30,8 +33,11 @@ def measure_all(
     top: int = TOP,
     command: str = "",
     progress: Callable[[int, int], object] = lambda *_: None,
+    crew: Crew | None = None,
 ) -> Geometry:
     """Measure a plan, keeping every finished cell in ``folder/parts``; what is there already is used again.
+
+    ``crew`` is who measures; without one, this process. Where it is stopped, tables hold what is finished.
 
     Raises
     ------
@@ -46,31 +52,53 @@ def measure_all(
         FOLDER.begin(folder, {**manifest, "failures": []})
         with explain_errors(folder / "parts"):
             (folder / "parts").mkdir(exist_ok=True)
-        found, failures, resumed, done = [], [], 0, 0
-        total = plan.images * len(plan.sigmas) * sum(len(law.methods) for law in plan.families)
-        for law in plan.families:
-            for image in range(plan.images):
-                batch = law.family.sample([image], seed=plan.seed, split=plan.split)
-                for sigma in plan.sigmas:
-                    task = Task(plan, law, batch, sigma, top, folder / "parts")
-                    for method in law.methods:
-                        part = task.stored(method)
-                        resumed += part is not None
-                        try:
-                            found.append(task.measure(method) if part is None else part)
-                        except StoreError:
-                            raise
-                        except (
-                            Exception,
-                            SystemExit,
-                        ) as error:  # a denoiser is foreign code: one that fails fails alone
-                            failures.append(Failure(law.spec, method.spec, sigma, image, reason_of(error)))
-                        done += 1
-                        progress(done, total)
-        made = _joined(manifest, found, failures)
-        made.resumed = resumed
+        works = _works(plan, top)
+        parts = {work.address(each.spec): _part(folder, plan, work, each) for work in works for each in work.methods}
+        found: dict[Address, dict[str, Any] | str] = {}
+        for address, part in parts.items():
+            if (there := read_part(*part)) is not None:
+                found[address] = there
+        resumed = len(found)
+        progress(resumed, len(parts))
+        for work, result in (crew or Crew()).each(perform, _unfinished(works, found), Work.apart):
+            for spec, part in work.failed(result.reason) if isinstance(result, Lost) else [result]:
+                address = work.address(spec)
+                found[address] = part
+                if not isinstance(part, str):
+                    write_part(*parts[address], part)
+                progress(len(found), len(parts))
+        in_order = {address: found[address] for address in parts if address in found}
+        failures = [Failure(*address, reason) for address, reason in in_order.items() if isinstance(reason, str)]
+        made = _joined(manifest, [part for part in in_order.values() if not isinstance(part, str)], failures)
+        made.resumed, made.unfinished = resumed, len(parts) - len(found)
         write(made, folder)
     return made
+
+
+def _works(plan: Plan, top: int) -> list[Work]:
+    """All that there is to measure, in the order of the tables."""
+    return [
+        Work(law, image, plan.seed, plan.split, sigma, top, law.methods)
+        for law in plan.families
+        for image in range(plan.images)
+        for sigma in plan.sigmas
+    ]
+
+
+def _unfinished(works: Iterable[Work], found: Container[Address]) -> list[Work]:
+    """What of it is not finished."""
+    left = [
+        replace(work, methods=tuple(each for each in work.methods if work.address(each.spec) not in found))
+        for work in works
+    ]
+    return [work for work in left if work.methods]
+
+
+def _part(folder: Path, plan: Plan, work: Work, method: Method) -> tuple[Path, str]:
+    """Where a cell is kept, and the hash of all that it depends on."""
+    content = [RULE, plan.cell(work.law, method, work.sigma).key, work.image, work.top]
+    key = content_digest(json.dumps(content).encode())
+    return folder / "parts" / f"{key}.npz", key
 
 
 def check_possible(families: Iterable[Family], top: int) -> None:

@@ -1,10 +1,8 @@
-"""One cell of a folder of geometry: a denoiser at one image and noise level, measured beside the optimum and kept."""
+"""One cell of a folder of geometry: a denoiser at one image and noise level, measured beside the optimum."""
 
-import io
-import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,17 +12,17 @@ from torch import Tensor
 from gahb_bench import geometry
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core.denoiser import Denoiser, Differentiation, check_estimate
-from gahb_bench.core.errors import DenoiserError, UsageError
-from gahb_bench.core.files import content_digest, explain_errors, write_atomically
+from gahb_bench.core.errors import DenoiserError, UsageError, reason_of
 from gahb_bench.core.images import Batch, Images
 from gahb_bench.core.posterior import inform
 from gahb_bench.geometry.quantities import MEAN
 from gahb_bench.geometry.spectrum import Spectrum
 from gahb_bench.running.geometry_folder import COLUMNS
-from gahb_bench.running.plan import FamilyPlan, Method, Plan
+from gahb_bench.running.plan import FamilyPlan, Method
 
 RULE = 2  # raised when what is measured changes
 FULL = 4096  # values of an image up to which whole Jacobians are formed
+Address = tuple[str, str, float, int]  # of a cell: family, denoiser, noise level, image
 LEADING = 50  # eigenpairs, at least, that are found of larger images
 
 
@@ -48,11 +46,47 @@ class Truth:
         return self.spectrum.vectors[0, : self.k]
 
 
-class Task:
+@dataclass(frozen=True, eq=False)
+class Work:
+    """One image of one family at one noise level, and the denoisers to measure there."""
+
+    law: FamilyPlan
+    image: int
+    seed: int
+    split: str
+    sigma: float
+    top: int
+    methods: tuple[Method, ...]
+
+    def apart(self) -> list["Work"]:
+        """Each denoiser alone."""
+        return [replace(self, methods=(method,)) for method in self.methods]
+
+    def failed(self, reason: str) -> list[tuple[str, dict[str, Any] | str]]:
+        """Why none of its denoisers was measured."""
+        return [(method.spec, reason) for method in self.methods]
+
+    def address(self, spec: str) -> Address:
+        """The cell of one of its denoisers."""
+        return self.law.spec, spec, self.sigma, self.image
+
+
+def perform(work: Work) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """By denoiser, what was measured of it, or why that could not be: one that fails fails alone."""
+    batch = work.law.family.sample([work.image], seed=work.seed, split=work.split)
+    here = Place(work.law, batch, work.sigma, work.top)
+    for method in work.methods:
+        try:
+            yield method.spec, here.measure(method)
+        except (Exception, SystemExit) as error:  # a denoiser is foreign code
+            yield method.spec, reason_of(error)
+
+
+class Place:
     """One image of one family at one noise level: the noisy image and the truth are made once, when first needed."""
 
-    def __init__(self, plan: Plan, law: FamilyPlan, batch: Batch, sigma: float, top: int, parts: Path) -> None:
-        self.plan, self.law, self.batch, self.sigma, self.top, self.parts = plan, law, batch, sigma, top, parts
+    def __init__(self, law: FamilyPlan, batch: Batch, sigma: float, top: int) -> None:
+        self.law, self.batch, self.sigma, self.top = law, batch, sigma, top
         self.image = batch.indices[0]
         x = batch.images.double()
         self.y = scale_noise(x, unit_noise(batch).double(), sigma)
@@ -80,36 +114,8 @@ class Task:
             self._bases = geometry.bases(self.law.family.shape, None if contour is None else contour[0])
         return self._bases
 
-    def stored(self, method: Method) -> dict[str, Any] | None:
-        """A finished cell, or None where there is none, or it is damaged."""
-        path, key = self._place(method)
-        try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
-                part: dict[str, Any] = {name: content[name] for name in content.files}
-            if str(part.pop("key")) != key:
-                return None
-            return {**part, "row": json.loads(str(part["row"])), "bases": json.loads(str(part["bases"]))}
-        except Exception:  # not there; or damaged, which can make its readers raise anything
-            return None
-
     def measure(self, method: Method) -> dict[str, Any]:
-        """Measure one denoiser, and keep it."""
-        part = self._measured(method)
-        path, key = self._place(method)
-        content = io.BytesIO()
-        texts = {name: np.array(json.dumps(part[name])) for name in ("row", "bases")}
-        arrays: dict[str, Any] = {**part, **texts, "key": np.array(key)}
-        np.savez_compressed(content, **arrays)
-        with explain_errors(self.parts.parent):
-            write_atomically(path, lambda file: file.write(content.getvalue()))
-        return part
-
-    def _place(self, method: Method) -> tuple[Path, str]:
-        content = [RULE, self.plan.cell(self.law, method, self.sigma).key, self.image, self.top]
-        key = content_digest(json.dumps(content).encode())
-        return self.parts / f"{key}.npz", key
-
-    def _measured(self, method: Method) -> dict[str, Any]:
+        """What is measured of one denoiser: its row, and the arrays of its spectrum and pictures."""
         x, sigma, truth = self.batch.images.double(), self.sigma, self.truth
         denoiser = inform(method.denoiser, self.batch)
         y = self.y.float() if method.facts.brought else self.y

@@ -91,6 +91,7 @@ class Geometry:
     manifest: dict[str, Any]
     failures: list[Failure] = field(default_factory=list)
     resumed: int = 0
+    unfinished: int = 0  # cells, where it was stopped
 
     def failed(self) -> dict[tuple[str, str, str], str]:
         """By denoiser, family and reason: where it failed, in words."""
@@ -102,6 +103,27 @@ class Geometry:
             for key, cells in found.items()
             for more in (len(cells) - 1,)
         }
+
+
+def read_part(path: Path, key: str) -> dict[str, Any] | None:
+    """A finished cell, or None where there is none, or it is damaged."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
+            part: dict[str, Any] = {name: content[name] for name in content.files}
+        if str(part.pop("key")) != key:
+            return None
+        return {**part, "row": json.loads(str(part["row"])), "bases": json.loads(str(part["bases"]))}
+    except Exception:  # not there; or damaged, which can make its readers raise anything
+        return None
+
+
+def write_part(path: Path, key: str, part: dict[str, Any]) -> None:
+    """Keep a finished cell."""
+    content = io.BytesIO()
+    texts = {name: np.array(json.dumps(part[name])) for name in ("row", "bases")}
+    arrays: dict[str, Any] = {**part, **texts, "key": np.array(key)}
+    np.savez_compressed(content, **arrays)
+    put(path, content.getvalue())
 
 
 def read(folder: Path) -> Geometry:

@@ -145,8 +145,8 @@ def measure(estimates: Estimates, denoiser: Denoiser, batch: Batch, sigma: float
     return Evaluation(rows, estimates.x_hat[shown].float().cpu().numpy())
 
 
-def unmade(denoiser: Denoiser, family: str, sigma: float, images: Sequence[int], problem: BaseException) -> Evaluation:
-    """The rows of images that the law failed to make: none has a number, and all have the reason."""
+def unmade(denoiser: Denoiser, family: str, sigma: float, images: Sequence[int], reason: str) -> Evaluation:
+    """The rows of images that could not be scored: none has a number, and all have the reason."""
     unknown = np.full(len(images), np.nan)
     rows = pd.DataFrame(
         {
@@ -158,7 +158,7 @@ def unmade(denoiser: Denoiser, family: str, sigma: float, images: Sequence[int],
             "mse": unknown,
             "excess": unknown,
             "status": "failed",
-            "reason": f"the images of {family} could not be made: {reason_of(problem)}",
+            "reason": reason,
             "seconds": unknown,
         },
         columns=COLUMNS,

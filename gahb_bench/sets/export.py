@@ -11,6 +11,7 @@ from gahb_bench import make
 from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.core.environment import version
 from gahb_bench.core.errors import UsageError
+from gahb_bench.core.family import Family
 from gahb_bench.core.files import refuse_replacing, write_output
 from gahb_bench.scoring.score import check_images
 
@@ -44,15 +45,29 @@ def export(
     """
     check_images(images)
     if path.suffix != ".npz":
-        raise UsageError(f"--out {path} is not allowed: a data set is a .npz file.")
+        raise UsageError(f"--out {path} is not allowed: a data set is a .npz file, or with --shard-size a folder.")
     refuse_replacing(path, [b"manifest.npy"])
     law = make.family(family)
-    batch = law.sample(range(images), seed=seed, split=split)
-    arrays: dict[str, Any] = {"images": batch.images.numpy(), "indices": np.asarray(batch.indices)}
+    arrays = arrays_of(law, range(images), seed, split, noise)
+    manifest = manifest_of(law, seed, split, images, sigmas, arrays)
+    packed: dict[str, Any] = {**arrays, "manifest": np.array(json.dumps(manifest))}
+    write_output(path, lambda file: np.savez_compressed(file, **packed))
+    return manifest
+
+
+def arrays_of(law: Family, indices: range, seed: int, split: str, noise: bool) -> dict[str, np.ndarray]:
+    """Images of a law, their latents and, if wanted, their unit noise, by the names that files give them."""
+    batch = law.sample(indices, seed=seed, split=split)
+    arrays = {"images": batch.images.numpy(), "indices": np.asarray(batch.indices)}
     arrays |= {f"latent_{name}": value.numpy() for name, value in batch.latents.items()}
-    if noise:
-        arrays["unit_noise"] = unit_noise(batch).numpy()
-    manifest = {
+    return arrays | ({"unit_noise": unit_noise(batch).numpy()} if noise else {})
+
+
+def manifest_of(
+    law: Family, seed: int, split: str, images: int, sigmas: Sequence[float], arrays: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """What a file of these arrays says of itself."""
+    return {
         "gahb_bench": version("gahb_bench"),
         "family": law.spec,
         "parameters": law.parameters,
@@ -62,6 +77,3 @@ def export(
         "sigmas": list(sigmas),
         "arrays": {name: {"shape": list(value.shape), "dtype": str(value.dtype)} for name, value in arrays.items()},
     }
-    arrays["manifest"] = np.array(json.dumps(manifest))
-    write_output(path, lambda file: np.savez_compressed(file, **arrays))
-    return manifest

@@ -3,9 +3,12 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import pandas as pd
 
+from gahb_bench.core.crew import Crew, Lost
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray
@@ -19,11 +22,15 @@ FEWEST_IMAGES = 4  # that a standard error over images is taken of
 
 @dataclass(frozen=True)
 class Level:
-    """A noise level that was made and kept: its numbers, as of `store.by_level`, and the seconds it took."""
+    """A noise level that was made and kept: its numbers, as of `store.by_level`, and the seconds it took.
+
+    ``lost``: why it was not made, where the workers that did it were lost again and again.
+    """
 
     sigma: float
     numbers: dict[str, float]
     seconds: float
+    lost: str = ""
 
 
 def simulation_of(family: Family) -> Simulation:
@@ -81,30 +88,47 @@ def _check_enough(simulation: Simulation, levels: FloatArray) -> None:
 
 
 def simulate(
-    simulation: Simulation,
+    family: Family,
     sigmas: Sequence[float],
     images: int,
     progress: Callable[[int, int], object] = lambda *_: None,
+    crew: Crew | None = None,
 ) -> Iterator[Level]:
-    """Make the reference at each noise level, the largest first, and keep it in the user's home before the next.
+    """Make the reference at each noise level, the largest first, and keep it in the user's home as it comes.
 
     Parameters
     ----------
     progress : callable (images done, images to do), over all noise levels
+    crew : who does the noise levels; without one this process, the next after the last is kept
 
     Raises
     ------
+    UsageError
+        If it takes no simulation.
     StoreError
         If the home cannot be written.
     """
+    simulation, crew, done = simulation_of(family), crew or Crew(), 0
     path = store.own(simulation.table)
-    for position, sigma in enumerate(sorted(sigmas, reverse=True)):
-        began = time.perf_counter()
 
-        def tell(done: int, before: int = position * images) -> None:
-            progress(before + done, len(sigmas) * images)
+    def tell(more: int) -> None:
+        progress(done + more, len(sigmas) * images)
 
-        rows = simulation.measure(sigma / simulation.unit, images, tell)
+    how = partial(_measure, family, images, tell=tell) if crew.alone else partial(_measure, family, images)
+    for sigma, result in crew.each(how, sorted(sigmas, reverse=True)):
+        if isinstance(result, Lost):
+            yield Level(sigma, {}, 0.0, result.reason)
+            continue
+        rows, seconds = result
         store.add(path, rows)
-        tell(images)
-        yield Level(sigma, store.by_level(rows).iloc[0].to_dict(), time.perf_counter() - began)
+        done += images
+        tell(0)
+        yield Level(sigma, store.by_level(rows).iloc[0].to_dict(), seconds)
+
+
+def _measure(
+    family: Family, images: int, sigma: float, tell: Callable[[int], object] = lambda _: None
+) -> Iterator[tuple[pd.DataFrame, float]]:
+    """The rows of one noise level, and the seconds that they took."""
+    began, simulation = time.perf_counter(), simulation_of(family)
+    yield simulation.measure(sigma / simulation.unit, images, tell), time.perf_counter() - began

@@ -25,6 +25,7 @@ class TunedTable:
     at_edge : whether the best value lies at an end of the range that was searched.
     images, seed : of the split ``val``; the fewest images, and the seed of the first level, where levels differ.
     provenance : the methods, and the packages, in words.
+    lost : noise levels at which the workers that tuned it were lost again and again, and how; it is not kept.
     """
 
     denoiser: str
@@ -37,6 +38,7 @@ class TunedTable:
     images: int
     seed: int
     provenance: str
+    lost: tuple[tuple[float, str], ...] = ()
 
     def at(self, sigma: Tensor) -> Tensor:
         """Value at other noise levels: linear in log value over log sigma, constant outside the table."""

@@ -24,7 +24,7 @@ from gahb_bench.core.files import explain_errors, lock, refuse_overwriting, writ
 from gahb_bench.networks import weights
 from gahb_bench.training.settings import Settings, with_defaults
 
-_FILES = ("training.json", "state.safetensors", "best.safetensors", "last.safetensors", "log.jsonl")
+FILES = ("training.json", "state.safetensors", "best.safetensors", "last.safetensors", "log.jsonl")
 
 
 class TrainingFolder:
@@ -59,7 +59,7 @@ class TrainingFolder:
     def forget(self) -> None:
         """Remove the training that is there (``--no-resume``)."""
         if self._main:
-            for name in _FILES:
+            for name in FILES:
                 (self.path / name).unlink(missing_ok=True)
 
     def write_description(self, environment: dict[str, Any]) -> None:
@@ -118,15 +118,15 @@ class TrainingFolder:
         if (self.path / "run.json").exists():
             raise StoreError(f"{self.path} holds a run: nothing was changed. Give --out another folder.")
         initial = Path(self._settings.initial).resolve() if self._settings.initial else None
-        if initial in [(self.path / name).resolve() for name in _FILES]:
+        if initial in [(self.path / name).resolve() for name in FILES]:
             raise StoreError(
                 f"the weights to start from, {initial}, lie in {self.path}, where the training would overwrite them: "
                 "nothing was changed. Give --out another folder."
             )
         if not path.exists():  # it is written first
-            refuse_overwriting(self.path, _FILES)
+            refuse_overwriting(self.path, FILES)
             return
-        kept = any((self.path / name).exists() for name in _FILES if name.endswith(".safetensors"))
+        kept = any((self.path / name).exists() for name in FILES if name.endswith(".safetensors"))
         if begin_again and not kept:
             return
         try:

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gahb_bench.core import rng
 from gahb_bench.core.environment import environment
-from gahb_bench.core.errors import DenoiserError, StoreError, UsageError, reason_of
+from gahb_bench.core.errors import DenoiserError, GahbError, StoreError, UsageError, reason_of
 from gahb_bench.core.network import parameter_count
 from gahb_bench.networks.weights import file_digest, load
 from gahb_bench.training import processes, state
@@ -32,6 +32,10 @@ _DIVERGED = (
     "save is kept."
 )
 _REPORT_EVERY = 20  # steps between two lines of the log
+
+
+class PausedError(GahbError):
+    """A training was asked to pause; its state is kept, and it goes on from there."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def fit(
     tensorboard: bool = False,
     save_seconds: float = 60.0,
     progress: Callable[[Progress], object] = lambda _: None,
+    pause: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Train a network on a law and keep it in a folder.
 
@@ -80,6 +85,8 @@ def fit(
     save_seconds : float
         How often the state is saved, beside every validation.
     progress : callable
+    pause : callable
+        Asked every few steps; where it says so, the state is saved and the training pauses.
 
     Returns
     -------
@@ -94,6 +101,8 @@ def fit(
         If the loss becomes NaN or infinite.
     MissingPackageError
         If TensorBoard is asked for and not installed.
+    PausedError
+        If it pauses before the last step.
     """
     rank, count = processes.rank(), processes.count()
     with TrainingFolder(folder, settings, main=rank == 0, tensorboard=tensorboard).lock(not resume) as store:
@@ -103,7 +112,7 @@ def fit(
                 training.restore()
             else:
                 store.forget()
-            training.run(compiled, save_seconds, progress)
+            training.run(compiled, save_seconds, progress, pause)
         finally:
             training.batches.close()
     if rank == 0 and not store.best.exists():
@@ -129,8 +138,14 @@ class Trainer:
         """What measures the regret, made when it is first needed."""
         return Validation(self.settings, self.device)
 
-    def run(self, compiled: bool, save_seconds: float, progress: Callable[[Progress], object]) -> None:
-        """All remaining steps."""
+    def run(
+        self,
+        compiled: bool,
+        save_seconds: float,
+        progress: Callable[[Progress], object],
+        pause: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """All remaining steps, or those before it is asked to pause."""
         forward: Any = DistributedDataParallel(self.network) if self.processes > 1 else self.network
         forward = torch.compile(forward) if compiled else forward
         settings, first, before, core_before = self.settings, self.step, self.seconds, self.core_seconds
@@ -155,9 +170,12 @@ class Trainer:
             left = (now - began) / (self.step - first) * (settings.steps - self.step)
             self.store.log(self._log_entry(loss, measured))
             progress(Progress(self.step, settings.steps, loss, left, measured))
-            if validate or now - saved > save_seconds:
+            asked = pause() and self.step < settings.steps
+            if validate or asked or now - saved > save_seconds:
                 self._save()
                 saved = time.perf_counter()
+            if asked:
+                raise PausedError(f"the training pauses after step {self.step} of {settings.steps}")
 
     def restore(self) -> None:
         """Go on from the folder's state, if there is one."""

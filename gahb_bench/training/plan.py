@@ -9,45 +9,20 @@
 A block ``[[trainings]]`` for each budget. Every training has a folder of its own, named after its law and network.
 """
 
-import json
-import math
-import re
-import time
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gahb_bench.core.crew import Crew
 from gahb_bench.core.errors import DenoiserError, UsageError, reason_of
 from gahb_bench.core.files import read_file
-from gahb_bench.training.folder import TrainingFolder
-from gahb_bench.training.loop import Progress, Trainer, fit
-from gahb_bench.training.settings import Settings, check_possible, make_settings
-
-_VALIDATIONS = 20  # of a training whose budget is in minutes
-_WARM_UP, _TIMED = 2, 8  # steps, in each precision
-
-
-@dataclass(frozen=True)
-class Training:
-    """One training of a plan: law, network, minutes of one core (None: a number of steps), and other settings."""
-
-    family: str
-    network: str
-    minutes: float | None
-    values: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        """Of its folder."""
-        seed = self.values.get("seed", 0)
-        split = self.values.get("split", "train")
-        parts = [self.family, self.network, *([f"seed={seed}"] if seed else [])]
-        parts += [split] if split != "train" else []
-        return "--".join(re.sub(r"[^\w=.,-]+", "-", part).strip("-") for part in parts)
+from gahb_bench.training.budget import Training
+from gahb_bench.training.elsewhere import train_all
+from gahb_bench.training.loop import PausedError, Progress, fit
+from gahb_bench.training.settings import make_settings
 
 
 @dataclass(frozen=True)
@@ -109,8 +84,9 @@ def carry_out(
     compiled: bool = False,
     tensorboard: bool = False,
     progress: Callable[[PlanProgress], object] = lambda _: None,
+    crew: Crew | None = None,
 ) -> dict[str, str]:
-    """Do the trainings of a plan one after the other, each in a folder of its own in ``out``.
+    """Do the trainings of a plan, each in a folder of its own in ``out``: one after the other, or on a crew's workers.
 
     What is finished is not done again, and one that was stopped goes on. One that fails costs itself alone.
 
@@ -118,6 +94,7 @@ def carry_out(
     ----------
     trainings, out, device, resume, compiled, tensorboard
     progress : callable
+    crew : who does the trainings; without one, this process
 
     Returns
     -------
@@ -128,9 +105,20 @@ def carry_out(
     ------
     StoreError
         If a folder holds another training, or cannot be written.
+    UsageError
+        If events for TensorBoard are asked of workers, which would write them elsewhere.
+    PausedError
+        If the crew was stopped before the end; every training goes on from its state.
     """
+    crew = crew or Crew()
+    if not crew.alone:
+        if tensorboard:
+            raise UsageError("--tensorboard cannot be given beside --workers or --scheduler: see log.jsonl.")
+        return _on_workers(trainings, out, crew, device, resume, compiled, progress)
     failed: dict[str, str] = {}
     for place, training in enumerate(trainings):
+        if crew.stopped:
+            raise PausedError("the trainings were stopped; each goes on from its state")
         folder = out / training.name
         later = 60 * sum(each.minutes or 0.0 for each in trainings[place + 1 :])
 
@@ -138,7 +126,7 @@ def carry_out(
             progress(PlanProgress(training, place + 1, len(trainings), now, now.seconds_left + later))
 
         try:
-            settings = _settled(training, folder, device, resume)
+            settings = training.settled(folder, device, resume)
             fit(
                 settings,
                 folder,
@@ -147,9 +135,38 @@ def carry_out(
                 compiled=compiled,
                 tensorboard=tensorboard,
                 progress=tell,
+                pause=lambda: crew.stopped,
             )
         except DenoiserError as error:
             failed[training.name] = reason_of(error)
+    return failed
+
+
+def _on_workers(
+    trainings: list[Training],
+    out: Path,
+    crew: Crew,
+    device: str,
+    resume: bool,
+    compiled: bool,
+    progress: Callable[[PlanProgress], object],
+) -> dict[str, str]:
+    """Several at once; what is told of the time left supposes that the others take as long as this one."""
+    failed: dict[str, str] = {}
+    folders = {out / training.name: training for training in trainings}
+    left = set(folders)
+    for folder, came in train_all(folders, crew, device=device, resume=resume, compiled=compiled):
+        training = folders[folder]
+        if came.ended:
+            left.discard(folder)
+        if came.failed:
+            failed[training.name] = came.failed
+        if (now := came.progress) is not None:
+            whole = now.seconds_left + sum(60 * (folders[other].minutes or 0.0) for other in left - {folder})
+            told = PlanProgress(training, len(folders) - len(left), len(folders), now, whole / crew.workers())
+            progress(told)
+    if left:
+        raise PausedError("the trainings were stopped; each goes on from its state")
     return failed
 
 
@@ -165,45 +182,3 @@ def _trainings(block: _Block) -> list[Training]:
             settings.architecture.check_shape(settings.law.shape)
             found.append(Training(settings.family, settings.network, block.minutes, values))
     return found
-
-
-def _settled(training: Training, folder: Path, device: str, resume: bool) -> Settings:
-    """The settings, with as many steps as fit into the minutes: those the folder states, or measured now."""
-    values = dict(training.values)
-    if training.minutes is not None:
-        steps = _steps_of(folder) if resume else None
-        if steps is None:
-            trial = make_settings(training.family, training.network, values)
-            check_possible(trial, device, 1, folder)
-            steps = max(1, math.floor(60 * training.minutes / seconds_a_step(trial, device)))
-        values = {"validate_every": math.ceil(steps / _VALIDATIONS)} | values | {"steps": steps}
-    return make_settings(training.family, training.network, values)
-
-
-def _steps_of(folder: Path) -> int | None:
-    """How many steps the training in a folder has, if there is one."""
-    try:
-        return int(json.loads((folder / "training.json").read_text(encoding="utf-8"))["settings"]["steps"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def seconds_a_step(settings: Settings, device: str = "cpu") -> float:
-    """The time of a step, over both precisions as a training shares them: of one core, or of the device's clock."""
-    clock = time.process_time if device == "cpu" else time.perf_counter
-    trainer = Trainer(settings, TrainingFolder(Path(), settings, main=False), device, 0, 1)
-    trainer.network.train()
-    lasting = {}
-    try:
-        for first in dict.fromkeys((0, trainer.low_steps)):  # the first step of each precision
-            trainer.step = first
-            began = 0.0
-            for count in range(_WARM_UP + _TIMED):
-                if count == _WARM_UP:
-                    began = clock()
-                float(trainer.advance(trainer.network))  # waits for the device
-            lasting[first] = (clock() - began) / _TIMED
-    finally:
-        trainer.batches.close()
-    share = trainer.low_steps / settings.steps
-    return share * lasting[0] + (1 - share) * lasting[trainer.low_steps]

@@ -33,7 +33,7 @@ def test_a_simulation_that_was_stopped_goes_on_and_runs_use_it(own_home: Path) -
     assert f'python -m gahb_bench reference --family "{law.spec}"' in law.reference(LEVELS).note
     simulation = simulate.simulation_of(law)
     seen: list[tuple[int, int]] = []
-    stopped = simulate.simulate(simulation, LEVELS, 5, lambda *told: seen.append(told))
+    stopped = simulate.simulate(law, LEVELS, 5, lambda *told: seen.append(told))
     assert next(stopped).sigma == 0.48
     assert seen == [(4, 20), (5, 20), (5, 20)]
     stopped.close()
@@ -132,7 +132,7 @@ def test_more_images_than_on_demand_are_kept_and_used(spec: str, own_home: Path)
     law = gb.family(spec)
     simulation = simulate.simulation_of(law)
     before = law.reference([0.5])
-    (level,) = simulate.simulate(simulation, [0.5], 300)
+    (level,) = simulate.simulate(law, [0.5], 300)
     after = law.reference([0.5])
     assert after.mse[0] == pytest.approx(simulation.unit**2 * level.numbers["mse"], rel=1e-12)
     assert after.mse[0] != before.mse[0]

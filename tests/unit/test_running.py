@@ -18,6 +18,7 @@ import pytest
 
 from gahb_bench import make
 from gahb_bench.channels.gaussian import add_noise
+from gahb_bench.core.crew import Crew
 from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.core.levels import DEFAULT_SIGMAS, parse_sigmas
 from gahb_bench.families.calpha.law import Calpha
@@ -128,7 +129,7 @@ def test_any_executor_gives_the_same_numbers(tmp_path, monkeypatch, kind):
     engine.run(_plan(), tmp_path / "a")
     options = {"mp_context": multiprocessing.get_context("spawn")} if kind is ProcessPoolExecutor else {}
     with kind(max_workers=2, **options) as executor:
-        engine.run(_plan(), tmp_path / "b", executor=executor)
+        engine.run(_plan(), tmp_path / "b", crew=Crew(executor, workers=lambda: 2))
     assert _same_scores(tmp_path / "a", tmp_path / "b")
     assert read(tmp_path / "b").thumbnails["calpha:size=16"].shown == score.SHOWN
 

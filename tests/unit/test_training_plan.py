@@ -8,7 +8,7 @@ import torch
 
 from gahb_bench.core.errors import UsageError
 from gahb_bench.networks import weights
-from gahb_bench.training import loop, plan
+from gahb_bench.training import budget, loop, plan
 from gahb_bench.training.loop import fit
 from gahb_bench.training.settings import make_settings
 
@@ -67,13 +67,13 @@ def test_a_plan_trains_on_both_splits(write, tmp_path):
 
 
 def test_a_budget_buys_as_many_steps_as_fit(write, tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "seconds_a_step", lambda settings, device: 0.05)
+    monkeypatch.setattr(budget, "seconds_a_step", lambda settings, device: 0.05)
     (training,) = plan.read(
         write(BLOCK.replace(', "gmm:size=8"', "").split(', "dit')[0] + "]\nminutes = 0.0305\nbatch = 2")
     )
     plan.carry_out([training], tmp_path)
     assert json.loads((tmp_path / training.name / "training.json").read_text())["settings"]["steps"] == 36
-    monkeypatch.setattr(plan, "seconds_a_step", lambda settings, device: 0.5)
+    monkeypatch.setattr(budget, "seconds_a_step", lambda settings, device: 0.5)
     plan.carry_out([training], tmp_path)  # the folder says how many
     assert json.loads((tmp_path / training.name / "training.json").read_text())["settings"]["steps"] == 36
 
@@ -89,8 +89,8 @@ def test_the_time_of_a_step_weighs_both_precisions(monkeypatch):
         return advance(self, forward)
 
     monkeypatch.setattr(loop.Trainer, "advance", counted)
-    monkeypatch.setattr(plan.time, "process_time", lambda: ticks[0])
-    assert plan.seconds_a_step(made) == pytest.approx(2.0)
+    monkeypatch.setattr(budget.time, "process_time", lambda: ticks[0])
+    assert budget.seconds_a_step(made) == pytest.approx(2.0)
 
 
 def test_one_that_fails_costs_itself_alone(write, tmp_path, monkeypatch):

@@ -1,18 +1,35 @@
 """What networks from outside have in common."""
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import PrivateAttr
 from torch import Tensor
 
 from gahb_bench.core.denoiser import D, Denoiser, Facts
-from gahb_bench.core.errors import DenoiserError
+from gahb_bench.core.errors import DenoiserError, UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.spec import format_value
 
+N = TypeVar("N", bound="ExternalNetwork")
+
 RANGES = ("0:1", "0:255", "-1:1", "0:65535")  # of images, as networks are made for them: black:white
 _MOST = 1e6  # an end of a range beyond this is a mistake
+
+
+def make_again(cls: type[N], parameters: dict[str, Any], name: str, family: Family | None, digest: str) -> N:
+    """A network from its file in another process, the same content or none.
+
+    Raises
+    ------
+    UsageError
+        If the file there is another one.
+    """
+    made = cls.from_parameters(parameters)
+    if made._digest != digest:
+        raise UsageError(f"a worker has another file of {made.spec}: bring its files to the same state.")
+    made._name, made._family = name, family
+    return made
 
 
 class ExternalNetwork(Denoiser):
@@ -38,6 +55,10 @@ class ExternalNetwork(Denoiser):
     def bind(self: D, family: Family) -> D:
         del family
         return self
+
+    def by_its_file(self) -> tuple[Any, ...]:
+        """How another process makes it, where it cannot be sent itself: the ``__reduce__`` of a program in a file."""
+        return make_again, (type(self), self.parameters, self._name, self._family, self._digest)
 
 
 def read_range(value: Any) -> str:

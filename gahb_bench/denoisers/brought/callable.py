@@ -35,3 +35,7 @@ class CallableDenoiser(PythonDenoiser):
             raise UsageError(f"{self.path} is a Denoiser already: name it without options, {self.path}.")
         if isinstance(self._call, type) or not callable(self._call):
             raise UsageError(f"{self.path} is not a callable (y, sigma) -> x_hat; name a function or an instance.")
+
+    @property
+    def importable(self) -> str:
+        return self.path

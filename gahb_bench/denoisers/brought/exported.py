@@ -80,6 +80,9 @@ class Exported(AdaptedNetwork):
     def made_for(self) -> int | None:
         return self.channels or channels_of(self._shapes[0])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.by_its_file()
+
     def run(self, y: Images, *sigma: Tensor | float) -> Any:
         if len(self._shapes) != 1 + len(sigma):
             raise DenoiserError(f"{self.spec} takes {len(self._shapes)} inputs: give blind=true if it takes y only.")

@@ -77,6 +77,9 @@ class Onnx(AdaptedNetwork):
         """Another program computes it."""
         return "difference"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.by_its_file()
+
     def run(self, y: Images, *sigma: Tensor | float) -> Any:
         inputs = self._session.get_inputs()
         if len(inputs) != 1 + len(sigma):

@@ -59,6 +59,9 @@ class TorchScript(AdaptedNetwork):
             return data
         return data if _KEPT.fullmatch(name) else None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.by_its_file()
+
     def run(self, y: Images, *sigma: Tensor | float) -> Any:
         given = (value.float() if isinstance(value, Tensor) else value for value in (y, *sigma))
         return self._network.to(y.device)(*given)

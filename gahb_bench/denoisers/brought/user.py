@@ -101,6 +101,17 @@ class PythonDenoiser(AdaptedNetwork):
         return answer.detach() if isinstance(answer, Tensor) else answer
 
     @property
+    def importable(self) -> str:
+        """Where another process finds it, ``module:callable``; empty for a callable without such a name."""
+        return ""
+
+    def __reduce__(self) -> Any:
+        """By its name where it has one: what a callable holds may be of this process alone."""
+        if not self.importable:
+            return super().__reduce__()
+        return _import_again, (type(self), self.importable, self.parameters, self._name, self._seen)
+
+    @property
     def _fitted(self) -> int | None:
         """The number of parameters of a module; None for other code, and while some have no shape yet."""
         if not isinstance(self._call, torch.nn.Module):
@@ -120,6 +131,10 @@ class UserDenoiser(PythonDenoiser):
     @property
     def spec(self) -> str:
         return self._name or format_spec(self._label, self.changed)
+
+    @property
+    def importable(self) -> str:
+        return self._label if is_path(self._label) else ""
 
     def written(self) -> str:
         if is_path(self._label):
@@ -201,6 +216,15 @@ def load(path: str, seen: Seen) -> Any:
             "(y, sigma) -> x_hat as module:callable; a parameter of a denoiser is written name:key=value."
         ) from error
     return found
+
+
+def _import_again(cls: type[P], path: str, parameters: dict[str, Any], name: str, seen: Seen) -> P:
+    """A callable in another process, by its name; the files that it opened before count as opened."""
+    made = cls.from_parameters(parameters)
+    made._call, made._seen, made._name = load(path, seen), seen, name
+    if isinstance(made, UserDenoiser):
+        made._label = path
+    return made
 
 
 def wrap(call: Any, label: str = "", seen: Seen | None = None, **options: Any) -> Denoiser:
