@@ -22,6 +22,8 @@ ELSEWHERE = ["CHANGELOG.md", "CONTRIBUTING.md", "reports/*.md", "reports/*.png",
 ELSEWHERE += ["reports/architectures/*.png"]
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+_BARS = re.compile(r"(?<!\\)\|(.+?)(?<!\\)\|")  # an opening and a closing one: they have no space inside
+_FUNCTION = re.compile("<mi>(log|ln|exp|cos|sin)</mi>")
 _NAMES = {name: value for name, value in vars(values).items() if callable(value) and not name.startswith("_")}
 
 
@@ -64,4 +66,6 @@ def rendered(markdown: str) -> str:
 def _mathml(found: re.Match[str]) -> str:
     from latex2mathml.converter import convert
 
-    return convert(html.unescape(found[2]), display="inline" if found[1] == "span" else "block")
+    tex = html.unescape(found[2]).replace(r"\lvert", "|").replace(r"\rvert", "|")
+    made = convert(_BARS.sub(r"\\left|\1\\right|", tex), display="inline" if found[1] == "span" else "block")
+    return _FUNCTION.sub(r'<mspace width="0.16em"/>\g<0><mspace width="0.16em"/>', made)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -29,7 +30,7 @@ from gahb_bench.reporting.figure.drawing import style
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 PICTURES, OUTPUTS = HERE / "pictures", HERE / "examples"
-COLOURS = 64  # of a stored picture
+COLOURS, SHADES = 256, 64  # of a stored picture; of a gallery, whose noise cannot be compressed
 BASELINE = "reports/baseline"
 LINES = ("#111827", "#0d9488", "#dc2626", "#4338ca")
 
@@ -75,9 +76,13 @@ class Example:
 
 
 EXAMPLES = {
-    "compare": Example((f"compare {BASELINE} {BASELINE} --map wavelet:shifts=all=tv --only calpha:size=32",)),
+    "compare": Example(
+        (f"compare {BASELINE} {BASELINE} --map wavelet:shifts=all=tv --only 'calpha:size=32/wavelet*'",)
+    ),
     "generate": Example(("generate --family disks:size=32 --images 16 --noise --out disks.npz",)),
-    "geometry": Example(("geometry --family calpha:size=16 --denoisers mmse,tv --sigmas 0.1 --images 2 --out basis",)),
+    "geometry": Example(
+        ("geometry --family calpha:size=16 --denoisers mmse,local-mmse --sigmas 0.03,0.1,0.3 --images 2 --out basis",)
+    ),
     "list": Example(("list samplers", "list networks"), lines=44),
     "plan": Example(("run --family calpha --denoisers mmse,wavelet --dry-run",)),
     "reference": Example(("reference --family markov-contours:size=16 --sigmas 0.1,0.3 --images 16",)),
@@ -88,7 +93,7 @@ EXAMPLES = {
     "show": Example(("show --family disks --images 4 --out disks.png",)),
     "train": Example(
         (
-            "train --family calpha:size=16 --network mixture:components=1 --steps 600 --validate-every 200 --out mine",
+            "train --family calpha:size=16 --network mixture:components=1 --steps 400 --validate-every 50 --out mine",
             "run --family calpha:size=16 --denoisers mmse,mine/best.safetensors --images 32 --out scored",
         ),
         progress=True,
@@ -125,6 +130,9 @@ def carry_out(example: Example, folder: Path) -> str:
         if done.returncode > 1:
             raise SystemExit(f"{command}: {done.stdout}{done.stderr or ''}")
         printed = done.stdout.replace(f"{folder}/", "").replace("home/", "~/.cache/gahb_bench/").rstrip().splitlines()
+        printed = [
+            line for line in printed if not line.endswith("min so far)")
+        ]  # said when nothing else is, by the clock
         shown = printed if len(printed) <= example.lines else [*printed[: example.lines], "[...]"]
         said.append("\n".join([f"$ python -m gahb_bench {command}", *shown]))
     return "\n\n".join(said) + "\n"
@@ -155,7 +163,7 @@ def photograph(page: Path, height: int) -> Image.Image:
 
 def page_of_a_run(folder: Path) -> Image.Image:
     """The page of the first command of the documentation."""
-    return photograph(next(folder.glob("reports/runs/*/report.html")), 1500)
+    return photograph(next(folder.glob("reports/runs/*/report.html")), 1900)
 
 
 def page_of_several(folder: Path) -> Image.Image:
@@ -180,7 +188,7 @@ def learning(folder: Path) -> Image.Image:
     log = [json.loads(line) for line in (folder / "mine" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     rows = [row for row in log if row.get("regret_db")]
     figure, axes = _axes()
-    levels = rows[0]["sigma"]
+    levels = np.geomspace(10**-2.5, 10**0.5, len(rows[0]["regret_db"]))
     for place, colour in zip(range(0, len(levels), 2), LINES, strict=False):
         values = [row["regret_db"][place] for row in rows]
         steps = [row["step"] for row in rows]
@@ -244,7 +252,9 @@ def main(words: Sequence[str]) -> None:
                 (OUTPUTS / f"{name}.txt").write_text(said, encoding="utf-8")
                 print(f"{name}.txt: {len(said.splitlines())} lines", flush=True)
             if name in DRAWN:
-                picture = DRAWN[name](folder).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+                picture = DRAWN[name](folder).convert("RGB")
+                colours = SHADES if name.startswith("law-") else COLOURS
+                picture = picture.quantize(colours, dither=Image.Dither.NONE)
                 picture.save(PICTURES / f"{name}.png", optimize=True)
                 print(f"{name}.png: {(PICTURES / f'{name}.png').stat().st_size // 1000} kB", flush=True)
 
