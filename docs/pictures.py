@@ -86,9 +86,7 @@ EXAMPLES = {
     "list": Example(("list samplers", "list networks"), lines=44),
     "plan": Example(("run --family calpha --denoisers mmse,wavelet --dry-run",)),
     "reference": Example(("reference --family markov-contours:size=16 --sigmas 0.1,0.3 --images 16",)),
-    "report": Example(
-        (f"report {BASELINE} --out page", f"report {BASELINE} --family disks:size=32 --figure disks.pdf")
-    ),
+    "report": Example((f"report {BASELINE} --family calpha:size=32 --family disks:size=32 --out page",)),
     "run": Example(("run --family calpha",)),
     "show": Example(("show --family disks --images 4 --out disks.png",)),
     "train": Example(
@@ -167,7 +165,7 @@ def page_of_a_run(folder: Path) -> Image.Image:
 
 
 def page_of_several(folder: Path) -> Image.Image:
-    """The page of the baseline: all laws."""
+    """The page of two laws of the baseline."""
     return photograph(folder / "page" / "report.html", 1500)
 
 
@@ -184,7 +182,7 @@ def page_of_a_geometry(folder: Path) -> Image.Image:
 
 
 def learning(folder: Path) -> Image.Image:
-    """Regret during the training that the page of `train` shows, at each noise level that it validates."""
+    """Regret during the training that the page of `train` shows, at every second noise level that it validates."""
     log = [json.loads(line) for line in (folder / "mine" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     rows = [row for row in log if row.get("regret_db")]
     figure, axes = _axes()
