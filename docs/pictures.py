@@ -45,6 +45,7 @@ GALLERIES = {
     "disks": "disks",
     "gmm": "gmm",
     "hierarchy": "hierarchy",
+    "levy": "levy:jumps=bernoulli-laplace",
     "markov-contours": "markov-contours",
     "shuffled": "shuffled:of=calpha",
 }
