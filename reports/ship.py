@@ -3,7 +3,7 @@
     python reports/ship.py trained/calpha-edm-unet/best.safetensors calpha-32
 
 The regret is measured on 128 images of split test, seed 0, after rounding; there is none where the optimum vanishes. It
-and the recipe stand in the file's header (and, by `python reports/tables.py`, in the README).
+and the recipe stand in the file's header (and, by `python reports/tables.py`, in the documentation).
 """
 
 import sys

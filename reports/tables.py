@@ -1,10 +1,10 @@
-"""The tables in README.md that are made from measurements: shipped networks, and speed.
+"""The tables of the documentation that are made from measurements: shipped networks, and speed.
 
     python reports/tables.py                        writes them between their markers
     pytest benchmarks/ -n 0 --benchmark-json b.json
     python reports/tables.py b.json                 takes a new measurement of speed, kept in reports/speed.json
 
-A test checks that README.md holds what this makes.
+A test checks that the pages hold what this makes.
 """
 
 import json
@@ -18,7 +18,7 @@ import numpy as np
 from gahb_bench.networks.recipe import read_recipe, shipped
 
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
+DOCS = HERE.parent / "docs"
 SPEED = HERE / "speed.json"
 LEVELS = slice(0, None, 2)  # every second of the 13 default noise levels
 
@@ -77,17 +77,19 @@ def _measured(entry: dict[str, Any]) -> str:
     return f"{rate:,.0f}/s" if rate else _seconds(entry["stats"]["median"])
 
 
-MADE: dict[str, Callable[[], str]] = {"networks": networks, "speed": speed}
+MADE: dict[str, tuple[Path, Callable[[], str]]] = {
+    "networks": (DOCS / "denoisers" / "networks.md", networks),
+    "speed": (DOCS / "speed.md", speed),
+}
 
 
-def with_tables(text: str) -> str:
-    """The README with every table made anew."""
-    for name, make in MADE.items():
-        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, _, rest = text.partition(begin)
-        _, _, after = rest.partition(end)
-        text = f"{before}{begin}{make()}\n{end}{after}"
-    return text
+def with_table(name: str) -> str:
+    """A page with its table made anew."""
+    page, make = MADE[name]
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}{make()}\n{end}{after}"
 
 
 def _decibel(value: float) -> str:
@@ -106,4 +108,5 @@ def _seconds(value: float) -> str:
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         take(Path(sys.argv[1]))
-    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for table, (target, _) in MADE.items():
+        target.write_text(with_table(table), encoding="utf-8")

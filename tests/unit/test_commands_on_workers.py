@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 
 import gahb_bench as gb
-from gahb_bench import generalization, make, tuning
+from gahb_bench import make, tuning
 from gahb_bench.core.crew import Crew
 from gahb_bench.core.errors import DenoiserError, UsageError
 from gahb_bench.core.workers import WorkerLostError
+from gahb_bench.generalization.carry_out import carry_out
+from gahb_bench.generalization.study import make_study
 from gahb_bench.running import geometry
 from gahb_bench.running.plan import make_plan
 from gahb_bench.tables import simulate, store
@@ -160,9 +162,9 @@ def test_events_are_not_written_by_workers(trained, tmp_path):
 
 
 def test_generalization(tmp_path):
-    study = generalization.make_study(LAW, "linear", [1, 3], steps=20, batch=4, images=4, samples=4, sigmas=[0.3])
-    here = generalization.carry_out(study, tmp_path / "here")
-    there = generalization.carry_out(study, tmp_path / "there", crew=crew(lost=1))
+    study = make_study(LAW, "linear", [1, 3], steps=20, batch=4, images=4, samples=4, sigmas=[0.3])
+    here = carry_out(study, tmp_path / "here")
+    there = carry_out(study, tmp_path / "there", crew=crew(lost=1))
     pd.testing.assert_frame_equal(here, there)
     with pytest.raises(DenoiserError, match="n=1: given up after 3 attempts: it ended"):
-        generalization.carry_out(replace(study, sizes=(1,)), tmp_path / "lost", crew=crew(lost=5))
+        carry_out(replace(study, sizes=(1,)), tmp_path / "lost", crew=crew(lost=5))
