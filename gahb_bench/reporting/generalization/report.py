@@ -1,16 +1,15 @@
 """The page of a study of generalisation, and its figures as files."""
 
-import base64
 import re
 from functools import partial
 from pathlib import Path
 
 from markupsafe import Markup
 
-from gahb_bench.core.files import explain_errors, write_atomically
 from gahb_bench.reporting.figure.drawing import attempt
 from gahb_bench.reporting.generalization.content import KINDS, OF_ALL, QUANTITIES, Content, content_of
 from gahb_bench.reporting.page.html import jinja_environment, template
+from gahb_bench.reporting.page.written import embedded, write_page
 from gahb_bench.running.generalization_folder import read
 
 FIGURES = ("transition", "regret", "samples", "theories")
@@ -29,15 +28,8 @@ def write_report(folder: Path) -> Content:
     """
     content = content_of(read(folder))
     drawn = draw(content)
-    files: dict[str, bytes | None] = {"report.html": render(content, drawn).encode()}
-    files |= {f"{name}.png": figure for name, figure in drawn.items()}
-    for name, written in files.items():
-        with explain_errors(folder / name):
-            if written is not None:
-                write_atomically(folder / name, lambda file, written=written: file.write(written))
-    for path in folder.iterdir():  # of n that are no longer there, or that could not be drawn
-        if _FIGURE.fullmatch(path.name) and files.get(path.name) is None:
-            path.unlink()
+    files = {f"{name}.png": figure for name, figure in drawn.items()}
+    write_page(folder, render(content, drawn), files, _FIGURE)
     return content
 
 
@@ -62,7 +54,7 @@ def render(content: Content, drawn: dict[str, bytes | None]) -> str:
         .from_string(template("generalization.html"))
         .render(
             content=content,
-            pictures={name: Markup(base64.b64encode(figure).decode()) for name, figure in drawn.items() if figure},
+            pictures=embedded(drawn),
             quantities=QUANTITIES,
             of_all=OF_ALL,
             kinds=KINDS,

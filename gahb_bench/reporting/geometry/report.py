@@ -1,16 +1,15 @@
 """The page of a folder of geometry, and its figures as files."""
 
-import base64
 import re
 from functools import partial
 from pathlib import Path
 
 from markupsafe import Markup
 
-from gahb_bench.core.files import explain_errors, write_atomically
 from gahb_bench.reporting.figure.drawing import attempt
 from gahb_bench.reporting.geometry.content import QUANTITIES, Family, families, shown_name
 from gahb_bench.reporting.page.html import jinja_environment, template
+from gahb_bench.reporting.page.written import embedded, write_page
 from gahb_bench.running.geometry_folder import Geometry, read
 
 _FIGURE = re.compile(r"((spectra|overlap|adaptivity)|(eigenvectors|fields)-[0-9.e+-]+?)(-[0-9]+)?\.png")
@@ -29,17 +28,11 @@ def write_report(folder: Path) -> None:
     made = read(folder)
     shown = families(made)
     pictures = {family.anchor: draw(family, made) for family in shown}
-    files: dict[str, bytes | None] = {"report.html": render(made, shown, pictures).encode()}
+    files: dict[str, bytes | None] = {}
     for number, family in enumerate(shown):
         suffix = f"-{number}" if len(shown) > 1 else ""
         files |= {f"{name}{suffix}.png": content for name, content in pictures[family.anchor].items()}
-    for name, content in files.items():
-        with explain_errors(folder / name):
-            if content is not None:
-                write_atomically(folder / name, lambda file, content=content: file.write(content))
-    for path in folder.iterdir():  # of noise levels and families that are no longer there, or that could not be drawn
-        if _FIGURE.fullmatch(path.name) and files.get(path.name) is None:
-            path.unlink()
+    write_page(folder, render(made, shown, pictures), files, _FIGURE)
 
 
 def draw(family: Family, made: Geometry) -> dict[str, bytes | None]:
@@ -62,10 +55,7 @@ def _draw(name: str, *what: object) -> bytes | None:
 
 def render(made: Geometry, shown: list[Family], pictures: dict[str, dict[str, bytes | None]]) -> str:
     """The whole page as text."""
-    encoded = {
-        anchor: {name: Markup(base64.b64encode(content).decode()) for name, content in drawn.items() if content}
-        for anchor, drawn in pictures.items()
-    }
+    encoded = {anchor: embedded(drawn) for anchor, drawn in pictures.items()}
     environment = jinja_environment()
     return environment.from_string(template("geometry.html")).render(
         families=shown,

@@ -63,7 +63,7 @@ def draw_line(
     return look.colour.on(theme)
 
 
-def short_name(denoiser: str) -> str:
+def short_name(denoiser: str, longest: int = _LONGEST) -> str:
     """A name as it is shown, cut where it is long."""
     text = shown_name(denoiser)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 2]}…"
+    return text if len(text) <= longest else f"{text[: longest - 2]}…"

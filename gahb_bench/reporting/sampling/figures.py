@@ -1,26 +1,23 @@
 """The figures of a folder of samples: error against evaluations, the exact error, mosaics, trajectories."""
 
-import io
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from gahb_bench.reporting.figure.drawing import colours, style
+from gahb_bench.reporting.figure.drawing import style
 from gahb_bench.reporting.figure.figures import PARAMETERS, escaped
-from gahb_bench.reporting.geometry.content import shown_name
+from gahb_bench.reporting.figure.panels import DPI, legend, picture, png
+from gahb_bench.reporting.geometry.spectra import short_name
 from gahb_bench.reporting.sampling.content import DETECTED, Family
 from gahb_bench.reporting.study.style import GREY
 from gahb_bench.running.sampling_folder import Sampling
 
-_DPI = 130
 _ACROSS = 4  # panels a row
 _ROWS = 24  # of a mosaic, at most
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "x": "X"}
 _DASHES = {"gaussian": "-", "exact": (0, (4, 2))}
-_LEGEND = 2.2  # width of an entry of a legend, inches
 
 
 def errors(family: Family, denoiser: str) -> bytes:
@@ -45,9 +42,9 @@ def errors(family: Family, denoiser: str) -> bytes:
                 axes.set_ylim(values.min() - margin, values.max() + margin)
             _budgets(axes, family)
             axes.set_title(escaped(statistic), fontsize=9)
-        figure.suptitle(f"{escaped(family.spec)}: {escaped(_short(denoiser))}", fontsize=9.5)
-        _legend(figure)
-        return _png(figure)
+        figure.suptitle(f"{escaped(family.spec)}: {escaped(short_name(denoiser))}", fontsize=9.5)
+        legend(figure)
+        return png(figure)
 
 
 def exact(family: Family) -> bytes | None:
@@ -67,8 +64,8 @@ def exact(family: Family) -> bytes | None:
             axes.set_title(title, fontsize=9)
         panels[0].set_ylabel("root mean square per pixel")
         figure.suptitle(f"{escaped(family.spec)}: the exact denoiser, without a sample", fontsize=9.5)
-        _legend(figure)
-        return _png(figure)
+        legend(figure)
+        return png(figure)
 
 
 def mosaic(family: Family, made: Sampling) -> bytes:
@@ -79,14 +76,14 @@ def mosaic(family: Family, made: Sampling) -> bytes:
     with style(PARAMETERS):
         if rows[0][1][0].size == 2:
             return _scatter(family, made)
-        figure = Figure(figsize=(1.05 * count + 1.6, 1.1 * len(rows) + 0.5), layout="constrained", dpi=_DPI)
+        figure = Figure(figsize=(1.05 * count + 1.6, 1.1 * len(rows) + 0.5), layout="constrained", dpi=DPI)
         FigureCanvasAgg(figure)
         for line, (name, images) in zip(figure.subplots(len(rows), count, squeeze=False), rows, strict=True):
             for axes, image in zip(line, images, strict=False):
-                _image(axes, image)
+                picture(axes, image)
             line[0].set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center")
         figure.suptitle(escaped(family.spec), fontsize=9.5)
-        return _png(figure)
+        return png(figure)
 
 
 def trajectories(family: Family, made: Sampling) -> bytes | None:
@@ -96,21 +93,21 @@ def trajectories(family: Family, made: Sampling) -> bytes | None:
         return None
     with style(PARAMETERS):
         count = max(len(made.pictures[f"{place}/x_hat"]) for _, place in places) + 1
-        figure = Figure(figsize=(1.05 * count + 1.6, 1.25 * len(places) + 0.5), layout="constrained", dpi=_DPI)
+        figure = Figure(figsize=(1.05 * count + 1.6, 1.25 * len(places) + 0.5), layout="constrained", dpi=DPI)
         FigureCanvasAgg(figure)
         for line, (name, place) in zip(figure.subplots(len(places), count, squeeze=False), places, strict=True):
             shown = made.pictures[f"{place}/x_hat"]
             for axes, image, sigma in zip(line, shown, made.pictures[f"{place}/sigma"], strict=False):
-                _image(axes, image)
+                picture(axes, image)
                 axes.set_title(f"σ = {sigma:.3g}", fontsize=7)
             for axes in line[len(shown) :]:
                 axes.set_visible(False)
             line[-1].set_visible(True)
-            _image(line[-1], made.pictures[f"{place}/samples"][0])
+            picture(line[-1], made.pictures[f"{place}/samples"][0])
             line[-1].set_title("sample", fontsize=7)
             line[0].set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center")
         figure.suptitle(f"{escaped(family.spec)}, the first sample", fontsize=9.5)
-        return _png(figure)
+        return png(figure)
 
 
 def _largest(family: Family, made: Sampling) -> list[tuple[str, str]]:
@@ -121,7 +118,7 @@ def _largest(family: Family, made: Sampling) -> list[tuple[str, str]]:
             for budget in reversed(family.budgets):
                 place = f"{family.spec}/{denoiser}/{sampler}/{family.starts[0]}/{budget}"
                 if f"{place}/samples" in made.pictures:
-                    name = f"{escaped(_short(denoiser, 22))}\n{escaped(_short(sampler, 22))}, {budget}"
+                    name = f"{escaped(short_name(denoiser, 22))}\n{escaped(short_name(sampler, 22))}, {budget}"
                     found.append((name, place))
                     break
     return found[:_ROWS]
@@ -137,14 +134,14 @@ def _scatter(family: Family, made: Sampling) -> bytes:
         axes.plot(x, y, ".", markersize=4, color="#3173a8")
         axes.set(xlim=(-0.1, 1.1), ylim=(-0.1, 1.1), aspect="equal")
         axes.set_title(name, fontsize=7.5)
-    return _png(figure)
+    return png(figure)
 
 
 def _grid(count: int) -> tuple[Figure, list[Axes]]:
     """Panels, at most four a row; those beyond the count are not shown."""
     across = min(_ACROSS, max(count, 1))
     lines = -(-count // across)
-    figure = Figure(figsize=(max(2.9 * across, 5.5), 2.4 * lines + 0.9), layout="constrained", dpi=_DPI)
+    figure = Figure(figsize=(max(2.9 * across, 5.5), 2.4 * lines + 0.9), layout="constrained", dpi=DPI)
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(lines, across, squeeze=False).ravel())
     for axes in panels[count:]:
@@ -156,7 +153,7 @@ def _line(axes: Axes, family: Family, sampler: str, start: str, curve: object) -
     """A sampler's line: filled markers where the samples cannot be told from the law, hollow ones where they can."""
     look = family.looks[sampler]
     x, y, p = (curve[name].to_numpy(dtype=float) for name in ("evaluations", "value", "p_value"))  # pyright: ignore[reportIndexIssue]
-    colour, label = look.colour.light, escaped(_short(sampler))
+    colour, label = look.colour.light, escaped(short_name(sampler))
     label = label if len(family.starts) == 1 else f"{label}, {start} start"
     axes.plot(x, y, color=colour, linestyle=_DASHES[start], linewidth=1.4, label=label)
     marker = _MARKERS[look.marker]
@@ -171,32 +168,3 @@ def _budgets(axes: Axes, family: Family) -> None:
     axes.tick_params(axis="y", labelsize=8)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _legend(figure: Figure) -> None:
-    found: dict[str, object] = {}
-    for axes in figure.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    columns = max(1, int(figure.get_figwidth() / _LEGEND))
-    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=columns, fontsize=8.5)  # pyright: ignore[reportArgumentType]
-
-
-def _image(axes: Axes, image: np.ndarray) -> None:
-    shown = image.clip(0, 1)
-    picture = shown.transpose(1, 2, 0) if len(shown) == 3 else shown[0]
-    axes.imshow(picture, cmap=colours("gray"), vmin=0, vmax=1, interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
-    axes.grid(False)
-
-
-def _short(name: str, most: int = 34) -> str:
-    """A name as it is shown, cut where it is long."""
-    text = shown_name(name)
-    return text if len(text) <= most else f"{text[: most - 2]}…"
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()

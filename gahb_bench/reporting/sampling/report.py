@@ -1,18 +1,16 @@
 """The page of a folder of samples, and its figures as files."""
 
-import base64
 import re
 from functools import partial
 from pathlib import Path
 
 from markupsafe import Markup
 
-from gahb_bench.core.files import explain_errors
 from gahb_bench.reporting.figure.drawing import attempt
 from gahb_bench.reporting.geometry.content import shown_name
 from gahb_bench.reporting.page.html import jinja_environment, template
+from gahb_bench.reporting.page.written import embedded, write_page
 from gahb_bench.reporting.sampling.content import Family, families
-from gahb_bench.running.own_folder import put
 from gahb_bench.running.sampling_folder import Sampling, read
 
 _FIGURE = re.compile(r"(errors|exact|mosaic|trajectories)(-[0-9]+)*\.png")
@@ -32,17 +30,11 @@ def write_report(folder: Path) -> None:
     made = read(folder)
     shown = families(made)
     pictures = {family.anchor: draw(family, made) for family in shown}
-    files: dict[str, bytes | None] = {"report.html": render(made, shown, pictures).encode()}
+    files: dict[str, bytes | None] = {}
     for number, family in enumerate(shown):
         suffix = f"-{number}" if len(shown) > 1 else ""
         files |= {f"{name}{suffix}.png": content for name, content in pictures[family.anchor].items()}
-    for name, content in files.items():
-        if content is not None:
-            put(folder / name, content)
-    for path in folder.iterdir():  # of families and denoisers that are no longer there, or that could not be drawn
-        if _FIGURE.fullmatch(path.name) and files.get(path.name) is None:
-            with explain_errors(path):
-                path.unlink()
+    write_page(folder, render(made, shown, pictures), files, _FIGURE)
 
 
 def draw(family: Family, made: Sampling) -> dict[str, bytes | None]:
@@ -61,10 +53,7 @@ def _draw(name: str, *what: object) -> bytes | None:
 
 def render(made: Sampling, shown: list[Family], pictures: dict[str, dict[str, bytes | None]]) -> str:
     """The whole page as text."""
-    encoded = {
-        anchor: {name: Markup(base64.b64encode(content).decode()) for name, content in drawn.items() if content}
-        for anchor, drawn in pictures.items()
-    }
+    encoded = {anchor: embedded(drawn) for anchor, drawn in pictures.items()}
     return (
         jinja_environment()
         .from_string(template("sampling.html"))
