@@ -234,11 +234,7 @@ def posterior_method(spec: str | PosteriorMethod) -> PosteriorMethod:
     UsageError
         For an unknown method or parameter, or a value that is not allowed.
     """
-    if isinstance(spec, PosteriorMethod):
-        return spec
-    if not isinstance(spec, str):
-        raise UsageError(f"a method is named by a spec, like 'dps', or is a PosteriorMethod, not {spec!r}.")
-    return registry.make("posteriors", spec)
+    return registry.make("posteriors", spec) if isinstance(spec, str) else spec
 
 
 def operator(spec: str | Operator) -> Operator:

@@ -1,6 +1,7 @@
 """A weighted ensemble: sequential Monte Carlo along the noise levels."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -53,7 +54,7 @@ class Ensemble(PosteriorMethod):
         x_hat = denoise(x, levels[0])
         potential = self._potential(every, x_hat, every.uncertainty(levels[0]))
         log = potential.unflatten(0, (self.particles, n))
-        for sigma, lower in zip(levels[:-1], levels[1:], strict=True):
+        for sigma, lower in pairwise(levels):
             x, x_hat, potential, log = self._resampled(x, x_hat, potential, log, streams)
             led = every.proximal(x_hat, every.uncertainty(sigma))
             z = every.noise(x)

@@ -90,6 +90,10 @@ def sample_posterior(
         raise UsageError(f"samples={samples!r} is not allowed: give an integer > 0.")
     rng.check_seed(seed)
     problem.check(measured)
+    if not len(measured):
+        nothing = measured.y.new_empty(0, *law.shape)
+        drawn = None if way.point else nothing.expand(samples, *nothing.shape)
+        return PosteriorSamples(drawn, nothing, 0, made.spec, way.spec)
     centre, spread = extent(law)
 
     def levels(steps: int) -> list[float]:
@@ -99,7 +103,7 @@ def sample_posterior(
     with torch.no_grad():
         tasks = repeated(measured, levels, centre, spread, seed, law.spec)
         drawn = way.draw(denoise, tasks, 1 if way.point else samples)
-    if len(measured) and not bool(drawn.isfinite().any()):
+    if not bool(drawn.isfinite().any()):
         raise DenoiserError(f"nothing that {way.spec} draws with {made.spec} is finite.")
     mean = drawn.mean(dim=0)
     return PosteriorSamples(None if way.point else drawn, mean, denoise.evaluations, made.spec, way.spec)
