@@ -128,7 +128,7 @@ class Task:
         weighed = operator.solve(self.misfit(x), self.sigma**2, variance)
         return x + per_pixel(per_image_sigma(variance, x), x) * operator.adjoint(weighed)
 
-    def uncertainty(self, sigma: float | Tensor) -> float | Tensor:
+    def uncertainty(self, sigma: float) -> float:
         """Posterior variance of a pixel given it with noise, were it ``N(centre, spread^2)``."""
         return sigma**2 * self.spread**2 / (sigma**2 + self.spread**2)
 

@@ -70,7 +70,7 @@ class Ensemble(PosteriorMethod):
         return self._chosen(x_hat.unflatten(0, (self.particles, n)), log, k, streams)
 
     @staticmethod
-    def _potential(task: Task, x_hat: Images, variance: float | Tensor | None) -> Tensor:
+    def _potential(task: Task, x_hat: Images, variance: float | None) -> Tensor:
         """The log of G, float64 ``(particles n,)``, up to what is the same for all particles of an image."""
         r = task.misfit(x_hat)
         weighed = r / per_pixel(task.sigma, r) ** 2

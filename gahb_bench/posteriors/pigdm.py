@@ -1,5 +1,6 @@
 """Pseudoinverse-guided diffusion."""
 
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar
 
@@ -34,14 +35,14 @@ class Pigdm(ChainMethod):
     steps: int = Field(100, ge=2, le=100_000, description="number of noise levels")
 
     def run(self, denoise: Denoise, task: Task) -> Images:
-        levels, operator = task.levels(self.steps), task.measured.operator
+        levels = task.levels(self.steps)
         x = task.start(levels[0])
         for sigma, lower in pairwise(levels):
-            variance = task.uncertainty(sigma)
-
-            def uphill(x_hat: Images, variance: float = variance) -> Images:
-                return operator.adjoint(operator.solve(task.misfit(x_hat), task.sigma**2, variance))
-
-            x_hat, gradient = denoise.pull(x, sigma, uphill)
+            x_hat, gradient = denoise.pull(x, sigma, partial(_uphill, task, task.uncertainty(sigma)))
             x = lowered(x, x_hat + self.weight * sigma**2 * gradient, sigma, lower, self.churn, task.noise)
         return x
+
+
+def _uphill(task: Task, variance: float, x_hat: Images) -> Images:
+    operator = task.measured.operator
+    return operator.adjoint(operator.solve(task.misfit(x_hat), task.sigma**2, variance))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,7 @@ class Content:
     made: Posteriors
 
     @property
-    def plan(self) -> dict:
+    def plan(self) -> dict[str, Any]:
         """What was drawn."""
         return self.made.manifest["plan"]
 
@@ -83,7 +84,7 @@ class Content:
         if name == "calibration_p":
             return _number(value), value < DETECTED
         far = math.isfinite(error) and abs(value - due) > FAR * error + 1e-9
-        return f"{_number(value)} ± {_number(error)}", far
+        return f"{_number(value)} ± {error:.1g}", far
 
     def cost(self, row: Row) -> tuple[str, str]:
         """Evaluations and seconds, an image."""
