@@ -91,7 +91,9 @@ def test_where_the_regret_comes_from_adds_up(folder):
     expected = content.statistics(Row("mmse", "diffpir:steps=4")).loc["regret_db", "value"]
     assert least == pytest.approx(expected, rel=0.01)
     assert least + added == pytest.approx(whole, abs=0.02)
-    ends, height, images = content.histogram(content.rows[0])
+    shown = content.histogram(content.rows[0])
+    assert shown is not None
+    ends, height, images = shown
     assert images == 10
     assert (height * np.diff(ends)).sum() == pytest.approx(5)
     assert content.histogram(Row("mmse", "pnp:steps=2")) is None
