@@ -7,7 +7,7 @@ import typer
 
 from gahb_bench.cli.app import app
 from gahb_bench.cli.options import Denoisers, OneFamily, Seed, command_line, warn_of_problems
-from gahb_bench.cli.progress import Progress
+from gahb_bench.core.progress import Progress
 
 
 @app.command()
