@@ -23,8 +23,8 @@ class Ensemble(PosteriorMethod):
         x' ~ q = N(m(x, x_hat_y), c^2 I)
         weight *= p(x' | x) G'(x') / (q(x' | x) G(x)),    G(x) = N(y; A x_hat, v A A' + s^2 I)
 
-    The product of the weights is ``p(y | x_0)`` over G at the start times the law of the unguided path over that of the
-    guided one, so that the weighted particles are samples of the posterior as their number grows, under the law that
+    The weights start as G, so that their product is ``p(y | x_0)`` times the density of the unguided path over that of
+    the guided one: the weighted particles are samples of the posterior as their number grows, under the law that
     ancestral sampling has; that is the law itself as steps get small. v is that of `pigdm`, 0 at the last level, where
     ``x_0 = D(x, sigma)``. The particles of an image are resampled, systematically, where their effective number falls
     below ``resample`` times their number. Samples are drawn from the particles: k of one image share their population.
