@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gahb_bench.core.posterior import Posterior
     from gahb_bench.job import run
     from gahb_bench.make import denoiser, family, network, problem
+    from gahb_bench.sampling.posterior import sample_posterior
     from gahb_bench.sampling.samples import sample
 
 _HOME = {
@@ -28,6 +29,7 @@ _HOME = {
     "add_noise": "channels.gaussian",
     "sample": "sampling.samples",
     "run": "job",
+    "sample_posterior": "sampling.posterior",
     "score": "api",
     "compare": "api",
     "summary": "api",
@@ -55,6 +57,7 @@ __all__ = [
     "problem",
     "run",
     "sample",
+    "sample_posterior",
     "sampling",
     "score",
     "summary",

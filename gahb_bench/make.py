@@ -9,6 +9,7 @@ from gahb_bench.core import spec as specs
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.errors import GahbError, UsageError, printable
 from gahb_bench.core.family import Family
+from gahb_bench.core.inverse import PosteriorMethod
 from gahb_bench.core.network import Network
 from gahb_bench.core.operator import Operator
 from gahb_bench.core.posterior import posterior_mean
@@ -223,6 +224,17 @@ def sampler(spec: str | Sampler, family: str | Family | None = None) -> Sampler:
     if family is not None and isinstance(made, Teleport):
         return made.given(gaussian_part(_family(family), made.n))
     return made
+
+
+def posterior_method(spec: str | PosteriorMethod) -> PosteriorMethod:
+    """The method of inverse problems described by a spec: ``dps:weight=0.5``.
+
+    Raises
+    ------
+    UsageError
+        For an unknown method or parameter, or a value that is not allowed.
+    """
+    return registry.make("posteriors", spec) if isinstance(spec, str) else spec
 
 
 def operator(spec: str | Operator) -> Operator:

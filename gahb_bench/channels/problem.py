@@ -84,8 +84,22 @@ class Problem:
             no measurement of such images.
         """
         law = self.conditional
+        self.check(measured)
+        if not len(measured):
+            nothing = measured.y.new_empty(0, *self.family.shape)
+            found = Conditioned(nothing, nothing, measured.sigma, lambda k, _: nothing.expand(k, *nothing.shape))
+            return ExactPosterior.of(found, measured, self.family.spec)
+        return ExactPosterior.of(law.condition(measured.to(torch.float64)), measured, self.family.spec)
+
+    def check(self, measured: Measurement) -> None:
+        """Refuse what was not measured of such images by this operator.
+
+        Raises
+        ------
+        UsageError
+        """
         if not isinstance(measured, Measurement):
-            raise UsageError(f"exact takes what problem.measure(batch, sigma) returns, not {type(measured).__name__}.")
+            raise UsageError(f"this takes what problem.measure(batch, sigma) returns, not {type(measured).__name__}.")
         shape = self.operator.measured_shape(self.family.shape)
         if measured.shape != self.family.shape or tuple(measured.y.shape[1:]) != shape:
             raise UsageError(
@@ -98,11 +112,6 @@ class Problem:
             )
         if not bool(torch.isfinite(measured.y).all()):
             raise UsageError("the measurement holds NaN or infinity: give finite numbers.")
-        if not len(measured):
-            nothing = measured.y.new_empty(0, *self.family.shape)
-            found = Conditioned(nothing, nothing, measured.sigma, lambda k, _: nothing.expand(k, *nothing.shape))
-            return ExactPosterior.of(found, measured, self.family.spec)
-        return ExactPosterior.of(law.condition(measured.to(torch.float64)), measured, self.family.spec)
 
     @cached_property
     def conditional(self) -> Conditional:

@@ -1,4 +1,4 @@
-"""``list``: families, oracles, denoisers, networks, samplers, operators, by reading their files; none is imported."""
+"""``list``: all there is of each kind, by reading its files; none is imported."""
 
 from typing import Annotated
 
@@ -11,10 +11,10 @@ from gahb_bench.cli.options import warn_of_problems
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(help="families, oracles, denoisers, networks, samplers, operators, or all.")
+        str, typer.Argument(help="families, oracles, denoisers, networks, samplers, operators, posteriors, or all.")
     ] = "all",
 ) -> None:
-    """List families, oracles, denoisers, networks, samplers, operators: what they know, their parameters, sources."""
+    """List what there is of each kind: what it knows, its parameters, its source."""
     from typing import get_args
 
     from gahb_bench.core import registry

@@ -21,7 +21,7 @@ from gahb_bench.core.errors import GahbError, UsageError, printable, reason_of, 
 from gahb_bench.core.literals import check_literals
 from gahb_bench.core.source import Class, Parameter, plugins
 
-Kind = Literal["families", "oracles", "denoisers", "networks", "samplers", "operators"]
+Kind = Literal["families", "oracles", "denoisers", "networks", "samplers", "operators", "posteriors"]
 _PACKAGE = "gahb_bench"
 _ROOT = Path(__file__).parents[1]
 _FOLDERS = (
@@ -30,6 +30,7 @@ _FOLDERS = (
     "networks",
     "samplers",
     "channels",
+    "posteriors",
 )  # of this package, and names of groups of entry points
 _SINGULAR = {kind: kind.removesuffix("s") for kind in get_args(Kind)} | {"families": "family"}
 

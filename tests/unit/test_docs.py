@@ -16,7 +16,7 @@ PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
 
 # What has no page yet; a name leaves these lists when its page is there.
 LAWS_WITHOUT_A_PAGE: set[str] = set()
-COMMANDS_WITHOUT_A_PAGE = {"posterior"}
+COMMANDS_WITHOUT_A_PAGE: set[str] = set()
 
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)

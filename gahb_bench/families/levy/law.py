@@ -40,6 +40,7 @@ class Levy(Family):
 
     name: ClassVar = "levy"
     best: ClassVar = ".optimum:LevyOptimum"
+    conditional: ClassVar = ".conditional:LevyConditional"
     source: ClassVar = "Unser & Tafti 2014; Kamilov, Pad, Amini & Unser 2013"
     variants: ClassVar = (
         "levy:jumps=gauss,scale=0.5",
