@@ -166,5 +166,5 @@ def test_generalization(tmp_path):
     here = carry_out(study, tmp_path / "here")
     there = carry_out(study, tmp_path / "there", crew=crew(lost=1))
     pd.testing.assert_frame_equal(here, there)
-    with pytest.raises(DenoiserError, match="n=1-train-[ab]: given up after 3 attempts: it ended"):
+    with pytest.raises(DenoiserError, match=r"n=1-train-[ab]: given up after 3 attempts: it ended"):
         carry_out(replace(study, sizes=(1,)), tmp_path / "lost", crew=crew(lost=5))
