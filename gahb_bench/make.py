@@ -259,6 +259,13 @@ def problem(spec: str | Operator, family: str | Family) -> Problem:
     ------
     UsageError
         For an unknown operator, family or parameter, or an operator that cannot measure images of that shape.
+
+    Examples
+    --------
+    >>> law = family("calpha:size=8")
+    >>> seen = problem("mask:keep=0.5", law).measure(law.sample(range(2)), 0.1)
+    >>> seen.y.shape, bool((seen.y[seen.mask.expand_as(seen.y) == 0] == 0).all())
+    (torch.Size([2, 1, 8, 8]), True)
     """
     return Problem(operator(spec), _family(family))
 

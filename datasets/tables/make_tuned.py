@@ -51,7 +51,6 @@ LARGE = (  # of 64 x 64 pixels: the cards
     "coloured:of=disks",
     "levy",
     "levy:jumps=gauss,scale=0.5",
-    "levy:jumps=student",
     "levy:jumps=bernoulli-laplace",
 )
 COARSE = 21  # values of the grid

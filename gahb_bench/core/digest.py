@@ -326,7 +326,7 @@ def _version(top: str) -> str:
     names = _distributions().get(top, [top])
     try:
         return metadata.version(names[0])
-    except metadata.PackageNotFoundError:
+    except ModuleNotFoundError:  # of importlib.metadata, or of its backport, which may take its place
         return ""
 
 

@@ -210,12 +210,15 @@ def _everything() -> _Found:
     return found
 
 
-def _entry_points(found: _Found, group: str) -> list[metadata.EntryPoint]:
-    """The entry points of a group; a package whose file of entry points cannot be read is a problem."""
+def _entry_points(found: _Found, group: str) -> list[Any]:
+    """The entry points of a group; a package whose file of entry points cannot be read is a problem.
+
+    They are of importlib.metadata, or of its backport, which takes its place where another package imports it.
+    """
     try:
         return list(metadata.entry_points(group=group))
     except Exception:  # one such package is enough; find which
-        points: list[metadata.EntryPoint] = []
+        points: list[Any] = []
         for package in metadata.distributions():
             try:
                 points += package.entry_points.select(group=group)
@@ -225,11 +228,11 @@ def _entry_points(found: _Found, group: str) -> list[metadata.EntryPoint]:
         return list({(point.name, point.value, _package(point)): point for point in points}.values())
 
 
-def _order(point: metadata.EntryPoint) -> tuple[str, str, str]:
+def _order(point: Any) -> tuple[str, str, str]:
     return point.name, _package(point), point.value
 
 
-def _package(point: metadata.EntryPoint) -> str:
+def _package(point: Any) -> str:
     return "" if point.dist is None else f" of the package {point.dist.name}"
 
 

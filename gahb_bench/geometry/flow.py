@@ -23,6 +23,11 @@ class FlowDensity:
     value : log q_sigma(y)
     standard_error : of the probes' mean; 0 where traces are exact
     step_error : how much the value changed from half as many steps
+
+    Examples
+    --------
+    >>> FlowDensity(torch.tensor([-3.5]), torch.zeros(1), torch.tensor([0.01])).value.tolist()
+    [-3.5]
     """
 
     value: PerImage

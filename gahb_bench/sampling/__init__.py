@@ -4,6 +4,13 @@ References
 ----------
 T. Karras, M. Aittala, T. Aila, S. Laine, "Elucidating the design space of diffusion-based generative models", NeurIPS
 2022, arXiv:2206.00364 (samplers, schedules); B. Wang, J. J. Vastola, TMLR 2024, arXiv:2412.09726 (flow of a Gaussian).
+
+Examples
+--------
+>>> import gahb_bench as gb
+>>> error = gb.sampling.exact_error("calpha:size=8", sampler="euler", evaluations=10, start="exact")
+>>> error.start, error.w2 == error.discretisation
+(0.0, True)
 """
 
 from gahb_bench.sampling.exact import ExactError, exact_error

@@ -147,7 +147,7 @@ TINY = (
     ("besov:size=8,wavelet=haar", 1.5),
     ("gmm:size=4", 0.3),
     ("gmm:variant=points", 0.3),
-    ("gmm:variant=scales,between=0.3,components=3,size=4,within=0.1", 0.3),
+    ("gmm:variant=scales,between=0.3,components=3,size=4,within=0.1", 1.0),
     ("hierarchy:depth=2,symbols=3", 0.9),
     ("hierarchy:depth=2,rules=grammar,symbols=3,productions=2", 0.6),
     ("markov-contours:size=8", 1.5),

@@ -67,7 +67,10 @@ def test_the_optimum_is_the_inner_one_in_each_opponent_channel(of, sigma):
     torch.testing.assert_close(mmse.covariance(y, levels, v), centred, rtol=1e-9, atol=1e-12 * sigma**2)
 
 
-@pytest.mark.parametrize("of", ["calpha:size=16", "besov:size=16", "hierarchy:depth=3", "disks:size=16"])
+@pytest.mark.parametrize(
+    "of",
+    ["calpha:size=16", "besov:size=16", "hierarchy:depth=3", pytest.param("disks:size=16", marks=pytest.mark.long)],
+)
 def test_identities(of):
     checks = list(verify(make(of), images=64, sigmas=(0.2,)))
     assert len(checks) > 10

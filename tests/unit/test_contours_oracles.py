@@ -256,6 +256,7 @@ def test_no_image_is_left_in_a_wrong_mode(seed: int, indices: tuple[int, ...]) -
     assert (error < 0.01).all(), error
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 2.0])
 def test_risk_of_the_particles_is_their_posterior_variance(sigma: float) -> None:

@@ -409,6 +409,7 @@ def test_what_float64_cannot_weigh_is_refused() -> None:
         gb.denoiser(oracles.Mmse.from_parameters({}), gb.family("calpha:size=16"))(y, 0.1)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_information_differences_obey_i_mmse() -> None:
     """Identity 5 at N = 32: I(low) - I(high) = 1/2 int summed MMSE d(1/sigma^2), information from the evidence alone.

@@ -72,6 +72,7 @@ def test_a_regret_says_what_kind_it_is():
     assert gb.curves(contours)["regret_kind"].tolist() == ["bracket"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "family"), _shipped())
 def test_direct_and_paired_regrets_agree_and_the_direct_one_is_surer(name, family):

@@ -187,7 +187,7 @@ def test_wrong_samples_are_found(name, monkeypatch):
     monkeypatch.setattr(module, "_EXACT", 128)
     monkeypatch.setattr(two_samples, "_PERMUTATIONS", 1999)
     spec, make, statistics = WRONG[name]
-    table = sample_statistics(family(spec), make())
+    table = sample_statistics(family(spec), make(), tolerance=0.002)
     p = table.set_index("statistic")["p_value"]
     assert (p[list(statistics)] < 1e-3).all(), p[list(statistics)]
 
@@ -211,7 +211,7 @@ def test_the_floor_is_the_value_of_as_many_exact_images():
     table = sample_statistics(law, spoilt("calpha:alpha=1,size=8", count=count)).set_index("statistic")
     exact = law.sample(range(count), split="val").images
     floor = sample_statistics(law, exact).set_index("statistic")["value"]
-    np.testing.assert_allclose(table.loc["norm", "floor"], floor["norm"], rtol=0.1)  # up to the noise of the tolerance
+    np.testing.assert_allclose(table.loc["norm", "floor"], floor["norm"], atol=0.03)  # up to the noise of the tolerance
     assert table.loc["power spectrum", "value"] > 2 * table.loc["power spectrum", "floor"]
 
 

@@ -54,7 +54,7 @@ def test_rows_are_found_by_family_and_noise_level(monkeypatch):
 
 def test_the_table_is_complete_and_orderly():
     trees = {"hierarchy", "hierarchy:rules=grammar", "hierarchy:depth=5", "hierarchy:depth=5,rules=grammar"}
-    assert set(TABLE) == {"gmm", "gmm:size=32", *trees}
+    assert set(TABLE) == {"gmm", "gmm:size=32", "levy", *trees}
     for spec, rows in TABLE.items():
         assert make.family(spec).spec == spec
         assert np.all(np.diff(rows["mse"]) > 0), spec

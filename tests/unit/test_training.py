@@ -494,6 +494,7 @@ def test_linear_converges_to_the_wiener_filter(tmp_path):
     assert np.abs(np.diag(gains) - wiener).max() < 0.05
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_compiled_network_learns_the_same(tmp_path):
     """In processes of their own: torch's compiler cannot trace the checks of types that tests run under."""
