@@ -62,7 +62,8 @@ def main() -> None:
     torch.set_num_threads(1)
     found = []
     for verified in verify_laws(all_laws(), IMAGES):
-        found.append(verified)
+        if verified.check.applicable:
+            found.append(verified)
         if not verified.check.passed:
             sys.exit(f"{verified.family}: {verified.check} is violated")
         print(f"{len(found):5d}  {verified.family}  {verified.check.identity}", flush=True)
