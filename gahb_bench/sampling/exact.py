@@ -1,5 +1,6 @@
 """The exact error of a sampler where the law is Gaussian: no sample is drawn."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -101,7 +102,7 @@ def exact_error(
     else:
         steps = check_falling(levels)
     power, place = torch.unique(gaussian.variances, return_inverse=True)
-    response, added = _responses(way, power, steps)
+    response, added = responses(way, power, steps)
     first, last = float(steps[0]), float(steps[-1])
     deviation = {"gaussian": torch.full_like(power, first), "exact": (power + first**2).sqrt()}
     final = {name: (response**2 * value**2 + added).sqrt() for name, value in deviation.items()}
@@ -139,18 +140,39 @@ class _Impulses(Start):
         return draw
 
 
-def _responses(sampler: Sampler, power: Tensor, levels: FloatArray) -> tuple[Tensor, Tensor]:
-    """What a unit of the start becomes in modes of these variances, and the variance of all noise that was added."""
+def responses(
+    sampler: Sampler,
+    power: Tensor,
+    levels: FloatArray,
+    denoise: Callable[[Images, Tensor], Images] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """What a unit of the start becomes in modes of these variances, and the variance of all noise that was added.
+
+    Parameters
+    ----------
+    sampler : Sampler
+        A linear one.
+    power : Tensor, shape (m,), float64
+        Variances lambda of the modes.
+    levels : array of noise levels, falling
+    denoise : callable ``(y, sigma) -> x_hat``
+        A denoiser that is linear in each mode: y is ``(n, 1, 1, m)``, without the mean. The exact one unless given.
+
+    Returns
+    -------
+    response, added : Tensor, shape (m,)
+        A start of variance v ends with ``response^2 v + added``.
+    """
     modes = Gaussian(power[None, None], lambda y: y, lambda a: a, exact=True)
     way = sampler.given(modes) if isinstance(sampler, Teleport) else sampler
 
-    def denoise(y: Images, sigma: Tensor) -> Images:
+    def exact(y: Images, sigma: Tensor) -> Images:
         return power / (power + per_pixel(sigma, y) ** 2) * y
 
     def run(began: float, units: Tensor) -> tuple[Tensor, int]:
         images = torch.full((len(units), 1, 1, len(power)), began, dtype=torch.float64)
         start = _Impulses(images, 0, tuple(range(len(units))), units)
-        return way(denoise, start, levels).images[:, 0, 0], len(start.drawn)
+        return way(denoise or exact, start, levels).images[:, 0, 0], len(start.drawn)
 
     response, draws = run(1.0, torch.tensor([-1]))
     step = max(1, _NUMBERS_AT_ONCE // len(power))
