@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 
@@ -34,7 +34,11 @@ class SampleStatistics(Generic[F]):
     """Statistics of samples of one law; a law names its own by the class attribute ``statistics``.
 
     A subclass says how an image is described, and how two sets of described images are compared.
+
+    flag : the name of the feature that is 1 for samples that are of no use, else 0; None where there is none
     """
+
+    flag: ClassVar[str | None] = None
 
     def __init__(self, family: F) -> None:
         self.family = family

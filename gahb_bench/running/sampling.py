@@ -22,6 +22,7 @@ from gahb_bench.core.environment import environment
 from gahb_bench.core.errors import StoreError, UsageError, reason_of
 from gahb_bench.core.family import Family
 from gahb_bench.core.files import explain_errors, lock
+from gahb_bench.core.images import FloatArray
 from gahb_bench.running.plan import FamilyPlan, Plan, make_plan
 from gahb_bench.running.sampling_cell import BLOCK, RULE, SHOWN, Cell
 from gahb_bench.running.sampling_folder import CELL, COLUMNS, EXACT, FOLDER, TRAJECTORIES, Failure, Sampling, write
@@ -157,7 +158,7 @@ def sample_all(
                     progress(done, total)
                 images = np.concatenate([part["images"] for part in blocks])
                 rows.append(cell.measured(parts, images).assign(**cell.address))
-                trajectories.append(_trajectories(cell, blocks))
+                trajectories.append(_trajectories(cell, blocks, cell.flagged(images)))
                 made.pictures |= _pictures(cell, blocks[0])
             except StoreError:
                 raise
@@ -180,9 +181,10 @@ def _nothing() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     return rows, trajectories, exact
 
 
-def _trajectories(cell: Cell, blocks: list[dict[str, np.ndarray]]) -> pd.DataFrame:
+def _trajectories(cell: Cell, blocks: list[dict[str, np.ndarray]], flags: FloatArray) -> pd.DataFrame:
     used, variance = (np.concatenate([part[name] for part in blocks]) for name in ("used", "variance"))
-    return pd.DataFrame({**cell.address, "sample": range(len(used)), "used": used, "variance": variance})
+    measured = {"sample": range(len(used)), "used": used, "variance": variance, "flagged": flags}
+    return pd.DataFrame({**cell.address, **measured})
 
 
 def _pictures(cell: Cell, first: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from gahb_bench.core.sampler import Sampler
 from gahb_bench.running.own_folder import put
 from gahb_bench.running.plan import FamilyPlan, Method, Plan
 from gahb_bench.sampling.samples import draw
-from gahb_bench.scoring.sample_statistics import sample_statistics
+from gahb_bench.scoring.sample_statistics import flagged, sample_statistics
 
 RULE = 1  # raised when what is drawn or measured changes
 BLOCK = 64  # samples that are drawn at once, and kept
@@ -109,12 +109,19 @@ class Cell:
                 return rows
         except (OSError, ValueError):  # not there, or damaged
             pass
-        least = float(self.levels[self.levels > 0].min())
         rows = sample_statistics(
-            self.law.family, torch.from_numpy(images), seed=self.plan.seed, tolerance=_FORGIVEN * least
+            self.law.family, torch.from_numpy(images), seed=self.plan.seed, tolerance=self._tolerance
         )
         put(path, rows.to_csv(index=False).encode())
         return pd.read_csv(path)
+
+    def flagged(self, images: np.ndarray) -> FloatArray:
+        """Which of its samples the law's own statistics flag, NaN where there is nothing to flag."""
+        return flagged(self.law.family, torch.from_numpy(images), seed=self.plan.seed, tolerance=self._tolerance)
+
+    @property
+    def _tolerance(self) -> float:
+        return _FORGIVEN * float(self.levels[self.levels > 0].min())
 
     def _path(self, parts: Path, block: range) -> Path:
         return parts / f"{self.key}-{block.start}-{block.stop}.npz"

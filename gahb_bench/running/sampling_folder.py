@@ -4,7 +4,8 @@
     samples.csv           a row a cell (family, denoiser, sampler, start, evaluations) and statistic; `COLUMNS`
     trajectories.parquet  a row a sample: family, denoiser, sampler, start, evaluations, sample, used (how often the
                           denoiser was evaluated), variance (of its estimates along the trajectory, see
-                          `gahb_bench.sampling.trajectory`)
+                          `gahb_bench.sampling.trajectory`), flagged (1 where the law's own statistics say that it is
+                          of no use, like those of gmm between modes; NaN where there is nothing to flag)
     exact.csv             of Gaussian laws and linear samplers, the exact error with the exact denoiser: family,
                           sampler, start, evaluations, used, w2, start_error, discretisation
     pictures.npz          ``family/exact`` (exact images), and by ``family/denoiser/sampler/start/evaluations/what``:
@@ -39,7 +40,7 @@ COLUMNS = {
     "p_value": "probability of a value at least as far off under the law",
 }
 CELL = ["family", "denoiser", "sampler", "start", "evaluations"]
-TRAJECTORIES = [*CELL, "sample", "used", "variance"]
+TRAJECTORIES = [*CELL, "sample", "used", "variance", "flagged"]
 EXACT = ["family", "sampler", "start", "evaluations", "used", "w2", "start_error", "discretisation"]
 _TABLES = ("samples.csv", "trajectories.parquet", "exact.csv", "pictures.npz", "run.json")
 FOLDER = OwnFolder("samples", frozenset({"sampling"}), (*_TABLES, "report.html"), "Give --out a folder of its own.")

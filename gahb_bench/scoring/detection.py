@@ -15,8 +15,8 @@ from gahb_bench.core.images import FloatArray
 class Detection:
     """A score as a detector of flagged samples.
 
-    area : under the curve: the probability that a flagged sample has the higher score, ties counting half; 1/2 by chance
-    error : its standard error; NaN where there are fewer than two samples of either kind, too small where area is 0 or 1
+    area : under the curve: the probability that a flagged sample has the higher score, ties counting half
+    error : its standard error; NaN for fewer than two samples of either kind, too small where the area is 0 or 1
     flagged, others : how many samples there are of each kind
     false, true : the curve: shares of the others, and of the flagged, whose score is at least a threshold; from 0 to 1
     """
@@ -58,8 +58,8 @@ def detection(scores: FloatArray, flags: NDArray[np.bool_]) -> Detection:
     """
     if scores.shape != flags.shape or scores.ndim != 1 or bool(np.isnan(scores).any()):
         raise UsageError(
-            f"scores {scores.shape} and flags {flags.shape} are not allowed: give one number and one flag a sample, and "
-            "leave out samples without a score."
+            f"scores {scores.shape} and flags {flags.shape} are not allowed: give one number and one flag a sample, "
+            "and leave out samples without a score."
         )
     high, low = scores[flags], scores[~flags]
     if not (len(high) and len(low)):

@@ -82,6 +82,20 @@ def sample_statistics(family: Family, samples: Images, *, seed: int = 0, toleran
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def flagged(family: Family, samples: Images, *, seed: int = 0, tolerance: float = 0.01) -> FloatArray:
+    """Which samples the law's own statistics flag (`SampleStatistics.flag`), like those of `gmm` between modes.
+
+    Seen as by `sample_statistics`: 1 or 0, ``(n,)``; NaN for samples that are not finite, and of laws that flag none.
+    """
+    flags = np.full(len(samples), np.nan)
+    finite = samples.flatten(1).isfinite().all(dim=1).cpu()
+    statistics = family.sample_statistics
+    if statistics.flag is not None and bool(finite.any()):
+        seen = _seen(samples.cpu()[finite], tolerance, seed, 0)
+        flags[finite.numpy()] = statistics.describe(seen)[statistics.flag]
+    return flags
+
+
 class _OfEveryLaw(SampleStatistics[Family]):
     """What needs no law but its exact images."""
 

@@ -169,6 +169,23 @@ def test_points_are_drawn_in_the_plane_and_nothing_is_said_of_exact_errors(tmp_p
     assert not (tmp_path / "out" / "trajectories.png").exists()
 
 
+def test_the_variance_along_trajectories_as_a_detector(folder, tmp_path):
+    planned = sampling.plan_samples(["gmm:variant=points"], ["mmse", "identity"], ["euler"], [9], 128)
+    made = sampling.sample_all(planned, tmp_path / "out")
+    rows = made.trajectories[made.trajectories["denoiser"] == "mmse"]
+    flags, scores = rows["flagged"].to_numpy() > 0, rows["variance"].to_numpy()
+    between = made.rows[(made.rows["denoiser"] == "mmse") & (made.rows["statistic"] == "between modes")]
+    assert flags.mean() == pytest.approx(between["value"].item()), "the law's own statistic says which"
+    pairs = (scores[flags][:, None] > scores[~flags]).mean()
+    said = dict(families(made)[0].detector())
+    assert said["mmse", "euler", "gaussian"][0].startswith(f"{pairs:.2f} ± ")
+    assert said["mmse", "euler", "gaussian"][0].endswith(f" ({flags.sum()})")
+    assert said["identity", "euler", "gaussian"] == ["– (128)"], "all of one kind"
+    write_report(tmp_path / "out")
+    assert "a detector of samples between modes" in (tmp_path / "out" / "report.html").read_text()
+    assert families(sampling_folder.read(folder))[0].detector() == [], "calpha has no modes"
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

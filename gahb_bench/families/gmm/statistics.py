@@ -1,5 +1,7 @@
 """What is measured of samples of ``gmm``: which modes they are in, and whether they are in any."""
 
+from typing import ClassVar
+
 import numpy as np
 import scipy.stats
 
@@ -32,6 +34,8 @@ class GmmStatistics(SampleStatistics[Gmm]):
     ----------
     S. K. Aithal, P. Maini, Z. C. Lipton, J. Z. Kolter, NeurIPS 2024, arXiv:2406.09358, section 4 (mode interpolation).
     """
+
+    flag: ClassVar = "outside"
 
     def describe(self, seen: Seen) -> Described:
         oracle, law = Mmse().bind(self.family), self.family

@@ -10,6 +10,7 @@ from gahb_bench.reporting.geometry.content import shown_name
 from gahb_bench.reporting.study.style import Style, styles
 from gahb_bench.running.folder import PlanRecord
 from gahb_bench.running.sampling_folder import Sampling
+from gahb_bench.scoring.detection import detection
 
 DETECTED = 1e-3  # a p-value below it says that the samples are not of the law
 
@@ -81,6 +82,20 @@ class Family:
             made.append(((shown_name(denoiser), sampler, start), cells))
         return made
 
+    def detector(self) -> list[tuple[tuple[str, str, str], list[str]]]:
+        """Denoiser, sampler, start; how well the variance along trajectories tells flagged samples, by budget.
+
+        The area under the curve with its standard error, and in parentheses how many are flagged; nothing is said of a
+        law that flags none.
+        """
+        made = []
+        kept = self.trajectories.dropna(subset=["variance", "flagged"])
+        for address, rows in kept.groupby(["denoiser", "sampler", "start"], sort=False):
+            denoiser, sampler, start = (str(each) for each in address)
+            cells = [_area(rows[rows["evaluations"] == budget]) for budget in self.budgets]
+            made.append(((shown_name(denoiser), sampler, start), cells))
+        return made
+
     def split(self, statistic: str) -> list[tuple[tuple[str, str, int], list[str]]]:
         """Where the statistic of a network comes from: discretisation, start, learning, all; by sampler and budget.
 
@@ -139,6 +154,14 @@ def families(made: Sampling) -> list[Family]:
             )
         )
     return found
+
+
+def _area(rows: pd.DataFrame) -> str:
+    flags = rows["flagged"].to_numpy() > 0
+    if not 0 < flags.sum() < len(flags):
+        return f"– ({flags.sum()})"
+    found = detection(rows["variance"].to_numpy(), flags)
+    return f"{found.area:.2f} ± {_number(found.error)} ({found.flagged})"
 
 
 def _number(value: float) -> str:
