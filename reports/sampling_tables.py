@@ -138,7 +138,8 @@ def write_figure(tables: Tables, path: Path) -> None:
             (exact["start"] == "exact") & ~exact["sampler"].str.startswith(("langevin", "heavy-ball:beta=0.9"))
         ]
         chosen = chosen[~chosen["sampler"].isin(["heavy-ball:beta=0.6", "heavy-ball:beta=1.2"])]
-        _lines(first, chosen, "w2", f"{LAW}, exact denoiser, exact start", "W2 to the law")
+        _lines(first, chosen, "w2", f"{LAW}, exact denoiser, exact start", "W2 to the law", "lower left")
+        first.set_ylim(bottom=2e-5)
         chosen = wrong[(wrong["where"] == "above 3") & (wrong["told"] == "over")]
         _lines(second, chosen, "w2", f"{LAW}, σ taken for 1.3 σ above σ = 3", "W2 to the law")
         chosen = flow[(flow["family"] == MIXTURE) & flow["sampler"].str.contains("heun")]
@@ -157,7 +158,7 @@ def write_figure(tables: Tables, path: Path) -> None:
         plt.close(figure)
 
 
-def _lines(axes: Axes, rows: pd.DataFrame, column: str, title: str, what: str) -> None:
+def _lines(axes: Axes, rows: pd.DataFrame, column: str, title: str, what: str, place: str = "upper right") -> None:
     for colour, (sampler, own) in zip(COLOURS, rows.groupby("sampler", sort=False), strict=False):
         axes.plot(own["evaluations"], own[column], "o-", markersize=3.5, linewidth=1.3, color=colour, label=sampler)
     axes.set(xscale="log", yscale="log", xlabel="evaluations", ylabel=what)
@@ -166,4 +167,4 @@ def _lines(axes: Axes, rows: pd.DataFrame, column: str, title: str, what: str) -
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_title(title, fontsize=9.5)
-    axes.legend(fontsize=7.5)
+    axes.legend(fontsize=7.5, loc=place)

@@ -58,7 +58,7 @@ def teleport_said(rows: pd.DataFrame) -> str:
     }
     left = ", ".join(f"{distance} from σ = {sigma}" for sigma, distance in floor.items())
     return (
-        f"\n".join(lines) + f"\n\nWhat the Gaussian gets wrong stays: at 80 evaluations a distance of {left}. The "
+        "\n".join(lines) + f"\n\nWhat the Gaussian gets wrong stays: at 80 evaluations a distance of {left}. The "
         "means of the 16 modes are 0.2 x 32 = 6.4 apart from their centre, so that the law no longer looks Gaussian "
         "at noise levels of that size: **teleportation pays for very few evaluations and high levels, and nowhere "
         "else.**"
