@@ -161,7 +161,8 @@ def _area(rows: pd.DataFrame) -> str:
     if not 0 < flags.sum() < len(flags):
         return f"– ({flags.sum()})"
     found = detection(rows["variance"].to_numpy(), flags)
-    return f"{found.area:.2f} ± {_number(found.error)} ({found.flagged})"
+    error = f" ± {found.error:.2f}" if math.isfinite(found.error) else ""
+    return f"{found.area:.2f}{error} ({found.flagged})"
 
 
 def _number(value: float) -> str:
