@@ -1,4 +1,4 @@
-"""Samples of a denoiser, and the exact error of a sampler where the law is Gaussian, without a single sample.
+"""Samples of a denoiser, the exact error of a sampler where the law is Gaussian, and pixels chosen for observation.
 
 References
 ----------
@@ -13,7 +13,19 @@ Examples
 (0.0, True)
 """
 
+from gahb_bench.sampling.choosing import Observed, at_random, by_exact_samples, by_samples, observe, where_unsure
 from gahb_bench.sampling.exact import ExactError, exact_error
 from gahb_bench.sampling.samples import Samples, sample
 
-__all__ = ["ExactError", "Samples", "exact_error", "sample"]
+__all__ = [
+    "ExactError",
+    "Observed",
+    "Samples",
+    "at_random",
+    "by_exact_samples",
+    "by_samples",
+    "exact_error",
+    "observe",
+    "sample",
+    "where_unsure",
+]
