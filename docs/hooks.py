@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[1]
 
 # Files that stand elsewhere in the repository and are pages or pictures here too, at the same path.
 ELSEWHERE = ["CHANGELOG.md", "CONTRIBUTING.md", "reports/*.md", "reports/*.png", "reports/geometry/*/*.png"]
-ELSEWHERE += ["reports/architectures/*.png", "reports/sampling/*.png", "reports/generalization/**/*.png"]
+ELSEWHERE += ["reports/architectures/*.png", "reports/sampling/*.png", "reports/posterior/*.png"]
+ELSEWHERE += ["reports/generalization/**/*.png"]
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 _BARS = re.compile(r"(?<!\\)\|(.+?)(?<!\\)\|")  # an opening and a closing one: they have no space inside
