@@ -233,7 +233,7 @@ Other weights or more levels may do better, above all on disks, where few are af
 ## Law by law
 
 Numbers with their standard errors over images; bold where found wrong; evaluations of the denoiser for an image with
-all its samples. `pnp` and `red-diff` start at A⁺ y, which after a blur is noise of a size of thousands. The exact
+all its samples. `pnp` and `red-diff` start at A⁺ y, which after a blur is noise in the tens of thousands. The exact
 denoiser of disks is NaN where its quadrature is not certified, as it may be far from its images: a method that meets
 that fails, and is counted as not right.
 
