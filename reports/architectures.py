@@ -288,9 +288,10 @@ def reach(one: Trained, final: float, found: PowerLaw) -> str:
         return f"{reached['minutes'].iloc[0]:.1f} (seen)"
     if not found.holds:
         return DASH
-    ends = [one.minutes * (final / NEAR_DB) ** (1 / (found.rate + sign * found.error)) for sign in (1, -1)]
-    if ends[1] > FARTHEST * one.minutes:
+    rates = found.rate + found.error, found.rate - found.error
+    if rates[1] <= 0 or np.log(final / NEAR_DB) > rates[1] * np.log(FARTHEST):
         return f"more than {FARTHEST} budgets"
+    ends = [one.minutes * (final / NEAR_DB) ** (1 / rate) for rate in rates]
     return " to ".join(f"{end:.2g}" for end in ends)
 
 

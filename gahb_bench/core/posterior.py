@@ -141,7 +141,7 @@ class PosteriorMean(Denoiser):
         del y, sigma
         raise UsageError(
             f"{self.name} of {self.family.spec} states no log-density of noisy images: ask an oracle that does, like "
-            "mmse of calpha, besov, gmm, hierarchy, markov-contours or disks."
+            "mmse of calpha, besov, gmm, hierarchy, markov-contours, levy or disks."
         )
 
     def log_density(self, y: Images, sigma: float | Tensor) -> PerImage:

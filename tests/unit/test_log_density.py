@@ -26,6 +26,9 @@ LAWS = [
     "gmm:variant=scales,components=3,size=6",
     "hierarchy:depth=3",
     "hierarchy:depth=3,rules=grammar",
+    "levy:size=4",
+    "levy:jumps=gauss,size=4",
+    "levy:jumps=bernoulli-laplace,size=3",
     "markov-contours:size=8",
     "markov-contours:alpha=1.5,size=8",
     "shuffled:of=(gmm:size=8)",
@@ -50,8 +53,8 @@ def noisy(spec, sigma, count=3):
 
 
 def tolerance(spec):
-    """Relative error of a slope: quadratures jump from rule to rule."""
-    return 3e-3 if "disks" in spec else 1e-7
+    """Relative error of a slope: quadratures jump from rule to rule, and a lattice follows the noise level."""
+    return {"disks": 3e-3, "levy": 1e-5}.get(spec.partition(":")[0], 1e-7)
 
 
 @pytest.mark.parametrize("sigma", [0.03, 1.0])

@@ -8,7 +8,7 @@ from torch import Tensor
 from gahb_bench.core.denoiser import D, Denoiser
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.core.images import Images
+from gahb_bench.core.images import Images, PerImage
 from gahb_bench.core.posterior import OracleOf, Posterior, PosteriorMean
 from gahb_bench.families.levy.gaussian import gaussian_posterior, gaussian_samples
 from gahb_bench.families.levy.law import Levy
@@ -59,6 +59,9 @@ class Mmse(PosteriorMean, OracleOf[Levy]):
         if law.kind == "gauss":
             return gaussian_posterior(law.variance, y[:, 0, 0], sigma, observed)
         return walk_posterior(law, y[:, 0, 0], sigma, observed)
+
+    def evidence(self, y: Images, sigma: Tensor) -> PerImage:
+        return self.walk(y, sigma).log_evidence
 
     def samples(
         self, y: Images, sigma: Tensor, count: int, stream: np.random.Generator, observed: Tensor | None = None
