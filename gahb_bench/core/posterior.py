@@ -140,8 +140,8 @@ class PosteriorMean(Denoiser):
         """``log p_sigma(y)`` in nats; everything float64, checked. An oracle states it where it is known."""
         del y, sigma
         raise UsageError(
-            f"{self.name} of {self.family.spec} states no log-density of noisy images: ask an oracle that does, like "
-            "mmse of calpha, besov, gmm, hierarchy, markov-contours, levy or disks."
+            f"{self.name} of {self.family.spec} states no log-density of noisy images: ask an oracle that does, as the "
+            "mmse of most laws."
         )
 
     def log_density(self, y: Images, sigma: float | Tensor) -> PerImage:

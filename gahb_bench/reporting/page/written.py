@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
@@ -30,6 +30,15 @@ def write_page(folder: Path, page: str, figures: Mapping[str, bytes | None], our
         if ours.fullmatch(path.name) and figures.get(path.name) is None:
             with explain_errors(path):
                 path.unlink()
+
+
+def by_file(figures: Sequence[Mapping[str, bytes | None]]) -> dict[str, bytes | None]:
+    """The figures of each family, by name, as files: numbered where there are several families."""
+    return {
+        f"{name}-{number}.png" if len(figures) > 1 else f"{name}.png": content
+        for number, of_one in enumerate(figures)
+        for name, content in of_one.items()
+    }
 
 
 def embedded(figures: Mapping[str, bytes | None]) -> dict[str, Markup]:

@@ -1,7 +1,5 @@
 """The figures of a folder of posteriors: calibration histograms, and images."""
 
-import io
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -10,10 +8,10 @@ from scipy import stats
 
 from gahb_bench.reporting.figure.drawing import colours, style
 from gahb_bench.reporting.figure.figures import PARAMETERS, escaped
+from gahb_bench.reporting.figure.panels import DPI, png
 from gahb_bench.reporting.posterior.content import Content, Row
 from gahb_bench.running.posterior_folder import EXACT
 
-_DPI = 130
 _ACROSS = 4  # histograms a row
 _BAND = 0.99
 _ROWS = 16  # of images, at most
@@ -27,7 +25,7 @@ def calibration(content: Content) -> bytes:
     with style(PARAMETERS):
         lines = -(-len(shown) // _ACROSS)
         across = min(_ACROSS, len(shown))
-        figure = Figure(figsize=(max(2.6 * across, 4.5), 2.1 * lines + 0.4), layout="constrained", dpi=_DPI)
+        figure = Figure(figsize=(max(2.6 * across, 4.5), 2.1 * lines + 0.4), layout="constrained", dpi=DPI)
         FigureCanvasAgg(figure)
         panels = list(figure.subplots(lines, across, squeeze=False).ravel())
         for axes, (row, (ends, height, images)) in zip(panels, shown, strict=False):
@@ -41,7 +39,7 @@ def calibration(content: Content) -> bytes:
             axes.tick_params(labelsize=7)
         for axes in panels[len(shown) :]:
             axes.set_visible(False)
-        return _png(figure)
+        return png(figure)
 
 
 def images(content: Content) -> bytes:
@@ -54,7 +52,7 @@ def images(content: Content) -> bytes:
     low, high = (0.0, 1.0) if truth.min() > -0.5 and truth.max() < 1.5 else (float(truth.min()), float(truth.max()))
     with style(PARAMETERS):
         size = (1.05 * columns * count + 1.8, 1.12 * (len(rows) + 1) + 0.3)
-        figure = Figure(figsize=size, layout="constrained", dpi=_DPI)
+        figure = Figure(figsize=size, layout="constrained", dpi=DPI)
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(rows) + 1, columns * count, squeeze=False)
         for i in range(count):
@@ -71,7 +69,7 @@ def images(content: Content) -> bytes:
                     _show(line[first + place], title if row is rows[0] else "", image, low, high)
         for line, row in zip(grid[1:], rows, strict=True):
             line[0].set_ylabel(_label(row), fontsize=6.5, rotation=0, ha="right", va="center")
-        return _png(figure)
+        return png(figure)
 
 
 def _show(axes: Axes, title: str, image: np.ndarray | None, low: float, high: float) -> None:
@@ -95,9 +93,3 @@ def _show(axes: Axes, title: str, image: np.ndarray | None, low: float, high: fl
 def _label(row: Row, most: int = 26) -> str:
     parts = row.label.split(", ", 1)
     return "\n".join(escaped(part if len(part) <= most else f"{part[: most - 2]}…") for part in parts)
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()

@@ -1,20 +1,20 @@
 """The page of a folder of posteriors, and its figures as files."""
 
-import base64
+import re
 from functools import partial
 from pathlib import Path
 
 from markupsafe import Markup
 
-from gahb_bench.core.files import explain_errors
 from gahb_bench.reporting.figure.drawing import attempt
 from gahb_bench.reporting.geometry.content import shown_name
 from gahb_bench.reporting.page.html import jinja_environment, template
+from gahb_bench.reporting.page.written import embedded, write_page
 from gahb_bench.reporting.posterior.content import HEADINGS, Content
-from gahb_bench.running.own_folder import put
 from gahb_bench.running.posterior_folder import read
 
 _FIGURES = ("calibration", "images")
+_FIGURE = re.compile(rf"({'|'.join(_FIGURES)})\.png")
 
 
 def write_report(folder: Path) -> None:
@@ -29,13 +29,7 @@ def write_report(folder: Path) -> None:
     """
     content = Content(read(folder))
     drawn = {name: attempt(f"{name}.png", partial(_draw, name, content)) for name in _FIGURES}
-    put(folder / "report.html", render(content, drawn).encode())
-    for name, picture in drawn.items():
-        if picture is not None:
-            put(folder / f"{name}.png", picture)
-        else:
-            with explain_errors(folder):
-                (folder / f"{name}.png").unlink(missing_ok=True)
+    write_page(folder, render(content, drawn), {f"{name}.png": figure for name, figure in drawn.items()}, _FIGURE)
 
 
 def _draw(name: str, content: Content) -> bytes | None:
@@ -46,14 +40,13 @@ def _draw(name: str, content: Content) -> bytes | None:
 
 def render(content: Content, drawn: dict[str, bytes | None]) -> str:
     """The whole page as text."""
-    encoded = {name: Markup(base64.b64encode(picture).decode()) for name, picture in drawn.items() if picture}
     return (
         jinja_environment()
         .from_string(template("posterior.html"))
         .render(
             content=content,
             headings=list(HEADINGS.values()),
-            drawn=encoded,
+            drawn=embedded(drawn),
             manifest=content.made.manifest,
             failures=content.made.failures,
             name=shown_name,

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from gahb_bench.reporting.figure.drawing import attempt
 from gahb_bench.reporting.geometry.content import shown_name
 from gahb_bench.reporting.page.html import jinja_environment, template
-from gahb_bench.reporting.page.written import embedded, write_page
+from gahb_bench.reporting.page.written import by_file, embedded, write_page
 from gahb_bench.reporting.sampling.content import Family, families
 from gahb_bench.running.sampling_folder import Sampling, read
 
@@ -30,11 +30,7 @@ def write_report(folder: Path) -> None:
     made = read(folder)
     shown = families(made)
     pictures = {family.anchor: draw(family, made) for family in shown}
-    files: dict[str, bytes | None] = {}
-    for number, family in enumerate(shown):
-        suffix = f"-{number}" if len(shown) > 1 else ""
-        files |= {f"{name}{suffix}.png": content for name, content in pictures[family.anchor].items()}
-    write_page(folder, render(made, shown, pictures), files, _FIGURE)
+    write_page(folder, render(made, shown, pictures), by_file(list(pictures.values())), _FIGURE)
 
 
 def draw(family: Family, made: Sampling) -> dict[str, bytes | None]:
