@@ -57,7 +57,7 @@ def _packages() -> Iterator[Finding]:
     needed, extras, problems = [], [], []
     try:
         stated = [Requirement(text) for text in metadata.requires("gahb_bench") or ()]
-    except ModuleNotFoundError:  # of importlib.metadata, or of its backport, which may take its place
+    except (ModuleNotFoundError, OSError):  # of importlib.metadata, or of its backport, which may take its place
         yield Finding("packages", [], ["gahb_bench is not installed: install it with pip, so that its needs are met."])
         return
     for each in stated:

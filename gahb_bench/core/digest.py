@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gahb_bench.core.environment import version
 from gahb_bench.core.files import read_file
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -323,11 +324,7 @@ def _places() -> tuple[Path, ...]:
 
 @cache
 def _version(top: str) -> str:
-    names = _distributions().get(top, [top])
-    try:
-        return metadata.version(names[0])
-    except ModuleNotFoundError:  # of importlib.metadata, or of its backport, which may take its place
-        return ""
+    return version(_distributions().get(top, [top])[0]) or ""
 
 
 @cache

@@ -43,7 +43,7 @@ def version(package: str) -> str | None:
     """Version of an installed package, or None."""
     try:
         return metadata.version(package)
-    except ModuleNotFoundError:  # of importlib.metadata, or of its backport, which may take its place
+    except (ModuleNotFoundError, OSError):  # of importlib.metadata, or of its backport, which may take its place
         return None
 
 

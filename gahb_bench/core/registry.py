@@ -201,7 +201,7 @@ def _everything() -> _Found:
             where = f"the entry point {point.name!r}{_package(point)} ({point.value})"
             try:
                 module = point.module
-            except AttributeError:  # its text is not of the form that this takes apart
+            except (AttributeError, ValueError):  # its text is not of the form that this takes apart
                 found.problems[Problem(where, "it names no module: write my_package.my_file")] = None
                 continue
             if not _read(found, group, module, where):

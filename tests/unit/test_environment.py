@@ -170,8 +170,12 @@ def fail(*_):
 
 
 def test_a_machine_that_hides_its_processor_stops_nothing(monkeypatch):
-    def refuse(*_, **__):
-        raise PermissionError(13, "Permission denied")
+    read = Path.read_text
+
+    def refuse(path, *arguments, **keywords):
+        if path == Path("/proc/cpuinfo"):
+            raise PermissionError(13, "Permission denied")
+        return read(path, *arguments, **keywords)
 
     monkeypatch.setattr(Path, "read_text", refuse)
     assert isinstance(environment.environment("cpu")["cpu"], str)

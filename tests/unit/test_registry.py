@@ -167,6 +167,17 @@ def test_a_malformed_entry_point_is_named_and_breaks_nothing(installed, run, val
     assert (code, err.count("the entry point 'bad'")) == (0, 1)
 
 
+def test_entry_points_are_read_where_the_backport_of_importlib_metadata_is_in_use(tmp_path):
+    points = {"empty": "", "two": "a b", "good": "other_good"}
+    install(tmp_path / "other", "other", {"other_good.py": denoiser()}, {"denoisers": points})
+    paths = os.pathsep.join([str(tmp_path / "other"), PATHS])
+    text = "import importlib_metadata, gahb_bench.__main__ as entry; entry.main()"
+    command, there = [sys.executable, "-c", text, "list"], os.environ | {"PYTHONPATH": paths}
+    done = subprocess.run(command, cwd=tmp_path, env=there, capture_output=True, text=True)
+    assert (done.returncode, "  halved" in done.stdout) == (0, True)
+    assert [done.stderr.count(f"entry point {name!r}") for name in points] == [1, 1, 0]
+
+
 def test_a_package_whose_entry_points_cannot_be_read_is_named_and_breaks_nothing(installed, run, tmp_path):
     installed("torn", {}, denoisers={"a": "nowhere"})
     installed("other", {"other_good.py": denoiser()}, denoisers={"good": "other_good"})
