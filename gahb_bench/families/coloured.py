@@ -7,7 +7,7 @@ from pydantic import model_validator
 from torch import Tensor
 
 from gahb_bench.core.images import Images
-from gahb_bench.families.transformed import Transformed
+from gahb_bench.families.transformed.law import Transformed
 
 
 class Coloured(Transformed):

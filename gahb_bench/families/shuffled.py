@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gahb_bench.core import rng
 from gahb_bench.core.images import Images
-from gahb_bench.families.transformed import Transformed
+from gahb_bench.families.transformed.law import Transformed
 
 
 class Shuffled(Transformed):

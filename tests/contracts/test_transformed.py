@@ -10,7 +10,7 @@ import gahb_bench as gb
 from gahb_bench.core import registry
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.posterior import PosteriorMean
-from gahb_bench.families.transformed import Transformed
+from gahb_bench.families.transformed.law import Transformed
 
 LAWS = {entry.name: gb.family(entry.name) for entry in registry.entries("families")}
 MAPS = [name for name, law in LAWS.items() if isinstance(law, Transformed)]
