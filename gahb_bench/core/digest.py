@@ -7,11 +7,8 @@ import importlib.util
 import inspect
 import re
 import sys
-import sysconfig
 import types
 from collections.abc import Iterator
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gahb_bench.core.environment import version
 from gahb_bench.core.files import read_file
+from gahb_bench.core.origins import file_of, function_of, is_installed, module_of, version_of
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _KNOWN = ("gahb_bench", "pydantic", "builtins", "abc", "typing")
@@ -111,13 +108,13 @@ class Content:
         self.text(cls.__qualname__)
         self._origin(cls, required=True)
         for name, value in sorted(vars(cls).items()):
-            code = _code_of(value)
+            code = function_of(value)
             if code is not None or not (name.startswith("__") or name == "_abc_impl"):
                 self.text(name)
                 self.add(value if code is None else code, depth=2)
 
     def _function(self, function: types.FunctionType, depth: int) -> None:
-        if _is_installed(function.__module__):
+        if is_installed(function.__module__):
             self._installed(function.__module__)
             self.text(function.__qualname__)
         else:
@@ -131,12 +128,12 @@ class Content:
         """A class that code names or an object is of, with those that it is made from."""
         self.text(f"{cls.__module__}.{cls.__qualname__}")
         for part in cls.__mro__:
-            if _is_installed(part.__module__):
+            if is_installed(part.__module__):
                 self._installed(part.__module__)
                 continue
             self._origin(part, required=True)
             for name, value in list(vars(part).items()):
-                code = _code_of(value)
+                code = function_of(value)
                 if code is not None:
                     self._code(code.__code__, code.__globals__, depth)
                 elif not (name.startswith("__") or name == "_abc_impl"):
@@ -150,7 +147,7 @@ class Content:
             self.add(value.__wrapped__, depth + 1)
             return
         if inspect.isroutine(value):  # built in, or compiled
-            if not _is_installed(getattr(value, "__module__", None) or "builtins"):
+            if not is_installed(getattr(value, "__module__", None) or "builtins"):
                 self.cannot_follow(f"{value!r} has no source")
             return
         self.add(kind, depth + 1)
@@ -176,7 +173,7 @@ class Content:
     def _origin(self, target: Any, *, required: bool) -> None:
         """The source that defines a function or class."""
         module = sys.modules.get(getattr(target, "__module__", None) or "")
-        if module is not None and _file_of(module) is not None:
+        if module is not None and file_of(module) is not None:
             self._source(module)
             return
         try:
@@ -188,21 +185,21 @@ class Content:
     def _source(self, module: types.ModuleType) -> None:
         """A module's source, and that of the modules that it imports; of installed packages their version."""
         name = module.__name__
-        if _is_installed(name):
+        if is_installed(name):
             self._installed(name)
             return
-        path = _file_of(module)
+        path = file_of(module)
         if name in self._sources or path is None:
             return
         self._sources[name] = _content(path)
         for held in list(vars(module).values()):
-            other = held if isinstance(held, types.ModuleType) else sys.modules.get(_module_of(held))
+            other = held if isinstance(held, types.ModuleType) else sys.modules.get(module_of(held))
             if other is not None and other is not module:
                 self._source(other)
 
     def _installed(self, module: str) -> None:
         top = module.partition(".")[0]
-        self._sources.setdefault(top, _version(top))
+        self._sources.setdefault(top, version_of(top))
 
     def _code(self, code: types.CodeType, names: dict[str, Any], depth: int) -> None:
         """The code that will run, which may not be the file's any more, and what it names."""
@@ -225,7 +222,7 @@ class Content:
     def _named(self, value: Any, names: tuple[str, ...], depth: int) -> None:
         """A global; of a module, what the code takes from it."""
         self.add(value, depth + 1)
-        if isinstance(value, types.ModuleType) and not _is_installed(value.__name__):
+        if isinstance(value, types.ModuleType) and not is_installed(value.__name__):
             for name in names:
                 if name in vars(value) and vars(value)[name] is not value:
                     self._named(vars(value)[name], names, depth + 1)
@@ -239,7 +236,7 @@ class Content:
             found = importlib.util.find_spec(name)
         except (ImportError, ValueError):
             found = None
-        if found is not None and found.origin and not _is_installed(name):
+        if found is not None and found.origin and not is_installed(name):
             self.file(Path(found.origin))
 
     def _repr(self, value: object) -> None:
@@ -259,11 +256,6 @@ def modules_of(call: Any) -> list[torch.nn.Module]:
 def is_foreign(cls: type) -> bool:
     """Whether a class is neither of this package nor of what every plugin is made from."""
     return cls.__module__.partition(".")[0] not in _KNOWN
-
-
-def is_users(path: Path) -> bool:
-    """Whether a file is neither of Python nor of an installed package."""
-    return not any(path.is_relative_to(place) for place in _places())
 
 
 def join_digests(*digests: str) -> str:
@@ -290,66 +282,11 @@ def _bytes(value: Tensor) -> np.ndarray:
     return flat.resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8).numpy()
 
 
-def _module_of(value: Any) -> str:
-    """The module in which a function or class is defined; empty for other values."""
-    if not isinstance(value, type | types.FunctionType):
-        return ""
-    return value.__module__ or ""
-
-
-def _file_of(module: types.ModuleType) -> Path | None:
-    file = getattr(module, "__file__", None)
-    path = Path(file) if file else None
-    return path if path is not None and path.suffix == ".py" and path.is_file() else None
-
-
-@cache
-def _is_installed(module: str | None) -> bool:
-    """Whether a module is of Python itself or of an installed package, which its version tells enough of."""
-    top = (module or "").partition(".")[0]
-    if top == "gahb_bench" or top in sys.stdlib_module_names:
-        return top != "__main__"
-    found = sys.modules.get(top)
-    file = getattr(found, "__file__", None)
-    return bool(file) and not is_users(Path(str(file)).resolve())
-
-
-@cache
-def _places() -> tuple[Path, ...]:
-    """Where Python and installed packages are."""
-    named = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    libraries = [str(Path(place).parent) for place in named[:2] if place]  # with the archive that Python looks for
-    return tuple(Path(place).resolve() for place in {*named, *libraries, str(Path(__file__).parents[1])} if place)
-
-
-@cache
-def _version(top: str) -> str:
-    return version(_distributions().get(top, [top])[0]) or ""
-
-
-@cache
-def _distributions() -> Any:
-    return metadata.packages_distributions()
-
-
 def _imports(code: types.CodeType) -> Iterator[str]:
     """The modules that code imports itself, by their full names."""
     for instruction in dis.get_instructions(code):
         if instruction.opname == "IMPORT_NAME":
             yield str(instruction.argval)
-
-
-def _code_of(value: Any) -> types.FunctionType | None:
-    """The function behind a method or a property; None for what is none, and for those that pydantic adds."""
-    if isinstance(value, classmethod | staticmethod):
-        value = value.__func__
-    elif isinstance(value, property):
-        value = value.fget
-    elif isinstance(value, functools.cached_property):
-        value = value.func
-    if isinstance(value, types.FunctionType) and not value.__module__.startswith("pydantic"):
-        return value
-    return None
 
 
 def _is_filled(cell: types.CellType) -> bool:

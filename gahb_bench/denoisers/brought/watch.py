@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gahb_bench.core.digest import is_users
+from gahb_bench.core.origins import is_users
 
 _BEYOND = {
     "socket.connect": "it connects to a network",
