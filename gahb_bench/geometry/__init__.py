@@ -28,18 +28,20 @@ from gahb_bench.geometry.quantities import (
     asymmetry,
     basis_risk,
     coefficients,
-    dimension,
-    eigenspace_dimension,
-    eigenspaces,
     jacobian_error,
     negative,
-    over_eigenspaces,
-    overlap,
-    principal_angles,
     sum_squares,
     sure,
     symmetric,
     trace,
+)
+from gahb_bench.geometry.spaces import (
+    dimension,
+    eigenspace_dimension,
+    eigenspaces,
+    over_eigenspaces,
+    overlap,
+    principal_angles,
     wasted,
 )
 from gahb_bench.geometry.spectrum import eigenpairs, spectrum
