@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gahb_bench.cli.app import app
-from gahb_bench.cli.options import OneFamily, SchedulerOption, WorkersOption, command_line
+from gahb_bench.cli.options import INTERRUPTED, OneFamily, SchedulerOption, WorkersOption, command_line
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.progress import Progress
 
@@ -83,7 +83,7 @@ def generalization(
         with open_crew(workers, scheduler) as crew, Progress("training steps") as progress:
             table = carry_out(study, folder, device=device, command=command_line(), progress=progress, crew=crew)
     except (KeyboardInterrupt, PausedError):
-        typer.echo("interrupted: what is finished is kept; the same command goes on from it.", err=True)
+        typer.echo(INTERRUPTED, err=True)
         raise typer.Exit(1) from None
     for n, rows in table.groupby("n"):
         typer.echo(f"n={n}   {_in_words(rows)}")

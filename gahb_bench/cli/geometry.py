@@ -7,6 +7,7 @@ import typer
 
 from gahb_bench.cli.app import app
 from gahb_bench.cli.options import (
+    INTERRUPTED,
     Denoisers,
     FamilyOption,
     SchedulerOption,
@@ -17,7 +18,6 @@ from gahb_bench.cli.options import (
 )
 from gahb_bench.core.progress import Progress
 
-_INTERRUPTED = "interrupted: what is finished is kept; the same command goes on from it."
 _SIGMAS = (0.03, 0.1, 0.3, 1.0)
 
 
@@ -76,10 +76,10 @@ def geometry(
         with open_crew(workers, scheduler) as crew, Progress("Jacobians") as progress:
             made = measure_all(plan, folder, top=top, command=command_line(), progress=progress, crew=crew)
     except KeyboardInterrupt:
-        typer.echo(_INTERRUPTED, err=True)
+        typer.echo(INTERRUPTED, err=True)
         raise typer.Exit(1) from None
     if not len(made.rows) and made.unfinished:
-        typer.echo(_INTERRUPTED, err=True)
+        typer.echo(INTERRUPTED, err=True)
         raise typer.Exit(1)
     write_report(folder)
     if folder.name == report.GEOMETRY and (folder.parent / "scores.parquet").is_file():
@@ -90,6 +90,6 @@ def geometry(
         typer.echo(f"{made.resumed} finished cells were found and used.")
     typer.echo(f"open {folder / 'report.html'}   (also geometry.csv, spectra.parquet, bases.parquet, *.png)")
     if made.unfinished:
-        typer.echo(_INTERRUPTED, err=True)
+        typer.echo(INTERRUPTED, err=True)
     if made.failures or made.unfinished:
         raise typer.Exit(1)

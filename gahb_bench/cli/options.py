@@ -42,6 +42,8 @@ CardOption = Annotated[
     str | None, typer.Option("--card", help="A dataset card: a TOML file, or the name of a shipped one.")
 ]
 
+INTERRUPTED = "interrupted: what is finished is kept; the same command goes on from it."
+
 
 def read_card(path: str, given: dict[str, object]) -> "Card":
     """A card, checked against its fingerprint; it fixes what could otherwise be given."""

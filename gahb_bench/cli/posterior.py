@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from gahb_bench.cli.app import app
-from gahb_bench.cli.options import Denoisers, OneFamily, Seed, command_line, warn_of_problems
+from gahb_bench.cli.options import (
+    INTERRUPTED,
+    Denoisers,
+    OneFamily,
+    SchedulerOption,
+    Seed,
+    WorkersOption,
+    command_line,
+    warn_of_problems,
+)
 from gahb_bench.core.progress import Progress
 
 
@@ -26,6 +35,8 @@ def posterior(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be drawn and how long it takes; keep nothing.")
     ] = False,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
 ) -> None:
     """Solve an inverse problem by methods that a denoiser drives, and score them against the exact posterior.
 
@@ -34,6 +45,7 @@ def posterior(
     by `list posteriors`; their parameters are not tuned. What is finished is kept: the same command goes on from it.
     """
     from gahb_bench.core.errors import UsageError
+    from gahb_bench.core.executors import open_crew
     from gahb_bench.core.spec import parse_list
     from gahb_bench.reporting.geometry.content import shown_name
     from gahb_bench.reporting.posterior.report import write_report
@@ -63,10 +75,10 @@ def posterior(
         typer.echo(f"about {total / 60:.1f} minutes, measured on two images")
         return
     try:
-        with Progress("posteriors") as progress:
-            made = posterior_all(planned, folder, command=command_line(), progress=progress)
+        with open_crew(workers, scheduler) as crew, Progress("posteriors") as progress:
+            made = posterior_all(planned, folder, command=command_line(), progress=progress, crew=crew)
     except KeyboardInterrupt:
-        typer.echo("interrupted: what is finished is kept; the same command goes on from it.", err=True)
+        typer.echo(INTERRUPTED, err=True)
         raise typer.Exit(1) from None
     write_report(folder)
     for cell in made.failures:
@@ -74,5 +86,7 @@ def posterior(
     if made.resumed:
         typer.echo(f"{made.resumed} finished images were found and used.")
     typer.echo(f"open {folder / 'report.html'}   (also posterior.csv, images.parquet, *.png)")
-    if made.failures:
+    if made.unfinished:
+        typer.echo(INTERRUPTED, err=True)
+    if made.failures or made.unfinished:
         raise typer.Exit(1)

@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from gahb_bench.cli.app import app
-from gahb_bench.cli.options import Denoisers, FamilyOption, Seed, command_line, warn_of_problems
+from gahb_bench.cli.options import (
+    INTERRUPTED,
+    Denoisers,
+    FamilyOption,
+    SchedulerOption,
+    Seed,
+    WorkersOption,
+    command_line,
+    warn_of_problems,
+)
 from gahb_bench.core.progress import Progress
 
 
@@ -28,6 +37,8 @@ def sample(
     schedule: Annotated[str, typer.Option("--schedule", help="karras or log, from sigma = 10 to 0.002, 0.")] = "karras",
     seed: Seed = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder; default reports/runs/sample-NAME-KEY.")] = None,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
 ) -> None:
     """Sample images and score them against the exact law: error against evaluations, samplers by denoisers.
 
@@ -36,6 +47,7 @@ def sample(
     the same command goes on from it.
     """
     from gahb_bench.core.errors import UsageError
+    from gahb_bench.core.executors import open_crew
     from gahb_bench.core.spec import parse_list
     from gahb_bench.reporting.geometry.content import shown_name
     from gahb_bench.reporting.sampling.report import write_report
@@ -68,10 +80,10 @@ def sample(
     name = "-".join(law.family.name for law in planned.plan.families)[:40]
     folder = (out or Path("reports/runs") / f"sample-{name}-{planned.key[:8]}").absolute()
     try:
-        with Progress("samples") as progress:
-            made = sample_all(planned, folder, command=command_line(), progress=progress)
+        with open_crew(workers, scheduler) as crew, Progress("samples") as progress:
+            made = sample_all(planned, folder, command=command_line(), progress=progress, crew=crew)
     except KeyboardInterrupt:
-        typer.echo("interrupted: what is finished is kept; the same command goes on from it.", err=True)
+        typer.echo(INTERRUPTED, err=True)
         raise typer.Exit(1) from None
     write_report(folder)
     for reason in dict.fromkeys(cell.reason for cell in made.skipped):
@@ -82,5 +94,7 @@ def sample(
     if made.resumed:
         typer.echo(f"{made.resumed} finished samples were found and used.")
     typer.echo(f"open {folder / 'report.html'}   (also samples.csv, trajectories.parquet, exact.csv, *.png)")
-    if made.failures:
+    if made.unfinished:
+        typer.echo(INTERRUPTED, err=True)
+    if made.failures or made.unfinished:
         raise typer.Exit(1)

@@ -31,6 +31,18 @@ class Lost:
     reason: str
 
 
+class Queue(deque[T]):
+    """Tasks to be done, of which more may be added while they are: it has no more for now, and then has."""
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        if not self:
+            raise StopIteration
+        return self.popleft()
+
+
 @dataclass(frozen=True)
 class _Raised:
     """What a task itself raised on a worker, to be raised here."""
@@ -102,7 +114,7 @@ class Crew:
         perform : callable
             The results of one task, in turn; here, each is handed on before the next is computed.
         tasks : iterable
-            One that has no more for now may have more once another result was handed on.
+            One that has no more for now may have more once another result was handed on, like a `Queue`.
         split : callable
             The parts in which a task is tried again, so that what ends a worker costs itself alone.
 

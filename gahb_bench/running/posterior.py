@@ -7,7 +7,7 @@ A cell is drawn and kept by `gahb_bench.running.posterior_cell`; what is read fr
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,16 @@ import pandas as pd
 from gahb_bench import make
 from gahb_bench.channels.problem import Problem
 from gahb_bench.core import memory
+from gahb_bench.core.crew import Crew, Lost
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.environment import environment
-from gahb_bench.core.errors import StoreError, UsageError, reason_of
+from gahb_bench.core.errors import DenoiserError, UsageError, reason_of
 from gahb_bench.core.family import Family
-from gahb_bench.core.files import explain_errors, lock
+from gahb_bench.core.files import content_digest, explain_errors, lock
+from gahb_bench.core.inverse import PosteriorMethod
 from gahb_bench.core.operator import Operator
-from gahb_bench.running.plan import Plan, make_plan
-from gahb_bench.running.posterior_cell import RULE, Cell, Truth, table
+from gahb_bench.running.plan import Method, Plan, make_plan
+from gahb_bench.running.posterior_cell import RULE, Cell, Truth, Work, perform, table
 from gahb_bench.running.posterior_folder import COLUMNS, EXACT, FOLDER, Failure, Posteriors, write
 from gahb_bench.sampling.samples import refuse_informed
 from gahb_bench.scoring.posterior_scores import summarise
@@ -57,6 +59,11 @@ class PosteriorPlan:
         """The numbers of the images, by the blocks in which they are drawn."""
         count = self.plan.images
         return [range(first, min(first + BLOCK, count)) for first in range(0, count, BLOCK)]
+
+    def truth(self, numbers: range) -> Truth:
+        """Some of the images, and what is known of them."""
+        plan = self.plan
+        return Truth(self.problem, plan.sigmas[0], self.samples, plan.seed, plan.split, numbers)
 
 
 def plan_posterior(
@@ -98,8 +105,8 @@ def plan_posterior(
         raise UsageError(f"no exact denoiser of {law.spec} is known, and no network ships: name denoisers.")
     for method in planned.methods:
         refuse_informed(method.denoiser)
-    cells = [Cell(plan, posed, samples)]
-    cells += [Cell(plan, posed, samples, method, way) for method in planned.methods for way in ways]
+    cells = [_cell(plan, posed, samples)]
+    cells += [_cell(plan, posed, samples, method, way) for method in planned.methods for way in ways]
     record = {
         **plan.record.model_dump(mode="json"),
         "problem": posed.spec,
@@ -110,21 +117,38 @@ def plan_posterior(
     return PosteriorPlan(plan, posed, samples, tuple(cells), record)
 
 
+def _cell(
+    plan: Plan, problem: Problem, samples: int, denoiser: Method | None = None, method: PosteriorMethod | None = None
+) -> Cell:
+    law, operator, level = plan.families[0], problem.operator, plan.sigmas[0]
+    digest = [operator.spec, operator.code_digest()]
+    content: list[Any] = [RULE, digest, samples, law.spec, law.digest, level, plan.seed, plan.split]
+    if denoiser is not None and method is not None:
+        content += [plan.cell(law, denoiser, level).key, method.spec, method.code_digest()]
+    return Cell(content_digest(json.dumps(content).encode()), denoiser, method)
+
+
 def posterior_all(
     planned: PosteriorPlan,
     folder: Path,
     *,
     command: str = "",
     progress: Callable[[int, int], object] = lambda *_: None,
+    crew: Crew | None = None,
 ) -> Posteriors:
     """Draw and score, keeping every finished block in ``folder/parts``; what is there is used again.
 
-    ``progress`` is told (done, total) of images and cells.
+    ``progress`` is told (done, total) of images and cells. ``crew`` is who draws; without one, this process. Where it
+    is stopped, tables are of the images that all cells have.
 
     Raises
     ------
     StoreError
         If the folder cannot be written, or holds something else.
+    DenoiserError
+        If the exact posterior is lost with its workers.
+    KeyboardInterrupt
+        If the crew is stopped before anything can be said.
     """
     with lock(folder):
         manifest = {"posterior": RULE, "plan": planned.record, "command": command}
@@ -134,9 +158,17 @@ def posterior_all(
             parts.mkdir(exist_ok=True)
         made = Posteriors(pd.DataFrame(columns=list(COLUMNS)), pd.DataFrame(), {}, manifest)
         made.manifest["environment"] = environment("cpu")
-        found = _blocks(planned, parts, made, progress)
+        found = _Found(planned, parts, progress)
+        made.resumed = found.count
+        found.complete(crew or Crew())
+        made.failures += [
+            Failure(**cell.address, reason=found.failed[cell.key][1])
+            for cell in planned.cells
+            if cell.key in found.failed
+        ]
+        made.unfinished = found.lacking
         images, rows = [], []
-        for cell, blocks in found:
+        for cell, blocks in found.common():
             scores = table(blocks)
             if len(scores) < 2:
                 made.failures.append(Failure(**cell.address, reason="the exact posterior of these images is not known"))
@@ -152,7 +184,7 @@ def posterior_all(
 
 def estimate(planned: PosteriorPlan) -> Iterator[tuple[Cell, float, str]]:
     """Each cell, the seconds that it will take, measured on two images, and the reason if it fails."""
-    truth = Truth(planned.problem, planned.plan, planned.samples, range(2))
+    truth = planned.truth(range(2))
     for cell in planned.cells:
         try:
             yield cell, float(cell.made(truth)["seconds"]) * planned.plan.images, ""
@@ -160,31 +192,81 @@ def estimate(planned: PosteriorPlan) -> Iterator[tuple[Cell, float, str]]:
             yield cell, 0.0, reason_of(error)
 
 
-def _blocks(
-    planned: PosteriorPlan, parts: Path, made: Posteriors, progress: Callable[[int, int], object]
-) -> list[tuple[Cell, list[dict[str, np.ndarray]]]]:
-    """The finished blocks of all cells that did not fail; images outside, as all cells share their exact posterior."""
-    found: dict[int, list[dict[str, np.ndarray]]] = {number: [] for number in range(len(planned.cells))}
-    done, total = 0, planned.plan.images * len(planned.cells)
-    for numbers in planned.blocks:
-        truth = Truth(planned.problem, planned.plan, planned.samples, numbers)
-        for number, cell in enumerate(planned.cells):
-            done += len(numbers)
-            if number not in found:
-                continue
-            try:
-                part = cell.stored(parts, numbers)
-                made.resumed += 0 if part is None else len(numbers)
-                found[number].append(cell.scored(parts, truth) if part is None else part)
-            except StoreError:
-                raise
-            except (Exception, SystemExit) as error:  # a denoiser is foreign code: one that fails fails alone
-                if cell.method is None:
-                    raise
-                made.failures.append(Failure(**cell.address, reason=reason_of(error)))
-                del found[number]
-            progress(done, total)
-    return [(planned.cells[number], blocks) for number, blocks in found.items()]
+class _Found:
+    """The finished blocks of all cells, by cell and first image; those of a cell that failed are no longer there.
+
+    failed : by cell, the first block in which it failed, and why
+    """
+
+    def __init__(self, planned: PosteriorPlan, parts: Path, progress: Callable[[int, int], object]) -> None:
+        self._planned, self._parts, self._progress = planned, parts, progress
+        self._blocks: dict[str, dict[int, dict[str, np.ndarray]]] = {}
+        self._counts = dict.fromkeys((cell.key for cell in planned.cells), 0)
+        self.failed: dict[str, tuple[int, str]] = {}
+        for cell in planned.cells:
+            stored = {numbers.start: cell.stored(parts, numbers) for numbers in planned.blocks}
+            self._blocks[cell.key] = {start: part for start, part in stored.items() if part is not None}
+            self._counts[cell.key] = sum(int(part["count"]) for part in self._blocks[cell.key].values())
+
+    @property
+    def count(self) -> int:
+        """Of images, summed over cells, that are done; those of a cell that failed are."""
+        return sum(self._counts.values())
+
+    @property
+    def lacking(self) -> int:
+        """Of images, summed over cells, that are not done."""
+        return self._planned.plan.images * len(self._counts) - self.count
+
+    def complete(self, crew: Crew) -> None:
+        """Draw and score what is not there: by blocks, as all cells share their exact posterior."""
+        self._tell()
+        cells = {cell.key: cell for cell in self._planned.cells}
+        for work, result in crew.each(perform, self._works(), Work.apart):
+            numbers = work.truth.numbers
+            for key, part in work.failed(result.reason) if isinstance(result, Lost) else [result]:
+                if not isinstance(part, str):
+                    self._keep(cells[key], numbers, part)
+                elif cells[key].method is None:
+                    raise DenoiserError(f"the exact posterior of images {numbers.start} to {numbers.stop - 1}: {part}")
+                else:
+                    self.failed[key] = min(self.failed.get(key, (numbers.start, part)), (numbers.start, part))
+                    self._counts[key] = self._planned.plan.images
+                self._tell()
+
+    def common(self) -> list[tuple[Cell, list[dict[str, np.ndarray]]]]:
+        """The cells that did not fail, with the blocks that all of them have.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If those are of fewer images than anything can be said of.
+        """
+        cells = [cell for cell in self._planned.cells if cell.key not in self.failed]
+        starts = set.intersection(*(set(self._blocks[cell.key]) for cell in cells))
+        blocks = [numbers for numbers in self._planned.blocks if numbers.start in starts]
+        if sum(map(len, blocks)) < FEWEST:
+            raise KeyboardInterrupt
+        return [(cell, [self._blocks[cell.key][numbers.start] for numbers in blocks]) for cell in cells]
+
+    def _works(self) -> Iterable[Work]:
+        for numbers in self._planned.blocks:
+            left = tuple(
+                cell
+                for cell in self._planned.cells
+                if cell.key not in self.failed and numbers.start not in self._blocks[cell.key]
+            )
+            if left:
+                yield Work(self._planned.truth(numbers), left)
+
+    def _keep(self, cell: Cell, numbers: range, part: dict[str, np.ndarray]) -> None:
+        cell.keep(self._parts, numbers, part)
+        if cell.key not in self.failed:
+            self._blocks[cell.key][numbers.start] = part
+            self._counts[cell.key] += len(numbers)
+
+    def _tell(self) -> None:
+        self._progress(self.count, self.count + self.lacking)
 
 
 def _summary(

@@ -1,9 +1,9 @@
 """One cell of a folder of posteriors: a method with a denoiser, or the exact sampler, drawn and scored by blocks."""
 
 import io
-import json
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from torch import Tensor
 
 from gahb_bench.channels.problem import Problem
 from gahb_bench.core.conditional import ExactPosterior
-from gahb_bench.core.files import content_digest
+from gahb_bench.core.errors import reason_of
 from gahb_bench.core.images import Images
 from gahb_bench.core.inverse import PosteriorMethod
 from gahb_bench.core.operator import Measurement
 from gahb_bench.running.own_folder import put
-from gahb_bench.running.plan import Method, Plan
+from gahb_bench.running.plan import Method
 from gahb_bench.running.posterior_folder import EXACT
 from gahb_bench.sampling.posterior import sample_posterior
 from gahb_bench.scoring.posterior_scores import score_images
@@ -33,8 +33,10 @@ class Truth:
     """A block of images, what was measured of them, and their exact posterior, computed when first asked for."""
 
     problem: Problem
-    plan: Plan
+    sigma: float
     samples: int
+    seed: int
+    split: str
     numbers: range
 
     @cached_property
@@ -45,7 +47,7 @@ class Truth:
     @cached_property
     def measured(self) -> Measurement:
         """What was measured of them."""
-        return self.problem.measure(self._batch, self.plan.sigmas[0])
+        return self.problem.measure(self._batch, self.sigma)
 
     @cached_property
     def exact(self) -> ExactPosterior:
@@ -55,25 +57,26 @@ class Truth:
     @cached_property
     def reference(self) -> Tensor:
         """Exact samples that all methods are compared with."""
-        return self.exact.sample(self.samples, 2 * self.plan.seed)
+        return self.exact.sample(self.samples, 2 * self.seed)
 
     @cached_property
     def drawn(self) -> Tensor:
         """Exact samples that stand for the exact sampler: others than the reference."""
-        return self.exact.sample(self.samples, 2 * self.plan.seed + 1)
+        return self.exact.sample(self.samples, 2 * self.seed + 1)
 
     @cached_property
     def _batch(self) -> Any:
-        return self.problem.family.sample(self.numbers, self.plan.seed, self.plan.split)
+        return self.problem.family.sample(self.numbers, self.seed, self.split)
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A method and a denoiser on a problem; the exact sampler where both are None."""
+    """A method and a denoiser; the exact sampler where both are None.
 
-    plan: Plan
-    problem: Problem
-    samples: int
+    key : hash of all that its scores depend on, but the numbers of the images
+    """
+
+    key: str
     denoiser: Method | None = None
     method: PosteriorMethod | None = None
 
@@ -84,17 +87,6 @@ class Cell:
             return {"denoiser": "", "method": EXACT}
         return {"denoiser": self.denoiser.spec, "method": self.method.spec}
 
-    @cached_property
-    def key(self) -> str:
-        """Hash of all that its scores depend on, but the numbers of the images."""
-        law, operator = self.plan.families[0], self.problem.operator
-        level, digest = self.plan.sigmas[0], [operator.spec, operator.code_digest()]
-        content: list[Any] = [RULE, digest, self.samples, law.spec, law.digest, level, self.plan.seed, self.plan.split]
-        if self.denoiser is not None and self.method is not None:
-            scored = self.plan.cell(law, self.denoiser, level).key
-            content += [scored, self.method.spec, self.method.code_digest()]
-        return content_digest(json.dumps(content).encode())
-
     def stored(self, parts: Path, numbers: range) -> dict[str, np.ndarray] | None:
         """A finished block, or None where there is none, or it is damaged."""
         try:
@@ -104,14 +96,12 @@ class Cell:
         except Exception:  # not there; or damaged, which can make its readers raise anything
             return None
 
-    def scored(self, parts: Path, truth: Truth) -> dict[str, np.ndarray]:
-        """Draw and score a block, and keep it."""
-        part = self.made(truth)
+    def keep(self, parts: Path, numbers: range, part: dict[str, np.ndarray]) -> None:
+        """Keep a finished block."""
         content = io.BytesIO()
         arrays: dict[str, Any] = {**part, "key": np.array(self.key)}
         np.savez_compressed(content, **arrays)
-        put(self._path(parts, truth.numbers), content.getvalue())
-        return part
+        put(self._path(parts, numbers), content.getvalue())
 
     def made(self, truth: Truth) -> dict[str, np.ndarray]:
         """Scores of a block, columns ``score/...``; pictures of its first images; evaluations; seconds an image."""
@@ -121,7 +111,7 @@ class Cell:
             samples, evaluations = truth.drawn, 0
             mean = samples.mean(dim=0)
         else:
-            made = (self.method, self.denoiser.denoiser, self.problem, measured, self.samples, self.plan.seed)
+            made = (self.method, self.denoiser.denoiser, truth.problem, measured, truth.samples, truth.seed)
             found = sample_posterior(*made)
             samples, mean, evaluations = found.samples, found.mean, found.evaluations
         seconds = (time.perf_counter() - began) / len(truth.numbers)
@@ -132,13 +122,40 @@ class Cell:
         if samples is not None:
             part["samples"] = samples[:SHOWN_SAMPLES, :SHOWN].float().numpy()
         if self.denoiser is None:
-            back = self.problem.operator.pseudoinverse(measured.y)
+            back = truth.problem.operator.pseudoinverse(measured.y)
             part |= {"truth": truth.images[:SHOWN].float().numpy(), "measured": back[:SHOWN].float().numpy()}
             part["mean"] = exact.mean[:SHOWN].float().numpy()
         return part
 
     def _path(self, parts: Path, numbers: range) -> Path:
         return parts / f"{self.key}-{numbers.start}-{numbers.stop}.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A block of images, and the cells to draw and score on it."""
+
+    truth: Truth
+    cells: tuple[Cell, ...]
+
+    def apart(self) -> list["Work"]:
+        """Each cell alone."""
+        return [replace(self, cells=(cell,)) for cell in self.cells]
+
+    def failed(self, reason: str) -> list[tuple[str, str]]:
+        """Why none of its cells was scored."""
+        return [(cell.key, reason) for cell in self.cells]
+
+
+def perform(work: Work) -> Iterator[tuple[str, dict[str, np.ndarray] | str]]:
+    """By the key of a cell, its block, or why there is none: a denoiser that fails fails alone."""
+    for cell in work.cells:
+        try:
+            yield cell.key, cell.made(work.truth)
+        except (Exception, SystemExit) as error:  # a denoiser is foreign code
+            if cell.method is None:
+                raise
+            yield cell.key, reason_of(error)
 
 
 def table(parts: list[dict[str, np.ndarray]]) -> pd.DataFrame:

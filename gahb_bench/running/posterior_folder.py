@@ -1,6 +1,6 @@
 """A folder of posteriors: its files, written and read here.
 
-    run.json         plan, environment, failures; written first, so that the folder is known for what it is
+    run.json         plan, environment, failures, how much is unfinished; written first: so the folder is known
     posterior.csv    a row a cell (denoiser, method) and statistic; `COLUMNS`
     images.parquet   a row a cell and image, see `gahb_bench.scoring.posterior_scores.score_images`
     pictures.npz     of the first images: truth, measurement, mean and samples of the exact posterior (``exact/...``),
@@ -56,7 +56,11 @@ class Failure:
 
 @dataclass
 class Posteriors:
-    """What a folder of posteriors holds; ``resumed`` counts the images that were found finished."""
+    """What a folder of posteriors holds.
+
+    resumed : images, summed over cells, that were found finished
+    unfinished : those that were not drawn, as it was stopped before
+    """
 
     rows: pd.DataFrame
     images: pd.DataFrame
@@ -64,6 +68,7 @@ class Posteriors:
     manifest: dict[str, Any]
     failures: list[Failure] = field(default_factory=list)
     resumed: int = 0
+    unfinished: int = 0
 
 
 def read(folder: Path) -> Posteriors:
@@ -87,14 +92,14 @@ def read(folder: Path) -> Posteriors:
         raise StoreError(
             f"{folder} holds no posteriors that can be read ({reason_of(error)}): make them again."
         ) from None
-    return Posteriors(rows, images, pictures, manifest, failures)
+    return Posteriors(rows, images, pictures, manifest, failures, unfinished=int(manifest.get("unfinished", 0)))
 
 
 def write(made: Posteriors, folder: Path) -> None:
     """Write all files, each whole or not at all."""
     pictures, arrays = io.BytesIO(), dict[str, Any](made.pictures)
     np.savez_compressed(pictures, **arrays)
-    manifest = {**made.manifest, "failures": [vars(each) for each in made.failures]}
+    manifest = {**made.manifest, "failures": [vars(each) for each in made.failures], "unfinished": made.unfinished}
     files: dict[str, bytes] = {
         "run.json": json.dumps(manifest, indent=2).encode(),
         "posterior.csv": made.rows.to_csv(index=False).encode(),

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import product, starmap
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,16 @@ import pandas as pd
 
 from gahb_bench import make
 from gahb_bench.core import memory
+from gahb_bench.core.crew import Crew, Lost, Queue
 from gahb_bench.core.denoiser import Denoiser
 from gahb_bench.core.environment import environment
-from gahb_bench.core.errors import StoreError, UsageError, reason_of
+from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.core.family import Family
-from gahb_bench.core.files import explain_errors, lock
+from gahb_bench.core.files import content_digest, explain_errors, lock
 from gahb_bench.core.images import FloatArray
-from gahb_bench.running.plan import FamilyPlan, Plan, make_plan
-from gahb_bench.running.sampling_cell import BLOCK, RULE, SHOWN, Cell
+from gahb_bench.core.sampler import Sampler
+from gahb_bench.running.plan import FamilyPlan, Method, Plan, make_plan
+from gahb_bench.running.sampling_cell import BLOCK, RULE, SHOWN, Cell, Task, perform
 from gahb_bench.running.sampling_folder import CELL, COLUMNS, EXACT, FOLDER, TRAJECTORIES, Failure, Sampling, write
 from gahb_bench.sampling import exact_error
 from gahb_bench.sampling.samples import HIGH, LOW, SPLIT, check_request, levels_within, refuse_informed
@@ -104,7 +106,7 @@ def plan_samples(
             if not levels:
                 raise UsageError(refused)
             cells += [
-                Cell(plan, law, method, way, start, budget, found)
+                _cell(plan, law, method, way, start, budget, found)
                 for method in law.methods
                 for start in dict.fromkeys(starts)
                 for budget, found in levels.items()
@@ -120,21 +122,33 @@ def plan_samples(
     return SamplingPlan(plan, tuple(cells), tuple(skipped), record)
 
 
+def _cell(
+    plan: Plan, law: FamilyPlan, method: Method, way: Sampler, start: str, evaluations: int, levels: FloatArray
+) -> Cell:
+    content = [RULE, plan.cell(law, method, float(levels[0])).key, way.spec, start, levels.tolist()]
+    key = content_digest(json.dumps(content).encode())
+    return Cell(key, law.family, method, way, start, evaluations, levels, plan.images, plan.seed)
+
+
 def sample_all(
     planned: SamplingPlan,
     folder: Path,
     *,
     command: str = "",
     progress: Callable[[int, int], object] = lambda *_: None,
+    crew: Crew | None = None,
 ) -> Sampling:
     """Draw and measure, keeping every finished block of samples in ``folder/parts``; what is there is used again.
 
     ``progress`` is told (done, total) of samples and of cells that are measured, one of which counts as a block.
+    ``crew`` is who draws and measures; without one, this process. Where it is stopped, tables are of finished cells.
 
     Raises
     ------
     StoreError
         If the folder cannot be written, or holds something else.
+    KeyboardInterrupt
+        If the crew is stopped before any cell is finished.
     """
     with lock(folder):
         manifest = {"sampling": RULE, "plan": planned.record, "command": command}
@@ -144,28 +158,20 @@ def sample_all(
             parts.mkdir(exist_ok=True)
         made = Sampling(*_nothing(), {}, {**manifest, "environment": environment("cpu")})
         made.skipped = list(planned.skipped)
-        done, total = 0, sum(planned.plan.images + BLOCK for _ in planned.cells)
+        failed = _complete(planned.cells, parts, crew or Crew(), made, progress)
         rows, trajectories = [], []
         for cell in planned.cells:
-            began = done
-            try:
-                blocks = []
-                for block in cell.blocks:
-                    part = cell.stored(parts, block)
-                    made.resumed += 0 if part is None else len(block)
-                    blocks.append(cell.drawn(parts, block) if part is None else part)
-                    done += len(block)
-                    progress(done, total)
-                images = np.concatenate([part["images"] for part in blocks])
-                rows.append(cell.measured(parts, images).assign(**cell.address))
-                trajectories.append(_trajectories(cell, blocks, cell.flagged(images)))
+            if cell.key in failed:
+                made.failures.append(Failure(**cell.address, reason=failed[cell.key]))
+            elif (table := cell.stored_statistics(parts)) is None:
+                made.unfinished += 1
+            else:
+                blocks = _drawn(cell, parts)
+                rows.append(table.assign(**cell.address))
+                trajectories.append(_trajectories(cell, blocks))
                 made.pictures |= _pictures(cell, blocks[0])
-            except StoreError:
-                raise
-            except (Exception, SystemExit) as error:  # a denoiser is foreign code: one that fails fails alone
-                made.failures.append(Failure(**cell.address, reason=reason_of(error)))
-            done = began + planned.plan.images + BLOCK
-            progress(done, total)
+        if made.unfinished and not rows:
+            raise KeyboardInterrupt
         if rows:
             made.rows = pd.concat(rows, ignore_index=True)[list(COLUMNS)]
             made.trajectories = pd.concat(trajectories, ignore_index=True)
@@ -176,12 +182,71 @@ def sample_all(
     return made
 
 
+def _complete(
+    cells: Sequence[Cell], parts: Path, crew: Crew, made: Sampling, progress: Callable[[int, int], object]
+) -> dict[str, str]:
+    """Draw and measure what is not there; why cells failed, by their keys: the first block that did says it."""
+    queue, failed = Queue[tuple[Cell, range | None]](), dict[str, tuple[int, str]]()
+    left, done = dict[str, int](), dict[str, int]()  # blocks to draw; steps of progress
+    for cell in cells:
+        lacking = [block for block in cell.blocks if cell.stored(parts, block) is None]
+        measured = cell.stored_statistics(parts) is not None
+        left[cell.key], there = len(lacking), cell.samples - sum(map(len, lacking))
+        made.resumed += there
+        done[cell.key] = there + measured * BLOCK
+        queue.extend((cell, block) for block in lacking)
+        if not (lacking or measured):
+            queue.append((cell, None))
+
+    def task_of(cell: Cell, block: range | None) -> Task:
+        """Samples to measure are read when it is their turn."""
+        return Task(cell, block) if block else Task(cell, range(cell.samples), _images(_drawn(cell, parts)))
+
+    def wanted(each: tuple[Cell, range | None]) -> bool:
+        return each[0].key not in failed
+
+    total = sum(cell.samples + BLOCK for cell in cells)
+    progress(sum(done.values()), total)
+    for task, result in crew.each(perform, starmap(task_of, filter(wanted, queue))):
+        cell, key = task.cell, task.cell.key
+        found = result.reason if isinstance(result, Lost) else result
+        if isinstance(found, str):
+            reason = (task.block.start if task.images is None else cell.samples, found)
+            failed[key], done[key] = min(reason, failed.get(key, reason)), cell.samples + BLOCK
+        elif isinstance(found, pd.DataFrame):
+            cell.keep_statistics(parts, found)
+            done[key] += BLOCK
+        else:
+            cell.keep(parts, task.block, found)
+            left[key] -= 1
+            if key not in failed:
+                done[key] += len(task.block)
+                if not left[key] and cell.stored_statistics(parts) is None:
+                    queue.appendleft((cell, None))
+        progress(sum(done.values()), total)
+    return {key: reason for key, (_, reason) in failed.items()}
+
+
+def _drawn(cell: Cell, parts: Path) -> list[dict[str, np.ndarray]]:
+    """The blocks of a cell, which are all finished."""
+    found = [cell.stored(parts, block) for block in cell.blocks]
+    blocks = [block for block in found if block is not None]
+    if len(blocks) < len(found):
+        raise StoreError(f"a part of {parts} was damaged while it was in use: the same command makes it again.")
+    return blocks
+
+
+def _images(blocks: list[dict[str, np.ndarray]]) -> np.ndarray:
+    return np.concatenate([part["images"] for part in blocks])
+
+
 def _nothing() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     rows, trajectories, exact = (pd.DataFrame(columns=names) for names in (list(COLUMNS), TRAJECTORIES, EXACT))
     return rows, trajectories, exact
 
 
-def _trajectories(cell: Cell, blocks: list[dict[str, np.ndarray]], flags: FloatArray) -> pd.DataFrame:
+def _trajectories(cell: Cell, blocks: list[dict[str, np.ndarray]]) -> pd.DataFrame:
+    flags = cell.flagged(_images(blocks))
     used, variance = (np.concatenate([part[name] for part in blocks]) for name in ("used", "variance"))
     measured = {"sample": range(len(used)), "used": used, "variance": variance, "flagged": flags}
     return pd.DataFrame({**cell.address, **measured})
@@ -201,10 +266,10 @@ def _exact(planned: SamplingPlan) -> pd.DataFrame:
     """The exact errors, once for all denoisers, where they are known in closed form."""
     rows: dict[tuple[Any, ...], list[Any]] = {}
     for cell in planned.cells:
-        address = (cell.law.spec, cell.sampler.spec, cell.start, cell.evaluations)
-        gaussian = cell.law.family.optimum.gaussian()
+        address = (cell.family.spec, cell.sampler.spec, cell.start, cell.evaluations)
+        gaussian = cell.family.optimum.gaussian()
         if address in rows or gaussian is None or not gaussian.exact or not cell.sampler.linear:
             continue
-        found = exact_error(cell.law.family, cell.sampler, levels=cell.levels, start=cell.start)
+        found = exact_error(cell.family, cell.sampler, levels=cell.levels, start=cell.start)
         rows[address] = [*address, found.evaluations, found.w2, found.start, found.discretisation]
     return pd.DataFrame(list(rows.values()), columns=EXACT)

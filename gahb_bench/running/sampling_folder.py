@@ -1,6 +1,6 @@
 """A folder of samples: its files, written and read here.
 
-    run.json              plan, environment, failures; written first, so that the folder is known for what it is
+    run.json              plan, environment, failures, how much is unfinished; written first: so the folder is known
     samples.csv           a row a cell (family, denoiser, sampler, start, evaluations) and statistic; `COLUMNS`
     trajectories.parquet  a row a sample: family, denoiser, sampler, start, evaluations, sample, used (how often the
                           denoiser was evaluated), variance (of its estimates along the trajectory, see
@@ -64,6 +64,8 @@ class Sampling:
 
     failures : cells that failed
     skipped : cells that were never tried: their budget is too small
+    resumed : samples that were found finished
+    unfinished : cells that were not measured, as it was stopped before
     """
 
     rows: pd.DataFrame
@@ -74,6 +76,7 @@ class Sampling:
     failures: list[Failure] = field(default_factory=list)
     skipped: list[Failure] = field(default_factory=list)
     resumed: int = 0
+    unfinished: int = 0
 
 
 def read(folder: Path) -> Sampling:
@@ -93,7 +96,8 @@ def read(folder: Path) -> Sampling:
         failures, skipped = ([Failure(**each) for each in manifest[name]] for name in ("failures", "skipped"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{folder} holds no samples that can be read ({reason_of(error)}): make them again.") from None
-    return Sampling(rows, trajectories, exact, pictures, manifest, failures, skipped)
+    unfinished = int(manifest.get("unfinished", 0))
+    return Sampling(rows, trajectories, exact, pictures, manifest, failures, skipped, unfinished=unfinished)
 
 
 def write(made: Sampling, folder: Path) -> None:
@@ -104,6 +108,7 @@ def write(made: Sampling, folder: Path) -> None:
         **made.manifest,
         "failures": [vars(each) for each in made.failures],
         "skipped": [vars(each) for each in made.skipped],
+        "unfinished": made.unfinished,
     }
     files: dict[str, bytes] = {
         "run.json": json.dumps(manifest, indent=2).encode(),

@@ -5,14 +5,13 @@ stopped, since one that goes on from its state has them bitwise.
 """
 
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from gahb_bench.core.crew import Crew, Lost
+from gahb_bench.core.crew import Crew, Lost, Queue
 from gahb_bench.core.errors import DenoiserError, StoreError, reason_of
 from gahb_bench.core.files import explain_errors, lock, write_atomically
 from gahb_bench.training.budget import Training
@@ -46,18 +45,6 @@ class Advanced:
     failed: str = ""
 
 
-class _Queue(deque[Part]):
-    """Parts to be done: that of a training comes back as its next one."""
-
-    def __iter__(self) -> Iterator[Part]:
-        return self
-
-    def __next__(self) -> Part:
-        if not self:
-            raise StopIteration
-        return self.popleft()
-
-
 def train_all(
     trainings: Mapping[Path, Training],
     crew: Crew,
@@ -74,7 +61,7 @@ def train_all(
         If a folder holds another training, is being written by another process, or cannot be written.
     """
     with ExitStack() as locks:
-        parts = _Queue()
+        parts = Queue[Part]()
         for folder, training in trainings.items():
             locks.enter_context(lock(folder))
             files = _read(folder, *_OTHERS)

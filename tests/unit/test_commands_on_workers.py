@@ -13,8 +13,10 @@ from gahb_bench.core.errors import DenoiserError, UsageError
 from gahb_bench.core.workers import WorkerLostError
 from gahb_bench.generalization.carry_out import carry_out
 from gahb_bench.generalization.study import make_study
-from gahb_bench.running import geometry
+from gahb_bench.reporting.posterior.report import write_report
+from gahb_bench.running import geometry, posterior, sampling, sampling_cell
 from gahb_bench.running.plan import make_plan
+from gahb_bench.scoring import sample_statistics
 from gahb_bench.tables import simulate, store
 from gahb_bench.training import elsewhere, plan
 from gahb_bench.training.budget import Training
@@ -108,6 +110,95 @@ def test_geometry_that_is_stopped_writes_what_it_has(tmp_path):
     assert (len(part.rows), part.unfinished) == (3, 1)
     whole = geometry.measure_all(made, tmp_path, top=4)
     assert (whole.resumed, whole.unfinished, len(whole.rows)) == (3, 0, 4)
+
+
+def fails(y, sigma):
+    raise RuntimeError("no")
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(sampling_cell, "BLOCK", 4)
+    monkeypatch.setattr(posterior, "BLOCK", 4)
+    monkeypatch.setattr(sample_statistics, "_EXACT", 16)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_sample(tmp_path, small_blocks, lost):
+    made = sampling.plan_samples([LAW], ["mmse", fails, "identity"], ["euler", "langevin:steps=4"], [9], 10)
+    here = sampling.sample_all(made, tmp_path / "here")
+    told = []
+    there = sampling.sample_all(made, tmp_path / "there", crew=crew(lost), progress=lambda *now: told.append(now))
+    pd.testing.assert_frame_equal(there.rows, here.rows)
+    pd.testing.assert_frame_equal(there.trajectories, here.trajectories)
+    assert list(there.pictures) == list(here.pictures)
+    assert all((there.pictures[name] == values).all() for name, values in here.pictures.items())
+    assert there.failures == here.failures
+    assert {each.denoiser for each in here.failures} == {"fails"}
+    assert (told[0][0], told[-1][0]) == (0, told[-1][1])
+
+
+def test_sample_that_loses_its_workers_or_is_stopped(tmp_path, small_blocks):
+    made = sampling.plan_samples([LAW], ["mmse", "identity"], ["euler"], [3], 8)
+    lost = sampling.sample_all(made, tmp_path / "lost", crew=crew(lost=100))
+    said = "given up after 3 attempts: it ended"
+    assert [(each.denoiser, each.reason) for each in lost.failures] == [("mmse", said), ("identity", said)]
+    for number, one in enumerate((Crew(), crew())):
+        folder = tmp_path / str(number)
+
+        def stop(done, total, one=one):
+            one.stopped = done >= total / 2
+
+        part = sampling.sample_all(made, folder, crew=one, progress=stop)
+        assert (len(part.rows["denoiser"].unique()), part.unfinished) == (1, 1)
+        again = sampling.sample_all(made, folder)
+        assert (again.unfinished, len(again.rows["denoiser"].unique())) == (0, 2)
+        assert again.resumed >= 8
+        one = Crew()
+        one.stopped = True
+        with pytest.raises(KeyboardInterrupt):
+            sampling.sample_all(made, tmp_path / f"{number}-nothing", crew=one)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_posterior(tmp_path, small_blocks, lost):
+    made = posterior.plan_posterior(
+        LAW, "mask:keep=0.5", ["diffpir:steps=2", "pnp:steps=2"], ["mmse", fails], 0.2, 3, 9
+    )
+    here = posterior.posterior_all(made, tmp_path / "here")
+    there = posterior.posterior_all(made, tmp_path / "there", crew=crew(lost))
+    pd.testing.assert_frame_equal(there.rows.drop(columns="seconds"), here.rows.drop(columns="seconds"))
+    pd.testing.assert_frame_equal(there.images, here.images)
+    assert list(there.pictures) == list(here.pictures)
+    assert all((there.pictures[name] == values).all() for name, values in here.pictures.items())
+    assert there.failures == here.failures
+    assert {each.denoiser for each in here.failures} == {"fails"}
+
+
+def test_posterior_that_loses_its_workers_or_is_stopped(tmp_path, small_blocks):
+    made = posterior.plan_posterior(LAW, "mask:keep=0.5", ["pnp:steps=2"], ["mmse", "identity"], 0.2, 3, 12)
+    whole = posterior.posterior_all(made, tmp_path / "whole")
+    with pytest.raises(DenoiserError, match=r"the exact posterior of images \d to \d+: given up after 3 attempts: it"):
+        posterior.posterior_all(made, tmp_path / "lost", crew=crew(lost=100))
+    for number, (one, enough) in enumerate([(Crew(), 25), (crew(), 13)]):  # of 36; there two blocks are in flight
+        folder = tmp_path / str(number)
+
+        def stop(done, total, one=one, enough=enough):
+            one.stopped = done >= enough
+
+        part = posterior.posterior_all(made, folder, crew=one, progress=stop)
+        assert set(part.rows["images"]) == {8}
+        assert 0 < part.unfinished <= 12
+        pd.testing.assert_frame_equal(part.images, whole.images[whole.images["image"] < 8].reset_index(drop=True))
+        write_report(folder)
+        assert "stopped before it was finished" in (folder / "report.html").read_text()
+        again = posterior.posterior_all(made, folder)
+        assert (again.unfinished, again.resumed) == (0, 36 - part.unfinished)
+        pd.testing.assert_frame_equal(again.images, whole.images)
+    one = Crew()
+    one.stopped = True
+    with pytest.raises(KeyboardInterrupt):
+        posterior.posterior_all(made, tmp_path / "nothing", crew=one)
 
 
 @pytest.fixture(scope="module")

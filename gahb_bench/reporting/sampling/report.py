@@ -59,6 +59,7 @@ def render(made: Sampling, shown: list[Family], pictures: dict[str, dict[str, by
             manifest=made.manifest,
             failures=made.failures,
             failed=made.failures[:_SHOWN],
+            unfinished=made.unfinished,
             skipped=list({(cell.family, cell.sampler, cell.evaluations): cell for cell in made.skipped}.values()),
             name=shown_name,
             style=Markup(template("page.css")),
