@@ -14,6 +14,9 @@ from gahb_bench.reporting.figure.drawing import style
 from gahb_bench.reporting.figure.figures import PARAMETERS
 
 LAW, MIXTURE = "calpha:size=32", "gmm:size=32"
+NEAR, APART = "gmm:variant=points", "gmm:variant=points,within=0.01"  # clouds of points
+SOUGHT = ((APART, "network", "far"), (APART, "mmse", "between"), (NEAR, "network", "between"))  # by the detector
+WINDOWS = {"half": "lower half", "quarter": "last quarter", "0.1": "σ ≤ 0.1", "0.02": "σ ≤ 0.02"}
 LML = "levenberg-marquardt-langevin:damping="
 LONG = (5, 10, 20, 40, 80)  # budgets that are shown
 DETECTED = 1e-3
@@ -115,17 +118,16 @@ def modes_table(rows: pd.DataFrame) -> str:
 
 
 def detector_table(rows: pd.DataFrame, budget: int) -> str:
-    """Areas under the curve, by the level from which down the variance is taken."""
-    here = rows[(rows["evaluations"] == budget) & (rows["flag"] == "between")]
-    middle = here.groupby("sampler")["window"].transform("max")  # of its levels, of which samplers have more or fewer
-    here = here.assign(window=here["window"].where(here["window"] < middle, np.inf))
-    windows = sorted(here["window"].unique(), reverse=True)
-    head = (f"σ ≤ {window:.2g}" if np.isfinite(window) else "lower half of the levels" for window in windows)
+    """Areas under the curve, by law, denoiser and sampler, and by where along a trajectory the variance is taken."""
+    here = rows[rows["evaluations"] == budget]
     lines = []
-    for (denoiser, sampler), own in here.groupby(["denoiser", "sampler"], sort=False):
-        found = ((value(own, column, window=window) for column in ("area", "error")) for window in windows)
-        lines.append([f"`{denoiser}`", f"`{sampler}`", *(f"{area:.2f} ± {error:.2f}" for area, error in found)])
-    return table(["denoiser", "sampler", *head], lines)
+    for family, denoiser, flag in SOUGHT:
+        chosen = here[(here["family"] == family) & (here["denoiser"] == denoiser) & (here["flag"] == flag)]
+        for sampler, own in chosen.groupby("sampler", sort=False):
+            found = ((value(own, column, window=window) for column in ("area", "error")) for window in WINDOWS)
+            cells = (f"{area:.2f} ± {error:.2f}" for area, error in found)
+            lines.append([f"`{family}`", f"`{denoiser}`", f"`{sampler}`", flag, *cells])
+    return table(["law", "denoiser", "sampler", "sought", *WINDOWS.values()], lines)
 
 
 def write_figure(tables: Tables, path: Path) -> None:
@@ -144,15 +146,15 @@ def write_figure(tables: Tables, path: Path) -> None:
         _lines(second, chosen, "w2", f"{LAW}, σ taken for 1.3 σ above σ = 3", "W2 to the law")
         chosen = flow[(flow["family"] == MIXTURE) & flow["sampler"].str.contains("heun")]
         _lines(third, chosen, "median", f"{MIXTURE}, exact denoiser", "distance to the probability flow")
-        curves = tables["roc"][(tables["roc"]["sampler"] == "heun") & (tables["roc"]["flag"] == "between")]
-        curves = curves[(curves["window"] > 0.1) | (curves["window"] == 0.05)]
-        for colour, ((denoiser, window), own) in zip(
-            COLOURS, curves.groupby(["denoiser", "window"], sort=False), strict=False
-        ):
-            fourth.plot(own["false"], own["true"], color=colour, label=f"{denoiser}, σ ≤ {window:.2g}")
+        curves = tables["roc"]
+        curves = curves[(curves["family"] == APART) & (curves["denoiser"] == "network") & (curves["flag"] == "far")]
+        drawn = [(sampler, window) for sampler in ("heun", "euler-maruyama") for window in ("half", "quarter")]
+        for colour, (sampler, window) in zip(COLOURS, drawn, strict=False):
+            own = curves[(curves["sampler"] == sampler) & (curves["window"] == window)]
+            fourth.plot(own["false"], own["true"], color=colour, label=f"{sampler}, {WINDOWS[window]}")
         fourth.plot([0, 1], [0, 1], color="#8a919b", linestyle=(0, (1, 2)))
-        fourth.set(xlabel="share of other samples", ylabel="share of samples between modes")
-        fourth.set_title("variance along trajectories as a detector (heun, 160 evaluations)", fontsize=9.5)
+        fourth.set(xlabel="share of other samples", ylabel="share of samples far from all modes")
+        fourth.set_title("points, a network: variance of trajectories as a detector", fontsize=9.5)
         fourth.legend(fontsize=8)
         figure.savefig(path, metadata={"Software": None})
         plt.close(figure)

@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Plugin)
 
 Described = Mapping[str, FloatArray]
 
-LEAST_TOLERANCE = 1e-5  # what is asked to be near is near within three of these, even with a tolerance of 0
+LEAST_TOLERANCE = 1e-5  # of what is compared: rounding of float32 stays below it
 _NEAR = 3.0  # tolerances, root mean square over pixels
 
 
@@ -22,7 +22,7 @@ _NEAR = 3.0  # tolerances, root mean square over pixels
 class Seen:
     """Images to be described: as they are, and through white noise; float64 ``(n, c, h, w)`` each.
 
-    tolerance : standard deviation of the noise; 0 adds none. What is compared through it forgives errors far below it.
+    tolerance : standard deviation of the noise, > 0. What is compared through it forgives errors far below it.
     """
 
     clean: Images
@@ -63,7 +63,7 @@ def describe_distance(seen: Seen, nearest: Images) -> Described:
     away, through = (
         (images - nearest).flatten(1).square().mean(dim=1).sqrt().numpy() for images in (seen.clean, seen.noisy)
     )
-    near = away <= _NEAR * max(seen.tolerance, LEAST_TOLERANCE)
+    near = away <= _NEAR * seen.tolerance
     return {"away": away, "through": through, "near": near.astype(np.float64)}
 
 

@@ -20,7 +20,7 @@ from gahb_bench.running.plan import Method
 from gahb_bench.sampling.samples import draw
 from gahb_bench.scoring.sample_statistics import COLUMNS, flagged, sample_statistics
 
-RULE = 1  # raised when what is drawn or measured changes
+RULE = 2  # raised when what is drawn or measured changes
 BLOCK = 64  # samples that are drawn at once, and kept
 SHOWN = 8  # samples, and estimates along a trajectory, that are kept for pictures
 _FORGIVEN = 5.0  # least noise levels: what the last step, to the posterior mean, leaves out of the variance is not seen

@@ -15,8 +15,9 @@ class Dpm2m(Sampler):
         h = log(sigma / lower),   r = h_before / h
         x_hat = D + (D - D_before) / (2 r),   y <- (lower / sigma) y + (1 - lower / sigma) x_hat
 
-    It is exact while the estimate is linear in log sigma. The first step, which has none before it, and a step to
-    sigma = 0 take D itself. One evaluation a step.
+    x_hat is the estimate at the middle of the step, where estimates are linear in log sigma; a step along an estimate
+    that stays is exact. The first step, which has none before it, and a step to sigma = 0 take D itself. One evaluation
+    a step.
 
     References
     ----------

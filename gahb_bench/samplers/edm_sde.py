@@ -23,8 +23,8 @@ class EdmSde(Sampler):
     References
     ----------
     T. Karras, M. Aittala, T. Aila, S. Laine, "Elucidating the design space of diffusion-based generative models",
-    NeurIPS 2022, arXiv:2206.00364, algorithm 2; S_churn, S_tmin, S_tmax as in table 5 for ImageNet-64. S_noise is there
-    1.003, which makes up for networks that remove too much.
+    NeurIPS 2022, arXiv:2206.00364, algorithm 2; S_churn, S_tmin, S_tmax as there for ImageNet-64 (table 5). S_noise is
+    there 1.003, which makes up for networks that remove too much.
     """
 
     name: ClassVar = "edm-sde"

@@ -18,7 +18,7 @@ class EulerMaruyama(Sampler):
     References
     ----------
     Y. Song, J. Sohl-Dickstein, D. P. Kingma, A. Kumar, S. Ermon, B. Poole, "Score-based generative modeling through
-    stochastic differential equations", ICLR 2021, arXiv:2011.13456, appendix E (reverse diffusion of the VE SDE).
+    stochastic differential equations", ICLR 2021, arXiv:2011.13456 (reverse diffusion sampler of the VE SDE).
     """
 
     name: ClassVar = "euler-maruyama"

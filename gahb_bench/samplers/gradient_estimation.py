@@ -15,20 +15,20 @@ class GradientEstimation(Sampler):
         e = (y - D(y, sigma)) / sigma,   y <- y + (lower - sigma) (gamma e + (1 - gamma) e_before)
 
     The estimate of noise e, seen as the gradient of the squared distance to the images, changes little from step to
-    step; with gamma > 1 its error is reduced. On evenly spaced levels gamma = 1.5 is the method of Adams and Bashforth,
-    of order 2, and gamma = 1 is `euler`. One evaluation a step.
+    step; with gamma > 1 its error is reduced. The paper's is 2. On evenly spaced levels gamma = 1.5 is the method of
+    Adams and Bashforth, of order 2, and gamma = 1 is `euler`. One evaluation a step.
 
     References
     ----------
     F. Permenter, C. Yuan, "Interpreting and improving diffusion models from an optimization perspective", ICML 2024,
-    arXiv:2306.04848, algorithm 2.
+    arXiv:2306.04848, section 5.
     """
 
     name: ClassVar = "gradient-estimation"
     source: ClassVar = "Permenter & Yuan 2024, arXiv:2306.04848"
     order: ClassVar = 1
 
-    gamma: float = Field(2.0, ge=0, le=10, description="weight of the newest slope; the others have 1 - gamma")
+    gamma: float = Field(2.0, ge=0, le=10, description="weight of the newest slope; the one before has 1 - gamma")
 
     def evaluations(self, levels: FloatArray) -> int:
         return len(levels) - 1

@@ -27,7 +27,7 @@ class Langevin(Sampler):
     name: ClassVar = "langevin"
     source: ClassVar = "Song & Ermon 2019, arXiv:1907.05600"
 
-    h: float = Field(0.5, gt=0, lt=2, description="step size, in units of sigma^2; the research code has 0.1")
+    h: float = Field(0.5, gt=0, lt=2, description="step size, in units of sigma^2; the research code has 0.2")
     steps: int = Field(1, ge=1, description="steps at each noise level; the research code has 100")
 
     def evaluations(self, levels: FloatArray) -> int:

@@ -18,13 +18,13 @@ class LevenbergMarquardtLangevin(Sampler):
 
     m m', damped as Levenberg and Marquardt do, stands for the Hessian of -log p_sigma, and the length of the slope is
     kept. For small steps u is along e + (kappa / damping) (e - e_before), but for the part along e itself: it is then
-    `gradient-estimation` with gamma = 1 + kappa / damping, at constant length. With ``kappa=0`` it is `euler`. The
-    length is that of the whole image, so that modes do not go their ways alone. One evaluation a step; no noise is
-    added.
+    `gradient-estimation` with gamma = 1 + kappa / damping, at constant length. With ``kappa=0``, which the
+    published scripts have unless told otherwise, it is `euler`. The length is that of the whole image, so that modes do
+    not go their ways alone. One evaluation a step; no noise is added.
 
     References
     ----------
-    F. Wang et al., "Unleashing high-quality image generation in diffusion sampling using second-order
+    F. Wang, H. Yin, L. Qian et al., "Unleashing high-quality image generation in diffusion sampling using second-order
     Levenberg-Marquardt-Langevin", ICCV 2025, arXiv:2505.24222. There the damping is a number lambda beside |m|^2, which
     is near the number of pixels.
     """

@@ -31,7 +31,7 @@ class Teleport(Sampler):
     References
     ----------
     B. Wang, J. J. Vastola, "The unreasonable effectiveness of Gaussian score approximation for diffusion models and its
-    applications", TMLR 2024, arXiv:2412.09726, section 6 (teleportation).
+    applications", TMLR 2024, arXiv:2412.09726 (analytical teleportation).
     """
 
     name: ClassVar = "teleport"

@@ -17,13 +17,14 @@ from gahb_bench.core.posterior import InformedOracle
 from gahb_bench.core.sampler import Observer, Sampler, Start, check_falling
 from gahb_bench.samplers import starts
 from gahb_bench.samplers.schedules import check_schedule, falling_levels
-from gahb_bench.sampling.trajectory import TrajectoryVariance
+from gahb_bench.sampling.trajectory import TrajectoryVariance, late
 
 HIGH, LOW = 10.0, 0.002  # noise levels between which is sampled unless told otherwise
 STARTS = ("gaussian", "exact")
 SPLIT = "val"  # of the noisy images that an exact start is
 MOST = 100_000  # evaluations, for which nobody waits
 _FINEST = 16  # steps for each evaluation, at most: some samplers skip levels
+_UNUSED = 4  # steps of a sampler that chooses its own: they only say where the last quarter begins
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,7 @@ class Samples:
 
     images : (n, c, h, w), NaN where a sampler that ends by itself did not end within its budget
     evaluations : (n,), how often the denoiser was evaluated for each
-    trajectory_variance : (n,), see `TrajectoryVariance`
+    trajectory_variance : (n,), of the estimates in the last quarter of the steps, see `TrajectoryVariance`
     levels : the noise levels
     family, denoiser, sampler : their specs
     start : ``gaussian``, or ``exact``
@@ -126,7 +127,7 @@ def draw(
 ) -> Samples:
     """What `sample` does, of what is made and checked; ``observe`` is shown each evaluation."""
     began = begin(law, indices, float(levels[0]), seed, start, device)
-    variance = TrajectoryVariance(began.images, float(levels[len(levels) // 2]))
+    variance = TrajectoryVariance(began.images, late(levels))
 
     def see(which: Tensor | None, sigma: Tensor, x_hat: Images) -> None:
         variance(which, sigma, x_hat)
@@ -160,7 +161,7 @@ def begin(
 def levels_within(sampler: Sampler, evaluations: int, schedule: str = "karras", levels: object = None) -> FloatArray:
     """The noise levels of as many steps as a budget of evaluations allows; or those given, if it allows them.
 
-    A sampler that chooses its steps itself gets the highest, the lowest, and one between that it does not use.
+    A sampler that chooses its steps itself gets the highest, the lowest, and some between that it does not use.
 
     Raises
     ------
@@ -172,7 +173,7 @@ def levels_within(sampler: Sampler, evaluations: int, schedule: str = "karras", 
         given = check_falling(levels)
         given = given[given > 0] if sampler.adaptive else given
     elif sampler.adaptive:
-        given = falling_levels(HIGH, LOW, 2, zero=False, schedule=schedule)
+        given = falling_levels(HIGH, LOW, _UNUSED, zero=False, schedule=schedule)
     else:
         return _finest(sampler, evaluations, schedule)
     needed = sampler.evaluations(given)

@@ -3,18 +3,21 @@
 import torch
 from torch import Tensor
 
-from gahb_bench.core.images import Images, PerImage, per_pixel
+from gahb_bench.core.images import FloatArray, Images, PerImage, per_pixel
+
+_LATE = 0.75  # of the steps are over where the variance begins to count
 
 
 class TrajectoryVariance:
     """The variance of the estimates x_hat along each trajectory, mean over pixels, from the level ``below`` down.
 
-    A trajectory that hesitates between modes has a large one: the detector of hallucinations of Aithal et al., who take
-    it over some of the last steps. Here these are the evaluations at a sigma of at most the middle one of the levels.
+    A trajectory that still hesitates between modes has a large one: the detector of hallucinations of Aithal et al.,
+    who take it over the last few steps. Earlier every trajectory moves, as its mode is being chosen, and the variance
+    is that of the choice.
 
     References
     ----------
-    S. K. Aithal, P. Maini, Z. C. Lipton, J. Z. Kolter, NeurIPS 2024, arXiv:2406.09358, section 5.
+    S. K. Aithal, P. Maini, Z. C. Lipton, J. Z. Kolter, NeurIPS 2024, arXiv:2406.09358.
     """
 
     def __init__(self, like: Images, below: float) -> None:
@@ -37,3 +40,9 @@ class TrajectoryVariance:
     def value(self) -> PerImage:
         """(n,); NaN where there are fewer than two estimates."""
         return torch.where(self._count > 1, self._squares / self._count, torch.nan)
+
+
+def late(levels: FloatArray) -> float:
+    """The level from which down the last quarter of the steps is, or the last two levels > 0 where it has fewer."""
+    positive = levels[levels > 0]
+    return float(positive[max(0, min(int(_LATE * len(positive)), len(positive) - 2))])

@@ -8,7 +8,7 @@ from gahb_bench.core import rng
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray, Images
-from gahb_bench.core.statistics import Described, SampleStatistics, Seen
+from gahb_bench.core.statistics import LEAST_TOLERANCE, Described, SampleStatistics, Seen
 from gahb_bench.core.two_samples import Found, TwoSamples
 
 COLUMNS = ("statistic", "value", "floor", "p_value")
@@ -40,7 +40,8 @@ def sample_statistics(family: Family, samples: Images, *, seed: int = 0, toleran
     seed : int >= 0
         Of the exact images (split ``val``), the noise and the permutations.
     tolerance : float >= 0
-        In image units; by default five times the least noise level, 0.002, of the schedules of samplers.
+        In image units; by default five times the least noise level, 0.002, of the schedules of samplers. A smaller one
+        than 0.00001 counts as that, which is above the rounding of float32.
 
     Returns
     -------
@@ -62,7 +63,7 @@ def sample_statistics(family: Family, samples: Images, *, seed: int = 0, toleran
     family.check_images(samples)
     rng.check_seed(seed)
     if not (np.isfinite(tolerance) and tolerance >= 0):
-        raise UsageError(f"tolerance={tolerance:g} is not allowed: give a noise level in image units, or 0 for none.")
+        raise UsageError(f"tolerance={tolerance:g} is not allowed: give a noise level in image units, or 0.")
     finite = samples.flatten(1).isfinite().all(dim=1)
     count = int(finite.sum())
     if count < _FEWEST:
@@ -142,4 +143,5 @@ def _seen(images: Images, tolerance: float, seed: int, which: int) -> Seen:
     clean = images.double()
     streams = rng.generators("sample statistics", "noise", seed, which, indices=range(len(clean)))
     z = np.stack([stream.standard_normal(tuple(clean.shape[1:])) for stream in streams])
-    return Seen(clean, clean + tolerance * torch.from_numpy(z), tolerance)
+    within = max(tolerance, LEAST_TOLERANCE)
+    return Seen(clean, clean + within * torch.from_numpy(z), within)

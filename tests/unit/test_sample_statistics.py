@@ -1,9 +1,11 @@
 """Statistics of samples: uniform p-values for exact samples, tiny ones for each kind of wrong ones."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.stats
 import torch
 from scipy.special import ndtr
@@ -14,6 +16,8 @@ from gahb_bench.core.errors import UsageError
 from gahb_bench.core.statistics import SampleStatistics, Seen
 from gahb_bench.core.two_samples import Found, TwoSamples, rare
 from gahb_bench.families.calpha_contours.statistics import fit_contours
+from gahb_bench.families.levy.jumps import JumpLaw
+from gahb_bench.families.levy.statistics import cdf as noisy_cdf
 from gahb_bench.scoring import sample_statistics as module
 from gahb_bench.scoring.sample_statistics import COLUMNS, radial_power, sample_statistics
 
@@ -29,6 +33,9 @@ LAWS = [
     "gmm:variant=scales,components=3,size=8",
     "hierarchy:depth=3",
     "hierarchy:depth=3,rules=grammar",
+    "levy:size=16",
+    "levy:jumps=bernoulli-laplace,size=16",
+    "levy:df=3,jumps=student,size=16",
     "markov-contours:size=16",
     "markov-contours:alpha=1.5,size=16",
 ]
@@ -128,6 +135,18 @@ WRONG = {
         lambda: spoilt("gmm:variant=scales,components=1,within=0.08,size=16"),
         ("between modes",),
     ),
+    "jumps without tails": (
+        "levy",
+        lambda: spoilt("levy:jumps=gauss,scale=1.41421356"),
+        ("increments", "largest increment"),
+    ),
+    "jumps twice as often": (
+        "levy:jumps=bernoulli-laplace",
+        lambda: spoilt("levy:jumps=bernoulli-laplace,rate=0.2"),
+        ("increments", "jumps"),
+    ),
+    "jumps that depend on each other": ("levy", lambda: dependent_jumps(), ("dependence of neighbours",)),
+    "jumps in bursts": ("levy", lambda: bursts(), ("dependence of sizes",)),
     "ungrammatical": (
         "hierarchy:depth=3,rules=grammar",
         lambda: one_pixel_wrong("hierarchy:depth=3,rules=grammar"),
@@ -180,6 +199,18 @@ def rough(spec):
 def large_disks():
     batch = family("disks:size=16").sample(range(400), seed=7)
     return batch.images[batch.latents["radius"] > 3.0][:64]
+
+
+def dependent_jumps():
+    """Neighbours whose signs agree; each jump is of its law."""
+    jumps = family("levy").sample(range(64), seed=7).latents["jumps"]
+    return (jumps.abs() * jumps[:, :1].sign()).cumsum(1)[:, None, None].float()
+
+
+def bursts():
+    """Jumps of their law, in the order of their sizes: neighbours have signs of their own, and are alike in size."""
+    jumps = family("levy").sample(range(64), seed=7).latents["jumps"]
+    return jumps.gather(1, jumps.abs().argsort(dim=1)).cumsum(1)[:, None, None].float()
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -246,6 +277,31 @@ def test_a_law_with_no_statistics_of_its_own_has_those_of_every_law():
     table = sample_statistics(family("calpha:law=uniform,size=8"), spoilt("calpha:law=uniform,size=8"))
     assert "mode variances" not in set(table["statistic"])
     assert type(family("calpha:size=8").sample_statistics) is not SampleStatistics
+
+
+def test_without_a_tolerance_exact_images_are_told_from_their_law_by_no_rounding():
+    """Most details of besov, and most jumps of levy, are exactly 0; the images are rounded to float32."""
+    for spec in ("besov:size=16", "levy:jumps=bernoulli-laplace"):
+        table = sample_statistics(family(spec), spoilt(spec), tolerance=0.0)
+        assert table["p_value"].min() > 1e-3, table.sort_values("p_value").head(3)
+
+
+@pytest.mark.parametrize("jumps", ["gauss", "laplace", "student", "bernoulli-laplace"])
+@pytest.mark.parametrize("s", [0.01, 0.7])
+def test_the_law_of_noisy_jumps_by_quadrature(jumps, s):
+    """``E[Phi((w - u) / s)]`` on both sides of the kink and the atom at 0."""
+    law = JumpLaw(jumps, scale=0.8, df=1.5, rate=0.3)
+    density = {"gauss": scipy.stats.norm, "student": scipy.stats.t(1.5)}.get(jumps, scipy.stats.laplace).pdf
+    for w in (-2.0, -0.01, 0.0, 0.3, 9.0):
+        near = [-abs(w) - 9 * s, -abs(w) + 9 * s, 0.0, abs(w) - 9 * s, abs(w) + 9 * s]
+        cuts = sorted({-np.inf, np.inf, *near})
+        parts = [
+            scipy.integrate.quad(lambda u, w: density(u / 0.8) / 0.8 * ndtr((w - u) / s), *ends, (w,), epsabs=1e-12)
+            for ends in pairwise(cuts)
+        ]
+        smooth = sum(part[0] for part in parts)
+        expected = law.atom * ndtr(w / s) + (1 - law.atom) * smooth
+        np.testing.assert_allclose(noisy_cdf(law, np.array(w), s), expected, atol=1e-8)
 
 
 def test_permutations_by_hand():

@@ -17,7 +17,7 @@ from gahb_bench.samplers import starts
 from gahb_bench.samplers.schedules import falling_levels
 from gahb_bench.sampling import exact_error, sample
 from gahb_bench.sampling.samples import levels_within
-from gahb_bench.sampling.trajectory import TrajectoryVariance
+from gahb_bench.sampling.trajectory import TrajectoryVariance, late
 
 LINEAR = ["euler", "heun", "dpm2m", "gradient-estimation", "heavy-ball", "teleport", "teleport:of=euler-maruyama"]
 NOISY = ["edm-sde", "euler-maruyama", "langevin"]
@@ -216,7 +216,7 @@ def test_what_is_refused():
 
 
 def test_the_variance_along_a_trajectory():
-    """Against all estimates, kept: those at the middle level or below."""
+    """Against all estimates, kept: those at the level where three quarters of the levels are over, or below."""
     seen = []
 
     def denoise(y, sigma):
@@ -224,10 +224,19 @@ def test_the_variance_along_a_trajectory():
         return seen[-1][1]
 
     found = sample(denoise, TINY, "heun", levels=LEVELS, evaluations=99, samples=3)
-    counted = torch.stack([x_hat for sigma, x_hat in seen if sigma <= LEVELS[len(LEVELS) // 2]]).double()
+    assert late(np.array(LEVELS)) == LEVELS[6]
+    counted = torch.stack([x_hat for sigma, x_hat in seen if sigma < 1.001 * LEVELS[6]]).double()
     assert 2 < len(counted) < len(seen)
     expected = counted.var(dim=0, correction=0).flatten(1).mean(dim=1)
     torch.testing.assert_close(found.trajectory_variance, expected)
+
+
+@pytest.mark.parametrize(("steps", "kept"), [(160, 40), (10, 3), (5, 2), (2, 2), (1, 1)])
+def test_the_variance_begins_in_the_last_quarter_and_has_two_levels_where_there_are_two(steps, kept):
+    """The shares of the levels > 0 at which estimates are counted; a level 0, where there is none, changes nothing."""
+    levels = np.linspace(10, 1, steps)
+    assert int((levels <= late(levels)).sum()) == kept
+    assert late(np.append(levels, 0.0)) == late(levels)
 
 
 def test_the_variance_along_a_trajectory_of_images_that_end_one_by_one():

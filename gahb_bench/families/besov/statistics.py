@@ -7,7 +7,7 @@ from scipy import stats
 from scipy.special import logit, ndtr
 
 from gahb_bench.core.images import FloatArray
-from gahb_bench.core.statistics import LEAST_TOLERANCE, Described, SampleStatistics, Seen
+from gahb_bench.core.statistics import Described, SampleStatistics, Seen
 from gahb_bench.core.two_samples import Found, TwoSamples
 from gahb_bench.families.besov.law import Besov
 
@@ -35,7 +35,7 @@ class BesovStatistics(SampleStatistics[Besov]):
 
     def compare(self, samples: Described, exact: Described, tests: TwoSamples) -> dict[str, Found]:
         law, found = self.family, {}
-        s = max(float(samples["tolerance"][0]), LEAST_TOLERANCE)
+        s = float(samples["tolerance"][0])
         for j, (_, pi, t) in enumerate(law.scales, start=law.coarse):
             w, name = samples[f"level {j}"], f"level {j}"
             wide = float(np.hypot(t, s))

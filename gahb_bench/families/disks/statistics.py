@@ -1,7 +1,6 @@
 """What is measured of samples of ``disks``: how far they are from any disk, and the law of the disks they are."""
 
 from gahb_bench.core.statistics import (
-    LEAST_TOLERANCE,
     Described,
     SampleStatistics,
     Seen,
@@ -26,7 +25,7 @@ class DisksStatistics(SampleStatistics[Disks]):
 
     def describe(self, seen: Seen) -> Described:
         law = self.family
-        theta = Projection.from_parameters({}).bind(law).fit(seen.noisy, max(seen.tolerance, LEAST_TOLERANCE))
+        theta = Projection.from_parameters({}).bind(law).fit(seen.noisy, seen.tolerance)
         disk = manifold(law, seen.clean.device).render(theta).reshape(seen.clean.shape)
         return {"theta": theta.numpy(), **describe_distance(seen, disk)}
 

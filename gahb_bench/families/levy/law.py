@@ -40,6 +40,7 @@ class Levy(Family):
 
     name: ClassVar = "levy"
     best: ClassVar = ".optimum:LevyOptimum"
+    statistics: ClassVar = ".statistics:LevyStatistics"
     conditional: ClassVar = ".conditional:LevyConditional"
     source: ClassVar = "Unser & Tafti 2014; Kamilov, Pad, Amini & Unser 2013"
     variants: ClassVar = (
