@@ -31,6 +31,9 @@ def posterior(
     samples: Annotated[int, typer.Option("--samples", help="Posterior samples of each image.")] = 19,
     images: Annotated[int, typer.Option("--images", help="How many images.")] = 64,
     seed: Seed = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Tune weights of methods that no table holds, on split val, and keep them.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder; default reports/runs/posterior-NAME-KEY.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be drawn and how long it takes; keep nothing.")
@@ -42,7 +45,9 @@ def posterior(
 
     Denoisers are the exact posterior mean and the shipped networks unless given: with the exact one what is wrong is
     the method's, and what a network adds is the network's. The exact sampler is scored beside them. Methods are listed
-    by `list posteriors`; their parameters are not tuned. What is finished is kept: the same command goes on from it.
+    by `list posteriors`. Their weights are those that a table holds for the law, operator and noise, tuned on split
+    val, and elsewhere the published ones, called untuned, unless `--tune` is given. What is finished is kept: the same
+    command goes on from it.
     """
     from gahb_bench.core.errors import UsageError
     from gahb_bench.core.executors import open_crew
@@ -57,16 +62,21 @@ def posterior(
         raise UsageError("--out is the working folder: name a folder of its own.")
     if out is not None:
         FOLDER.refuse_others(out)
+    if tune and dry_run:
+        raise UsageError("--dry-run keeps nothing, and --tune keeps what it finds: give one of the two.")
     ways = [spec for text in methods or ["pigdm,diffpir"] for spec in parse_list(text)]
     with Progress("tuning parameters") as tuning:
         planned = plan_posterior(
-            family, problem, ways, split_specs(denoisers), sigma, samples, images, seed or 0, progress=tuning
+            family, problem, ways, split_specs(denoisers), sigma, samples, images, seed or 0, tuning, tune
         )
     warn_of_problems()
     name = planned.problem.family.name[:40]
     folder = (out or Path("reports/runs") / f"posterior-{name}-{planned.key[:8]}").absolute()
     if dry_run:
         typer.echo(f"{planned.plan.images} images, {samples} samples of each, into {folder}")
+        for spec, words in planned.record["weights"].items():
+            if words:
+                typer.echo(f"  {spec}: {words}")
         total = 0.0
         for cell, seconds, reason in estimate(planned):
             total += seconds

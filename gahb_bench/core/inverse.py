@@ -3,9 +3,10 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from gahb_bench.core import rng
@@ -16,6 +17,9 @@ from gahb_bench.core.images import Images, per_image_sigma, per_pixel
 from gahb_bench.core.operator import Measured, Measurement
 from gahb_bench.core.plugin import Plugin
 from gahb_bench.core.posterior import PosteriorMean
+from gahb_bench.core.spec import format_spec
+
+W = TypeVar("W", bound="WeightedMethod")
 
 _VALUES_AT_ONCE = 2**20  # pixels that are denoised at once
 
@@ -23,7 +27,7 @@ _VALUES_AT_ONCE = 2**20  # pixels that are denoised at once
 class Denoise:
     """The denoiser of a method, which counts its evaluations for each of ``n`` images; a derivative counts as one more.
 
-    Noisy images come as ``(k n, c, h, w)``, k for each image.
+    Noisy images come as ``(k n, c, h, w)``, k for each image. An estimate that is not finite is a `DenoiserError`.
     """
 
     def __init__(self, denoiser: Denoiser, count: int) -> None:
@@ -34,7 +38,7 @@ class Denoise:
         """``D(x, sigma)``."""
         levels = per_image_sigma(sigma, x)
         self._counted(x)
-        return torch.cat([self._denoiser(*part) for part in self._parts(x, levels)])
+        return self._estimate(x, levels)
 
     def pull(self, x: Images, sigma: float | Tensor, direction: Callable[[Images], Images]) -> tuple[Images, Images]:
         """``x_hat = D(x, sigma)`` and ``J' u``, J its derivative in x and ``u = direction(x_hat)``.
@@ -57,7 +61,7 @@ class Denoise:
         self._counted(x)
         self._counted(x)
         if isinstance(self._denoiser, PosteriorMean):
-            x_hat = torch.cat([self._denoiser(*part) for part in self._parts(x, levels)])
+            x_hat = self._estimate(x, levels)
             u = direction(x_hat)
             pulled = [
                 self._denoiser.covariance(noisy, level, part)
@@ -81,7 +85,23 @@ class Denoise:
                 raise DenoiserError(
                     f"{self._denoiser.spec} cannot be differentiated automatically: {printable(error)}"
                 ) from error
+        self._refuse_lost(x_hat, sigma)
         return x_hat.detach(), pulled
+
+    def _estimate(self, x: Images, levels: Tensor) -> Images:
+        found = torch.cat([self._denoiser(*part) for part in self._parts(x, levels)])
+        self._refuse_lost(found, levels)
+        return found
+
+    def _refuse_lost(self, x_hat: Images, levels: Tensor) -> None:
+        """Refuse estimates that are not finite: nothing can go on from there."""
+        lost = ~x_hat.isfinite().flatten(1).all(dim=1)
+        if bool(lost.any()):
+            reason = self._denoiser.facts.nan_reason
+            raise DenoiserError(
+                f"{self._denoiser.spec} gives no finite estimate of {int(lost.sum())} of the {len(x_hat)} noisy images "
+                f"that it was asked for, at sigma={float(levels[lost][0]):.3g}" + (f": {reason}." if reason else ".")
+            )
 
     def _counted(self, x: Images) -> None:
         self.evaluations += len(x) // max(self._count, 1)
@@ -136,6 +156,15 @@ class Task:
         """White noise of unit variance, the next of each image's stream."""
         return normal(1, self.streams, tuple(like.shape[1:]), like)[0]
 
+    def guess(self) -> Images:
+        """Where a method that makes an estimate begins: the mean, given y, of images ``N(centre, spread^2 I)``.
+
+        It is a pseudoinverse of A that stays in the range of images, where A^+ y is noise without bound, as after a
+        blur.
+        """
+        y = self.measured.y
+        return self.proximal(y.new_full((len(y), *self.measured.shape), self.centre), self.spread**2)
+
     def start(self, sigma: float) -> Images:
         """``centre + sigma z``."""
         y = self.measured.y
@@ -171,6 +200,31 @@ class ChainMethod(PosteriorMethod):
 
     def draw(self, denoise: Denoise, task: Callable[[int], Task], k: int) -> Tensor:
         return self.run(denoise, task(k)).unflatten(0, (k, -1))
+
+
+class WeightedMethod(ChainMethod):
+    """A chain method with a weight, of its guidance or of its denoiser, that is tuned for each problem.
+
+    The weight in use is, in this order: the one given by hand (> 0); the one that was tuned on split ``val``
+    (`gahb_bench.sampling.weights`); the published one. A subclass states ``published`` and may describe ``weight``.
+    """
+
+    published: ClassVar[float]
+    weight: float = Field(0.0, ge=0, le=1e6, description="by hand; 0 for the tuned one, or the published one")
+
+    @property
+    def setting(self) -> float:
+        """The weight that is used: of `settled` methods it is given."""
+        return self.weight or self.published
+
+    @property
+    def unweighted_spec(self) -> str:
+        """Canonical spec with the weight left out."""
+        return format_spec(self.name, {key: value for key, value in self.changed.items() if key != "weight"})
+
+    def weighted(self: W, weight: float) -> W:
+        """The same method with a weight, of three digits."""
+        return self.model_copy(update={"weight": float(f"{weight:.3g}")})
 
 
 def repeated(

@@ -34,8 +34,8 @@ class Ensemble(PosteriorMethod):
     References
     ----------
     L. Wu, B. L. Trippe, C. A. Naesseth, D. M. Blei, J. P. Cunningham, "Practical and asymptotically exact conditional
-    sampling in diffusion models", NeurIPS 2023, arXiv:2306.17775, algorithm 1 (there the proposal has the gradient of
-    G); P. Del Moral, A. Doucet, A. Jasra, J. R. Stat. Soc. B 2006, doi:10.1111/j.1467-9868.2006.00553.x.
+    sampling in diffusion models", NeurIPS 2023, arXiv:2306.17775 (there the proposal has the gradient of G); P. Del
+    Moral, A. Doucet, A. Jasra, J. R. Stat. Soc. B 2006, doi:10.1111/j.1467-9868.2006.00553.x.
     """
 
     name: ClassVar = "ensemble"

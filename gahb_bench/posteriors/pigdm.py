@@ -7,30 +7,31 @@ from typing import ClassVar
 from pydantic import Field
 
 from gahb_bench.core.images import Images
-from gahb_bench.core.inverse import ChainMethod, Denoise, Task, lowered
+from gahb_bench.core.inverse import Denoise, Task, WeightedMethod, lowered
 
 
-class Pigdm(ChainMethod):
+class Pigdm(WeightedMethod):
     """Sampling with the conditional score, the posterior of the clean image taken for Gaussian and white.
 
         p(x_0 | x) ~ N(x_hat, v I),   v = sigma^2 spread^2 / (sigma^2 + spread^2)
         grad log p(y | x) ~ J' A' (v A A' + s^2 I)^-1 (y - A x_hat)
         x_hat_y = x_hat + weight sigma^2 grad log p(y | x),   then a step towards x_hat_y
 
-    With ``weight=1`` the score is that of the approximation (the paper weighs it by v instead of sigma^2, which are the
-    same at small noise), and the method is exact, in small steps, for white Gaussian laws of standard deviation
-    ``spread``. Two evaluations a step: the estimate, and the product with J'. Nothing is tuned.
+    The paper's approximation and score. Its algorithm adds the guidance to each step with a weight of its own, v; here
+    the guided score takes the place of the score, so that with ``weight=1`` the method is exact, in small steps, for
+    white Gaussian laws of standard deviation ``spread``. Two evaluations a step: the estimate, and the product with J'.
 
     References
     ----------
-    J. Song, A. Vahdat, M. Mardani, J. Kautz, "Pseudoinverse-guided diffusion models for inverse problems", ICLR 2023,
-    section 3 (noisy measurements: equation 7).
+    J. Song, A. Vahdat, M. Mardani, J. Kautz, "Pseudoinverse-guided diffusion models for inverse problems", ICLR 2023
+    (openreview.net/forum?id=9_gsMA8MRKQ), for noisy measurements.
     """
 
     name: ClassVar = "pigdm"
     source: ClassVar = "Song, Vahdat, Mardani & Kautz 2023"
+    published: ClassVar = 1.0
 
-    weight: float = Field(1.0, ge=0, le=1e3, description="of the guidance")
+    weight: float = Field(0.0, ge=0, le=1e6, description="of the guidance; 0: tuned, or published")
     churn: float = Field(1.0, ge=0, le=1, description="eta: 0 for deterministic steps, 1 for ancestral ones")
     steps: int = Field(100, ge=2, le=100_000, description="number of noise levels")
 
@@ -39,7 +40,7 @@ class Pigdm(ChainMethod):
         x = task.start(levels[0])
         for sigma, lower in pairwise(levels):
             x_hat, gradient = denoise.pull(x, sigma, partial(_uphill, task, task.uncertainty(sigma)))
-            x = lowered(x, x_hat + self.weight * sigma**2 * gradient, sigma, lower, self.churn, task.noise)
+            x = lowered(x, x_hat + self.setting * sigma**2 * gradient, sigma, lower, self.churn, task.noise)
         return x
 
 

@@ -24,12 +24,14 @@ from gahb_bench.core.environment import environment
 from gahb_bench.core.errors import DenoiserError, UsageError, reason_of
 from gahb_bench.core.family import Family
 from gahb_bench.core.files import content_digest, explain_errors, lock
-from gahb_bench.core.inverse import PosteriorMethod
+from gahb_bench.core.inverse import PosteriorMethod, WeightedMethod
 from gahb_bench.core.operator import Operator
 from gahb_bench.running.plan import Method, Plan, make_plan
 from gahb_bench.running.posterior_cell import RULE, Cell, Truth, Work, perform, table
 from gahb_bench.running.posterior_folder import COLUMNS, EXACT, FOLDER, Failure, Posteriors, write
+from gahb_bench.sampling import weights
 from gahb_bench.sampling.samples import refuse_informed
+from gahb_bench.sampling.tuning import tune
 from gahb_bench.scoring.posterior_scores import summarise
 from gahb_bench.scoring.score import refuse_duplicates
 
@@ -76,8 +78,9 @@ def plan_posterior(
     images: int = 64,
     seed: int = 0,
     progress: Callable[[int, int], object] = lambda *_: None,
+    tune_weights: bool = False,
 ) -> PosteriorPlan:
-    """Resolve and check what is to be drawn.
+    """Resolve and check what is to be drawn. With ``tune_weights`` weights that no table holds are tuned, and kept.
 
     Raises
     ------
@@ -105,12 +108,20 @@ def plan_posterior(
         raise UsageError(f"no exact denoiser of {law.spec} is known, and no network ships: name denoisers.")
     for method in planned.methods:
         refuse_informed(method.denoiser)
+    if tune_weights:
+        for way in ways:
+            if isinstance(way, WeightedMethod) and not weights.is_tuned(way, posed, plan.sigmas[0]):
+                weights.keep(tune(way, posed, plan.sigmas[0], progress=progress))
+    chosen = [weights.settled(way, posed, plan.sigmas[0]) for way in ways]
+    ways = [way for way, _ in chosen]
+    refuse_duplicates(way.spec for way in ways)
     cells = [_cell(plan, posed, samples)]
     cells += [_cell(plan, posed, samples, method, way) for method in planned.methods for way in ways]
     record = {
         **plan.record.model_dump(mode="json"),
         "problem": posed.spec,
         "methods": [way.spec for way in ways],
+        "weights": {way.spec: words for way, words in chosen},
         "samples": samples,
         "truth": None if planned.optimum is None else planned.optimum.spec,
     }

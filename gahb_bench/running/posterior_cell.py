@@ -24,7 +24,7 @@ from gahb_bench.running.posterior_folder import EXACT
 from gahb_bench.sampling.posterior import sample_posterior
 from gahb_bench.scoring.posterior_scores import score_images
 
-RULE = 1  # raised when what is drawn or scored changes
+RULE = 2  # raised when what is drawn or scored changes
 SHOWN, SHOWN_SAMPLES = 4, 3  # images, and samples of each, that are kept for pictures
 
 

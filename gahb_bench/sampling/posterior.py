@@ -20,6 +20,7 @@ from gahb_bench.core.operator import Measurement
 from gahb_bench.samplers.schedules import falling_levels
 from gahb_bench.samplers.starts import MEAN
 from gahb_bench.sampling.samples import SPLIT, refuse_informed
+from gahb_bench.sampling.weights import settled
 
 HIGH, LOW = 20.0, 0.004  # first and last noise level, in units of the images' spread: 10 and 0.002 of images in [0, 1]
 _SEEN = 64  # images by which the spread of a law in units of its own is found
@@ -32,7 +33,7 @@ class PosteriorSamples:
     samples : ``(k, n, c, h, w)``; None of a method that makes one estimate and no samples
     mean : ``(n, c, h, w)``, of the samples; or the estimate
     evaluations : of the denoiser, for each image with all its samples
-    denoiser, method : their specs
+    denoiser, method : their specs, that of the method with the weight it used
     """
 
     samples: Tensor | None
@@ -55,7 +56,8 @@ def sample_posterior(
     Parameters
     ----------
     method : spec
-        ``python -m gahb_bench list posteriors``.
+        ``python -m gahb_bench list posteriors``. Its weight, unless given, is the one that was tuned on split ``val``
+        for this law, operator and noise (the same of all images), or else the published one.
     denoiser : spec, Denoiser, or callable ``(y, sigma) -> x_hat``
     problem : Problem
     measured : Measurement
@@ -90,6 +92,8 @@ def sample_posterior(
         raise UsageError(f"samples={samples!r} is not allowed: give an integer > 0.")
     rng.check_seed(seed)
     problem.check(measured)
+    level = float(measured.sigma[0]) if len(measured) and bool((measured.sigma == measured.sigma[0]).all()) else None
+    way, _ = settled(way, problem, level)
     if not len(measured):
         nothing = measured.y.new_empty(0, *law.shape)
         drawn = None if way.point else nothing.expand(samples, *nothing.shape)

@@ -79,6 +79,28 @@ def score_images(
     return rows[COLUMNS]
 
 
+def energy_score(truth: Images, samples: Tensor) -> Tensor:
+    """The energy score of samples of each image, float64 ``(n,)``: least, in the mean, of the exact posterior's.
+
+        (mean_j |X_j - x| - mean_{j<l} |X_j - X_l| / 2) / sqrt(pixels)
+
+    It takes the truth x alone, ``(n, c, h, w)``, and samples X ``(k, n, c, h, w)``; a single one has its distance.
+
+    References
+    ----------
+    T. Gneiting, A. E. Raftery, J. Am. Stat. Assoc. 2007, doi:10.1198/016214506000001437.
+
+    Examples
+    --------
+    >>> energy_score(torch.zeros(1, 1, 1, 4), torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1, 1).expand(2, 1, 1, 1, 4))
+    tensor([0.], dtype=torch.float64)
+    """
+    x, drawn = truth.double().flatten(1), samples.double().flatten(2).transpose(0, 1)
+    off, k = (drawn - x[:, None]).norm(dim=2).mean(dim=1), drawn.shape[1]
+    within = torch.cdist(drawn, drawn).sum((1, 2)) / (k * max(k - 1, 1))
+    return (off - within / 2) / x.shape[1] ** 0.5
+
+
 def summarise(rows: pd.DataFrame, samples: int) -> pd.DataFrame:
     """The statistics of all images, `STATISTICS`, with standard errors where they have one, and what is due.
 

@@ -1,12 +1,13 @@
 """The store of numbers that took hours: one schema, one writer, the user's own rows before the shipped ones.
 
-A table is a parquet file of long-format rows: one number, of one law (and denoiser), at one noise level. Three tables
+A table is a parquet file of long-format rows: one number, of one law (and denoiser), at one noise level. Four tables
 stand in ``datasets/tables`` beside the scripts that make them, and in the folder ``tables`` of the user's home
 (`gahb_bench.core.files.home`):
 
     curves   references at noise levels dense enough to interpolate between
     levels   references that serve at their own noise levels only
     tuned    the best value of a denoiser's parameter
+    weights  the best weight of a method of inverse problems
 """
 
 import io
@@ -22,12 +23,12 @@ import pandas as pd
 from gahb_bench.core.errors import GahbError, StoreError, StoreWarning, UsageError, reason_of
 from gahb_bench.core.files import SET_HOME, data_file, data_folder, explain_errors, home, lock, write_atomically
 
-Table = Literal["curves", "levels", "tuned"]
+Table = Literal["curves", "levels", "tuned", "weights"]
 Subjects = dict[tuple[str, str], pd.DataFrame]
 
 # family      spec of the law; at contrast 1, where that says all of it (then sigma is in units of the contrast)
-# denoiser    spec of the denoiser without its tuned parameter; empty for a reference
-# sigma       noise level
+# denoiser    spec of the denoiser without its tuned parameter; empty for a reference; in weights, method and operator
+# sigma       noise level; in weights, of the measurement
 # quantity    what the value is: mse, lower, upper, exponent, the name of a parameter, ...
 # value       the number
 # error       its standard error; NaN where it has none

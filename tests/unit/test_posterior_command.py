@@ -17,7 +17,7 @@ from gahb_bench.running import posterior, posterior_folder
 from gahb_bench.scoring.posterior_scores import STATISTICS, score_images, summarise
 
 SPEC, PROBLEM = "calpha:size=8", "mask:keep=0.5"
-METHODS = ["diffpir:steps=4", "pnp:steps=2"]
+METHODS = ["diffpir:steps=4,weight=1", "pnp:steps=2,weight=1"]
 DENOISERS = ["mmse", "wiener-data:n=3"]
 
 
@@ -48,10 +48,10 @@ def test_the_table(folder):
     cells = rows.groupby(["denoiser", "method"], sort=False).size().to_dict()
     assert cells == {
         ("", "exact"): 6,
-        ("mmse", "diffpir:steps=4"): 6,
-        ("mmse", "pnp:steps=2"): 1,
-        ("wiener-data:n=3", "diffpir:steps=4"): 6,
-        ("wiener-data:n=3", "pnp:steps=2"): 1,
+        ("mmse", "diffpir:steps=4,weight=1"): 6,
+        ("mmse", "pnp:steps=2,weight=1"): 1,
+        ("wiener-data:n=3", "diffpir:steps=4,weight=1"): 6,
+        ("wiener-data:n=3", "pnp:steps=2,weight=1"): 1,
     }
     law = gb.family(SPEC)
     problem = gb.problem(PROBLEM, law)
@@ -60,7 +60,7 @@ def test_the_table(folder):
     exact = problem.exact(measured)
     drawn = gb.sample_posterior("diffpir:steps=4", "mmse", problem, measured, samples=4)
     scores = score_images(batch.images, exact, exact.sample(4, 0), drawn.mean, drawn.samples)
-    mine = rows[(rows["denoiser"] == "mmse") & (rows["method"] == "diffpir:steps=4")].reset_index(drop=True)
+    mine = rows[(rows["denoiser"] == "mmse") & (rows["method"] == "diffpir:steps=4,weight=1")].reset_index(drop=True)
     assert mine["statistic"].tolist() == list(STATISTICS)
     assert set(mine["evaluations"]) == {16}
     expected = summarise(scores, 4)
@@ -87,8 +87,8 @@ def test_where_the_regret_comes_from_adds_up(folder):
     content = Content(posterior_folder.read(folder))
     parts = {(method, denoiser): cells for method, denoiser, cells in content.split()}
     assert set(parts) == {(method, "wiener-data:n=3") for method in METHODS}
-    least, added, whole = (float(text) for text in parts["diffpir:steps=4", "wiener-data:n=3"])
-    expected = content.statistics(Row("mmse", "diffpir:steps=4")).loc["regret_db", "value"]
+    least, added, whole = (float(text) for text in parts["diffpir:steps=4,weight=1", "wiener-data:n=3"])
+    expected = content.statistics(Row("mmse", "diffpir:steps=4,weight=1")).loc["regret_db", "value"]
     assert least == pytest.approx(expected, rel=0.01)
     assert least + added == pytest.approx(whole, abs=0.02)
     shown = content.histogram(content.rows[0])
@@ -96,7 +96,7 @@ def test_where_the_regret_comes_from_adds_up(folder):
     ends, height, images = shown
     assert images == 10
     assert (height * np.diff(ends)).sum() == pytest.approx(5)
-    assert content.histogram(Row("mmse", "pnp:steps=2")) is None
+    assert content.histogram(Row("mmse", "pnp:steps=2,weight=1")) is None
 
 
 def test_killed_it_resumes_with_the_same_numbers(folder, tmp_path, monkeypatch):

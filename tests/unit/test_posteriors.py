@@ -119,9 +119,49 @@ def test_a_growing_ensemble_comes_down_to_the_exact_posterior_and_dps_does_not()
     assert excess < 0.03 * float(posterior.variance.mean())
 
 
+@pytest.mark.parametrize("way", ["pnp:steps=3", "red-diff:steps=4"])
+def test_estimates_begin_in_the_range_of_images_where_the_pseudoinverse_is_noise(way):
+    problem, measured = setting("blur:width=1.5", "calpha:size=16")
+    assert problem.operator.pseudoinverse(measured.y).abs().max() > 100
+    met = []
+
+    def watched(y, sigma):
+        met.append(float((y - 0.5).abs().amax()) / (1 + sigma))
+        return torch.full_like(y, 0.5)
+
+    gb.sample_posterior(way, watched, problem, measured, samples=2)
+    assert max(met) < 6
+
+
+def test_what_the_exact_denoiser_vouches_not_for_is_named():
+    law = gb.family("disks:size=16")
+    far = law.sample(range(2), split="val").images
+    far = far + 50 * normal(1, [np.random.default_rng(0)] * 2, law.shape, far)[0]
+    with pytest.raises(DenoiserError, match=r"mmse gives no finite estimate of 2 of the 2 .* certificate"):
+        Denoise(gb.denoiser("mmse", law), 2)(far, 0.05)
+
+
+def test_steps_against_the_misfit_are_in_the_units_of_the_images():
+    """The same problem in other units: dps with images times 3, centred elsewhere, is the same path times 3."""
+    operator, shape = make.operator("mask:keep=0.5"), (1, 4, 4)
+    x = torch.from_numpy(np.random.default_rng(0).random((2, *shape)))
+    paths = []
+    for scale in (1.0, 3.0):
+        y = operator.apply(scale * (x - 0.5))
+        measured = Measurement(y, torch.full((2,), 0.1 * scale, dtype=torch.float64), operator, shape, (0, 1))
+        task = repeated(measured, lambda _, s=scale: [5 * s, s, 0.2 * s, 0.0], 0.0, 0.5 * scale, 0, "x")(1)
+
+        def shrunk(noisy, sigma, scale=scale):
+            return noisy / (1 + (sigma / (0.5 * scale)) ** 2)
+
+        denoise = Denoise(gb.denoiser(shrunk), 2)
+        paths.append(make.posterior_method("dps:steps=3").run(denoise, task) / scale)
+    torch.testing.assert_close(paths[0], paths[1])
+
+
 def test_given_everything_pnp_is_the_plain_denoiser():
     problem, measured = setting("mask:keep=1")
-    found = gb.sample_posterior("pnp:steps=1,weight=1e6", "mmse", problem, measured)
+    found = gb.sample_posterior("pnp:steps=1,weight=1e-6", "mmse", problem, measured)
     plain = gb.denoiser("mmse", problem.family)(measured.y, 0.2)
     torch.testing.assert_close(found.mean, plain)
 

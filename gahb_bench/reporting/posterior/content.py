@@ -61,6 +61,11 @@ class Content:
         return [Row(str(denoiser), str(method)) for denoiser, method in pairs.itertuples(index=False)]
 
     @property
+    def weights(self) -> list[tuple[str, str]]:
+        """Methods that have a weight, and where it is from, in words."""
+        return [(spec, words) for spec, words in self.plan.get("weights", {}).items() if words]
+
+    @property
     def due(self) -> list[str]:
         """What independent exact samples would have, by column."""
         found = self.made.rows[self.made.rows["method"] == EXACT].set_index("statistic")["due"]
