@@ -2,6 +2,7 @@
 
 A page may hold `{{ name(arguments) }}`, where `name` is one of `values.py`; it is carried out while the page is read,
 and an unknown name or file ends the build. Formulas between dollars become MathML, which browsers draw by themselves.
+The tutorials are carried out (`lessons.py`).
 """
 
 import html
@@ -13,6 +14,7 @@ from typing import Any
 import jinja2
 
 sys.path[:0] = [str(Path(__file__).parent)]
+import lessons  # noqa: E402
 import values  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -34,17 +36,22 @@ def elsewhere() -> list[str]:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the files from elsewhere."""
+    """Add the files from elsewhere, and the tutorials with their pictures."""
     from mkdocs.structure.files import File
 
     for path in elsewhere():
         files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
+    for tutorial in lessons.TUTORIALS:
+        markdown, pictures = lessons.page(tutorial)
+        files.append(File.generated(config, f"tutorials/{tutorial.stem}.md", content=markdown))
+        for picture in pictures:
+            files.append(File.generated(config, f"tutorials/{picture.name}", abs_src_path=str(picture)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Carry out what stands in double braces."""
-    return markdown if page.file.src_uri in elsewhere() else rendered(markdown)
+    return markdown if page.file.generated_by else rendered(markdown)
 
 
 def on_page_content(html_text: str, **_: Any) -> str:

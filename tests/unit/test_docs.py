@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
 
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.py"))
+
 # What has no page yet; a name leaves these lists when its page is there.
 LAWS_WITHOUT_A_PAGE: set[str] = set()
 COMMANDS_WITHOUT_A_PAGE: set[str] = set()
@@ -60,7 +62,7 @@ def headings(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_what_a_page_refers_to_is_there(page):
-    elsewhere = script("hooks").elsewhere()
+    elsewhere = [*script("hooks").elsewhere(), *(f"tutorials/{each.stem}.md" for each in TUTORIALS)]
     for _, path, heading in links(page):
         assert (DOCS / path).is_file() or path in elsewhere, f"{page} refers to {path}"
         if heading:
@@ -104,7 +106,8 @@ def test_every_law_and_every_command_has_a_page():
 
 def test_every_page_is_in_the_contents():
     contents = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    assert [page for page in PAGES if not re.search(rf"(- |: ){re.escape(page)}$", contents, re.MULTILINE)] == []
+    made = [f"tutorials/{each.stem}.md" for each in TUTORIALS]
+    assert [page for page in PAGES + made if not re.search(rf"(- |: ){re.escape(page)}$", contents, re.MULTILINE)] == []
 
 
 def test_a_value_that_is_not_there_ends_the_build():
@@ -118,6 +121,44 @@ def test_a_value_that_is_not_there_ends_the_build():
         with pytest.raises(LookupError):
             ask()
     assert values.summary("calpha:size=32", "mmse", "mean_regret_db") == "0.00"
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS, ids=[each.stem for each in TUTORIALS])
+def test_a_tutorial_is_carried_out(tutorial):
+    """Each cell, with one thread and warnings as errors; what it claims of its numbers it asserts."""
+    markdown, pictures = script("lessons").page(tutorial)
+    shown = [target for picture, target in LINK.findall(CODE.sub("", markdown)) if picture]
+    assert shown == [picture.name for picture in sorted(pictures, key=lambda each: shown.index(each.name))] != []
+    assert "assert " in markdown
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [("assert 1 == 2", "AssertionError"), ("import warnings\nwarnings.warn('hot')", "UserWarning: hot")],
+)
+def test_a_tutorial_that_fails_ends_the_build(tmp_path, monkeypatch, cell, said):
+    lessons = script("lessons")
+    monkeypatch.setattr(lessons, "_STORE", tmp_path / "store")
+    tutorial = tmp_path / "wrong.py"
+    tutorial.write_text(f"# %% [markdown]\n# # Wrong\n\n# %%\n{cell}\n")
+    with pytest.raises(RuntimeError, match=said):
+        lessons.page(tutorial)
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_cells_show_what_a_notebook_shows(tmp_path, monkeypatch):
+    lessons = script("lessons")
+    monkeypatch.setattr(lessons, "_STORE", tmp_path / "store")
+    tutorial = tmp_path / "lesson.py"
+    code = "import pandas as pd\nprint('two', 2)\npd.DataFrame({'a': [1.23456], 'b': ['x']})"
+    tutorial.write_text(f"# %% [markdown]\n# # Title\n#\n# Text.\n\n# %%\n{code}\n\n# %%\n7 * 6\n")
+    markdown, pictures = lessons.page(tutorial)
+    assert pictures == []
+    assert markdown.startswith("# Title\n\nText.\n\n```python\nimport pandas")
+    assert "```text\ntwo 2\n```\n\n| a | b |\n| --- | --- |\n| 1.23 | x |\n" in markdown
+    assert "7 * 6\n```\n\n```text\n42\n```" in markdown
+    tutorial.write_text(tutorial.read_text().replace("7 * 6", "7 * 7"))
+    assert "49" in lessons.page(tutorial)[0], "what is kept is of this text alone"
 
 
 WITH_PYTHON = [page for page in PAGES if "```python" in (DOCS / page).read_text(encoding="utf-8")]
