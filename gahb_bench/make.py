@@ -7,18 +7,17 @@ from gahb_bench.channels.problem import Problem
 from gahb_bench.core import registry
 from gahb_bench.core import spec as specs
 from gahb_bench.core.denoiser import Denoiser
-from gahb_bench.core.errors import GahbError, UsageError, printable
+from gahb_bench.core.errors import GahbError, UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.inverse import PosteriorMethod
 from gahb_bench.core.network import Network
 from gahb_bench.core.operator import Operator
-from gahb_bench.core.posterior import posterior_mean
 from gahb_bench.core.sampler import Sampler
 from gahb_bench.denoisers.brought import user
 from gahb_bench.denoisers.brought.files import refuse_bare_path
 from gahb_bench.denoisers.tunable import Tunable
 from gahb_bench.denoisers.wiener_data import gaussian_part
-from gahb_bench.networks.recipe import shipped, shipped_for
+from gahb_bench.networks.recipe import shipped
 from gahb_bench.samplers.teleport import Teleport
 from gahb_bench.tuning import tuned_when_bound
 
@@ -268,42 +267,6 @@ def problem(spec: str | Operator, family: str | Family) -> Problem:
     (torch.Size([2, 1, 8, 8]), True)
     """
     return Problem(operator(spec), _family(family))
-
-
-def default_denoisers(law: Family) -> list[str | Denoiser]:
-    """The family's oracles, the shipped networks that were trained on it, then what is shown beside them.
-
-    A plugin of which a spec that it states cannot be made is left out, and is a problem from then on.
-    """
-    networks = [specs.format_spec("network", {"weights": name}) for name in shipped_for(law.spec)]
-    shown = registry.importable(entry for entry in registry.entries("denoisers") if entry.by_default)
-    return [*law.optimum.defaults(), *networks, *(made for entry in shown for made in _made_by_default(entry, law))]
-
-
-def differentiable_defaults(law: Family) -> list[str | Denoiser]:
-    """The family's oracles that have a derivative, and the shipped networks that were trained on it."""
-    oracles = [spec for spec in law.optimum.defaults() if denoiser(spec, law, tune=False).derivative != "none"]
-    return [*oracles, *(specs.format_spec("network", {"weights": name}) for name in shipped_for(law.spec))]
-
-
-def sampled_defaults(law: Family) -> list[str | Denoiser]:
-    """The exact posterior mean, where it is known, and the shipped networks that were trained on the family."""
-    exact = posterior_mean(law)
-    networks = [specs.format_spec("network", {"weights": name}) for name in shipped_for(law.spec)]
-    return [*([] if exact is None else [exact.spec]), *networks]
-
-
-def _made_by_default(entry: registry.Entry, law: Family) -> list[Denoiser]:
-    """What a plugin shows unless told otherwise, made for a law but not tuned."""
-    try:
-        made = [denoiser(spec, law, tune=False) for spec in entry.by_default]
-    except GahbError as error:
-        registry.leave_out(entry, f"a spec of its `by_default` cannot be made: {printable(error)}")
-        return []
-    if any(type(each) is not entry.load() for each in made):
-        registry.leave_out(entry, f"its `by_default` should name specs of {entry.name} itself")
-        return []
-    return list({each.spec: each for each in made}.values())
 
 
 _family = family  # a parameter of `denoiser` has the same name

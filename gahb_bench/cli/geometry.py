@@ -41,7 +41,7 @@ def geometry(
     the leading eigenpairs of larger ones. What is finished is kept: the same command goes on from it. In the folder
     geometry of a run's folder, it is linked from that run's page.
     """
-    from gahb_bench import make
+    from gahb_bench import defaults, make
     from gahb_bench.core.errors import UsageError
     from gahb_bench.core.executors import open_crew
     from gahb_bench.core.levels import parse_sigmas
@@ -67,7 +67,7 @@ def geometry(
             images,
             seed or 0,
             progress=tuning,
-            defaults=make.differentiable_defaults,
+            defaults=defaults.differentiated,
         )
     warn_of_problems()
     name = "-".join(part.family.name for part in plan.families)[:40]

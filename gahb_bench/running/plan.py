@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gahb_bench import make
+from gahb_bench import defaults, make
 from gahb_bench.core import memory, rng
 from gahb_bench.core import spec as specs
 from gahb_bench.core.denoiser import DEFAULTS, Denoiser, Facts
@@ -160,7 +160,7 @@ def make_plan(
     split: str = "test",
     tune: bool = True,
     progress: Callable[[int, int], object] = lambda *_: None,
-    defaults: Callable[[Family], list[str | Denoiser]] = make.default_denoisers,
+    defaults: Callable[[Family], list[str | Denoiser]] = defaults.scored,
 ) -> Plan:
     """Resolve and check a run.
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gahb_bench import make
+from gahb_bench import defaults, make
 from gahb_bench.channels.problem import Problem
 from gahb_bench.core import memory
 from gahb_bench.core.crew import Crew, Lost
@@ -99,7 +99,7 @@ def plan_posterior(
     _ = posed.conditional  # refused, with a message, where the exact posterior is not known
     ways = [make.posterior_method(spec) for spec in methods]
     refuse_duplicates(way.spec for way in ways)
-    plan = make_plan([law], denoisers, (sigma,), images, seed, progress=progress, defaults=make.sampled_defaults)
+    plan = make_plan([law], denoisers, (sigma,), images, seed, progress=progress, defaults=defaults.sampled)
     block = min(images, BLOCK)
     needed = memory.PROCESS + _HELD * samples * block * math.prod(law.shape)
     memory.check_fits(needed, f"{samples} samples of {block} images of {law.spec}", "choose fewer or smaller ones")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gahb_bench import make
+from gahb_bench import defaults, make
 from gahb_bench.core import memory
 from gahb_bench.core.crew import Crew, Lost, Queue
 from gahb_bench.core.denoiser import Denoiser
@@ -78,7 +78,7 @@ def plan_samples(
     for budget, start in product(budgets, starts):
         check_request(budget, samples, seed, start)
     refuse_duplicates(make.sampler(spec).spec for spec in samplers)
-    plan = make_plan(families, denoisers, (LOW, HIGH), samples, seed, progress=progress, defaults=make.sampled_defaults)
+    plan = make_plan(families, denoisers, (LOW, HIGH), samples, seed, progress=progress, defaults=defaults.sampled)
     for law in plan.families:
         needed = memory.PROCESS + memory.of_comparing(samples, law.family.shape)
         memory.check_fits(

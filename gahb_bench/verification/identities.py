@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from gahb_bench import make
+from gahb_bench import defaults, make
 from gahb_bench.channels.gaussian import scale_noise, unit_noise
 from gahb_bench.core import rng
 from gahb_bench.core.denoiser import Denoiser
@@ -86,7 +86,7 @@ def against_reference(law: Family, sigma: float, squared: np.ndarray, variance: 
 
 def blind_rivals(law: Family) -> list[Denoiser]:
     """The default denoisers that see only y."""
-    made = [make.denoiser(spec, law) for spec in make.default_denoisers(law)]
+    made = [make.denoiser(spec, law) for spec in defaults.scored(law)]
     return [denoiser for denoiser in made if denoiser.knows in ("nothing", "training set")]
 
 

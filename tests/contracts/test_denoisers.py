@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import gahb_bench as gb
-from gahb_bench import make
+from gahb_bench import defaults
 from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.core import registry
 from gahb_bench.core.errors import GahbError, MissingPackageError, UsageError
@@ -134,7 +134,7 @@ def test_posterior_means_satisfy_their_identities(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_default_runs_name_what_exists(family):
     law = gb.family(family)
-    for spec in make.default_denoisers(law):
+    for spec in defaults.scored(law):
         gb.denoiser(spec, law, tune=False)
 
 

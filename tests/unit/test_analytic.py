@@ -10,11 +10,11 @@ from scipy.special import softmax
 from scipy.stats import multivariate_normal
 
 import gahb_bench as gb
+from gahb_bench import defaults
 from gahb_bench.core import memory, registry
 from gahb_bench.core.errors import UsageError
 from gahb_bench.denoisers import training_set
 from gahb_bench.denoisers.analytic import local_equivariant, locality, mixture_score, weights
-from gahb_bench.make import default_denoisers
 from gahb_bench.tuning import tune
 
 NAMES = ["empirical", "local", "local-equivariant", "locality", "mixture-score"]
@@ -410,4 +410,4 @@ def test_they_are_listed_and_not_in_a_default_run() -> None:
     for name in NAMES:
         assert listed[name].knows == "training set"
         assert "n" in {parameter.name for parameter in listed[name].parameters}
-    assert not set(NAMES) & {str(made).partition(":")[0] for made in default_denoisers(gb.family("calpha:size=8"))}
+    assert not set(NAMES) & {str(made).partition(":")[0] for made in defaults.scored(gb.family("calpha:size=8"))}

@@ -138,10 +138,10 @@ def test_several_families_each_with_its_own_defaults(tmp_path):
 
 
 def test_posterior_mean_of_contours_is_left_out_of_the_defaults():
-    from gahb_bench import make
+    from gahb_bench import defaults
 
     law = gb.family("calpha-contours:size=32")
-    chosen = make.differentiable_defaults(law)
+    chosen = defaults.differentiated(law)
     assert "genie" in chosen
     assert "posterior-mean" not in chosen
     assert "network:weights=contours-32" in chosen

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import gahb_bench as gb
-from gahb_bench import make
+from gahb_bench import defaults
 from gahb_bench.networks.recipe import read_recipe, shipped
 from gahb_bench.networks.weights import load
 
@@ -44,7 +44,7 @@ def test_recipe(name):
     assert gb.denoiser(name).spec == f"network:weights={name}"
     module, _ = load(shipped()[name])
     assert sum(parameter.numel() for parameter in module.parameters()) == recipe["parameters"]
-    assert f"network:weights={name}" in make.default_denoisers(gb.family(recipe["family"]))
+    assert f"network:weights={name}" in defaults.scored(gb.family(recipe["family"]))
 
 
 @pytest.mark.parametrize("name", shipped())

@@ -11,7 +11,7 @@ from plugin_packages import contributed_law, install
 
 import gahb_bench as gb
 from gahb_bench import __main__ as entry
-from gahb_bench import make
+from gahb_bench import defaults
 from gahb_bench.core import registry, source
 from gahb_bench.core.errors import UsageError
 
@@ -79,7 +79,7 @@ def run(monkeypatch, capsys):
 
 
 def default_specs():
-    return [str(denoiser) for denoiser in make.default_denoisers(gb.family("calpha"))]
+    return [str(denoiser) for denoiser in defaults.scored(gb.family("calpha"))]
 
 
 def listed(kind, name):

@@ -83,14 +83,14 @@ def test_denoisers_come_as_specs_callables_and_by_name():
 
 
 def test_defaults_stand_beside_what_is_ones_own():
-    from gahb_bench import make
+    from gahb_bench import defaults
     from gahb_bench.running.plan import make_plan
 
     law = gb.family(LAW)
     made = make_plan([law], ["defaults", {"mine": halved}], [0.1], 4, tune=False)
     names = [method.spec for method in made.families[0].methods]
     assert names[-1] == "mine"
-    assert names[:-1] == [str(getattr(each, "spec", each)) for each in make.default_denoisers(law)]
+    assert names[:-1] == [str(getattr(each, "spec", each)) for each in defaults.scored(law)]
 
 
 def test_the_record_says_how_it_was_asked_for():
