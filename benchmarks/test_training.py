@@ -7,8 +7,8 @@ import torch
 from ratio import interleaved
 
 from gahb_bench.training.folder import TrainingFolder
-from gahb_bench.training.loop import Trainer
 from gahb_bench.training.settings import make_settings
+from gahb_bench.training.trainer import Trainer
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH = 128 if DEVICE == "cuda" else 4

@@ -58,7 +58,7 @@ def generalization(
     from gahb_bench.generalization.carry_out import carry_out
     from gahb_bench.generalization.study import SIGMAS, make_study
     from gahb_bench.reporting.generalization.report import write_report
-    from gahb_bench.training.loop import PausedError
+    from gahb_bench.training.trainer import PausedError
 
     if out == Path():
         raise UsageError("--out is the working folder: name a folder of its own.")

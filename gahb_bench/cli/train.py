@@ -13,8 +13,8 @@ from gahb_bench.core.errors import UsageError
 from gahb_bench.core.progress import Reminder
 
 if TYPE_CHECKING:
-    from gahb_bench.training.loop import Progress
     from gahb_bench.training.plan import PlanProgress
+    from gahb_bench.training.trainer import Progress
     from gahb_bench.training.validation import Measured
 
 
@@ -87,8 +87,9 @@ def train(
         raise UsageError("name what to train on: --family SPEC, or --plan FILE for many trainings.")
     from gahb_bench.core.executors import open_crew
     from gahb_bench.training import processes
-    from gahb_bench.training.loop import PausedError, fit
+    from gahb_bench.training.loop import fit
     from gahb_bench.training.settings import check_possible, make_settings
+    from gahb_bench.training.trainer import PausedError
 
     if stream and images is not None:
         raise UsageError("--stream and --images exclude each other: new images at every step, or a finite set.")
@@ -151,7 +152,7 @@ def _refuse_beside_plan(context: typer.Context, folder: Path) -> Path:
 def _carry_out(path: Path, folder: Path, options: dict[str, Any], workers: int | None, scheduler: str | None) -> None:
     from gahb_bench.core.executors import open_crew
     from gahb_bench.training import plan as plans
-    from gahb_bench.training.loop import PausedError
+    from gahb_bench.training.trainer import PausedError
 
     trainings = plans.read(path)
     try:

@@ -20,8 +20,9 @@ from gahb_bench.generalization.study import SPLITS, Study
 from gahb_bench.networks.recipe import read_recipe
 from gahb_bench.running import generalization_folder as files
 from gahb_bench.training.elsewhere import train_all
-from gahb_bench.training.loop import PausedError, fit
+from gahb_bench.training.loop import fit
 from gahb_bench.training.settings import check_possible
+from gahb_bench.training.trainer import PausedError
 
 Address = tuple[int, str]  # n, split
 

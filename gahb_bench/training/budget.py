@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gahb_bench.training.folder import TrainingFolder
-from gahb_bench.training.loop import Trainer
 from gahb_bench.training.settings import Settings, check_possible, make_settings
+from gahb_bench.training.trainer import Trainer
 
 _VALIDATIONS = 20  # of a training whose budget is in minutes
 _WARM_UP, _TIMED = 2, 8  # steps, in each precision

@@ -16,7 +16,8 @@ from gahb_bench.core.errors import DenoiserError, StoreError, reason_of
 from gahb_bench.core.files import explain_errors, lock, write_atomically
 from gahb_bench.training.budget import Training
 from gahb_bench.training.folder import FILES
-from gahb_bench.training.loop import PausedError, Progress, fit
+from gahb_bench.training.loop import fit
+from gahb_bench.training.trainer import PausedError, Progress
 
 SECONDS = 60.0  # of a training at a time
 _OTHERS = ("run.json",)  # by which a worker sees that a folder is none of a training

@@ -21,8 +21,9 @@ from gahb_bench.core.errors import DenoiserError, UsageError, reason_of
 from gahb_bench.core.files import read_file
 from gahb_bench.training.budget import Training
 from gahb_bench.training.elsewhere import train_all
-from gahb_bench.training.loop import PausedError, Progress, fit
+from gahb_bench.training.loop import fit
 from gahb_bench.training.settings import make_settings
+from gahb_bench.training.trainer import PausedError, Progress
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from gahb_bench.scoring import sample_statistics
 from gahb_bench.tables import simulate, store
 from gahb_bench.training import elsewhere, plan
 from gahb_bench.training.budget import Training
-from gahb_bench.training.loop import PausedError
+from gahb_bench.training.trainer import PausedError
 
 LAW = "calpha:size=8"
 SHORT = {"steps": 45, "batch": 4, "validation_images": 4, "validate_every": 30}

@@ -6,8 +6,9 @@ import torch
 
 import gahb_bench as gb
 from gahb_bench.training.folder import TrainingFolder
-from gahb_bench.training.loop import Trainer, fit
+from gahb_bench.training.loop import fit
 from gahb_bench.training.settings import make_settings
+from gahb_bench.training.trainer import Trainer
 
 LEVELS = torch.tensor([10**-2.5, 0.1, 0.1, 10**0.5], dtype=torch.float64)
 ROOTS = {

@@ -10,8 +10,9 @@ from torch.nn.functional import one_hot
 import gahb_bench as gb
 from gahb_bench.core.errors import UsageError
 from gahb_bench.training.folder import TrainingFolder
-from gahb_bench.training.loop import Trainer, fit
+from gahb_bench.training.loop import fit
 from gahb_bench.training.settings import make_settings
+from gahb_bench.training.trainer import Trainer
 
 SIGMAS = (0.01, 0.1, 0.5, 2.0)
 

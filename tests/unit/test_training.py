@@ -22,8 +22,9 @@ from gahb_bench.running import engine
 from gahb_bench.running.plan import make_plan
 from gahb_bench.training.batches import Batches
 from gahb_bench.training.folder import TrainingFolder
-from gahb_bench.training.loop import Trainer, fit
+from gahb_bench.training.loop import fit
 from gahb_bench.training.settings import check_possible, make_settings
+from gahb_bench.training.trainer import Trainer
 from gahb_bench.training.validation import Measured, Validation
 
 SMALL = "edm-unet:levels=2,width=4"
