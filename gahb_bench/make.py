@@ -219,6 +219,8 @@ def sampler(spec: str | Sampler, family: str | Family | None = None) -> Sampler:
     UsageError
         For an unknown sampler or parameter, or a value that is not allowed.
     """
+    if not isinstance(spec, str | Sampler):
+        raise UsageError(f"a sampler is named by a spec, like 'heun', or is a Sampler, not {spec!r}.")
     made = registry.make("samplers", spec) if isinstance(spec, str) else spec
     if family is not None and isinstance(made, Teleport):
         return made.given(gaussian_part(_family(family), made.n))

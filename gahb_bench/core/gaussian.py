@@ -57,7 +57,7 @@ def hartley(x: Tensor) -> Tensor:
     return transformed.real - transformed.imag
 
 
-def diagonalised(mean: Tensor, covariance: Tensor) -> Gaussian:
+def diagonalised(mean: Tensor, covariance: Tensor, *, exact: bool = False) -> Gaussian:
     """The Gaussian of a mean ``(c, h, w)`` and a covariance ``(d, d)`` over its flattened pixels."""
     variances, vectors = torch.linalg.eigh(covariance.double())
 
@@ -67,4 +67,4 @@ def diagonalised(mean: Tensor, covariance: Tensor) -> Gaussian:
     def synthesise(a: Images) -> Images:
         return mean + (a.double().flatten(1) @ vectors.mT).reshape(a.shape)
 
-    return Gaussian(variances.clamp_min(0).reshape(mean.shape), analyse, synthesise)
+    return Gaussian(variances.clamp_min(0).reshape(mean.shape), analyse, synthesise, exact)

@@ -69,7 +69,9 @@ def check_sigmas(sigmas: object) -> FloatArray:
         If there is none, or one is zero, negative, infinite or NaN.
     """
     try:
-        values = np.atleast_1d(np.array(sigmas, dtype=np.float64))  # a copy: a column of a table cannot be written
+        values = np.atleast_1d(
+            np.array(np.asarray(sigmas), dtype=np.float64)
+        )  # a copy: a table's column is not writable
     except (TypeError, ValueError):
         raise UsageError(f"{sigmas!r} are no noise levels: give a number > 0, or a list of them.") from None
     if values.ndim != 1:

@@ -136,7 +136,7 @@ def check_falling(levels: object) -> FloatArray:
         If they do not fall, there are fewer than two, or another than the last is not > 0.
     """
     try:
-        values = np.array(levels, dtype=np.float64)
+        values = np.array(np.asarray(levels), dtype=np.float64)
     except (TypeError, ValueError):
         values = np.zeros(0)
     if values.ndim != 1 or len(values) < 2 or not (np.diff(values) < 0).all():

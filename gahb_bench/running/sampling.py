@@ -265,9 +265,11 @@ def _exact_images(law: FamilyPlan, seed: int) -> np.ndarray:
 def _exact(planned: SamplingPlan) -> pd.DataFrame:
     """The exact errors, once for all denoisers, where they are known in closed form."""
     rows: dict[tuple[Any, ...], list[Any]] = {}
+    laws = {cell.family.spec: cell.family for cell in planned.cells}
+    known = {spec: law.optimum.gaussian() for spec, law in laws.items()}
     for cell in planned.cells:
         address = (cell.family.spec, cell.sampler.spec, cell.start, cell.evaluations)
-        gaussian = cell.family.optimum.gaussian()
+        gaussian = known[cell.family.spec]
         if address in rows or gaussian is None or not gaussian.exact or not cell.sampler.linear:
             continue
         found = exact_error(cell.family, cell.sampler, levels=cell.levels, start=cell.start)

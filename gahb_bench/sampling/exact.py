@@ -85,7 +85,7 @@ def exact_error(
     """
     law = make.family(family)
     way = make.sampler(sampler)
-    check_request(evaluations or 1, 1, 0, start)
+    check_request(1 if evaluations is None else evaluations, 1, 0, start)
     gaussian = law.optimum.gaussian()
     if gaussian is None or not gaussian.exact:
         raise UsageError(

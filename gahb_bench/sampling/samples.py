@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gahb_bench import make
 from gahb_bench.core import rng
 from gahb_bench.core.denoiser import Denoiser
+from gahb_bench.core.environment import check_device
 from gahb_bench.core.errors import UsageError, unknown
 from gahb_bench.core.family import Family
 from gahb_bench.core.images import FloatArray, Images, PerImage
@@ -93,7 +95,8 @@ def sample(
     Raises
     ------
     UsageError
-        For a budget that is too small, an unknown name, or a denoiser that knows the image, of which there is none.
+        For a budget that is too small, an unknown name, a denoiser that knows the image, of which there is none, or a
+        device that is not there.
 
     Examples
     --------
@@ -102,8 +105,9 @@ def sample(
     (torch.Size([3, 1, 8, 8]), [9, 9, 9])
     """
     law = make.family(family)
-    chosen = range(samples) if isinstance(samples, int) else samples
-    check_request(evaluations, len(chosen), seed, start)
+    check_request(evaluations, len(samples) if isinstance(samples, range) else samples, seed, start)
+    chosen = samples if isinstance(samples, range) else range(samples)
+    check_device(device)
     law.check_fits(len(chosen))
     method = make.denoiser(denoiser, law)
     refuse_informed(method)
@@ -205,16 +209,16 @@ def refuse_informed(denoiser: Denoiser) -> None:
         )
 
 
-def check_request(evaluations: int, samples: int, seed: int, start: str) -> None:
-    """Refuse numbers below 1, a seed that is none, or a start that is not known."""
+def check_request(evaluations: object, samples: object, seed: int, start: object) -> None:
+    """Refuse numbers that are not whole or below 1, a seed that is none, or a start that is not known."""
     for name, value in (("evaluations", evaluations), ("samples", samples)):
-        if value < 1:
-            raise UsageError(f"{name}={value} is not allowed: give at least 1.")
-    if evaluations > MOST:
-        raise UsageError(f"evaluations={evaluations} is not allowed: give at most {MOST:,}.")
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise UsageError(f"{name}={value!r} is not allowed: give a whole number, at least 1.")
+        if name == "evaluations" and value > MOST:
+            raise UsageError(f"{name}={value} is not allowed: give at most {MOST:,}.")
     rng.check_seed(seed)
     if start not in STARTS:
-        raise unknown("start", start, STARTS)
+        raise unknown("start", str(start), STARTS)
 
 
 def _finest(sampler: Sampler, evaluations: int, schedule: str) -> FloatArray:

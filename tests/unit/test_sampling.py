@@ -16,7 +16,7 @@ from gahb_bench.families.calpha.law import Calpha
 from gahb_bench.samplers import starts
 from gahb_bench.samplers.schedules import falling_levels
 from gahb_bench.sampling import exact_error, sample
-from gahb_bench.sampling.samples import levels_within
+from gahb_bench.sampling.samples import check_request, levels_within
 from gahb_bench.sampling.trajectory import TrajectoryVariance, late
 
 LINEAR = ["euler", "heun", "dpm2m", "gradient-estimation", "heavy-ball", "teleport", "teleport:of=euler-maruyama"]
@@ -133,6 +133,19 @@ def test_a_law_of_another_mean_is_started_from_the_wrong_one():
     np.testing.assert_allclose(found.variance, centred.variance)
 
 
+def test_a_walk_of_gaussian_jumps_is_a_gaussian_law_of_other_modes():
+    """Its samples have the variance in closed form, along the eigenvectors of min(i, j)."""
+    law, n = gb.family("levy:jumps=gauss,size=6"), 4000
+    found = exact_error(law, "euler", 12, start="exact")
+    gaussian = law.optimum.gaussian()
+    assert gaussian is not None
+    drawn = sample("mmse", law, "euler", 12, n, start="exact").images
+    z = (gaussian.analyse(drawn).square().mean(dim=0).numpy() / found.variance - 1) * np.sqrt(n / 2)
+    assert np.abs(z).max() < 4
+    with pytest.raises(UsageError, match="is not Gaussian"):
+        exact_error("levy:size=6")
+
+
 @pytest.mark.parametrize("law", ["shuffled:of=(calpha:size=8)", "coloured:of=(calpha:size=8)"])
 def test_a_law_seen_through_an_orthogonal_map_has_the_same_error(law):
     assert exact_error(law, "edm-sde", 9).w2 == pytest.approx(exact_error("calpha:size=8", "edm-sde", 9).w2)
@@ -210,9 +223,31 @@ def test_what_is_refused():
         sample("mmse", TINY, start="exakt")
     with pytest.raises(UsageError, match="unknown schedule 'linear'"):
         sample("mmse", TINY, schedule="linear")
-    for evaluations, samples, seed in ((0, 1, 0), (10**6, 1, 0), (9, 0, 0), (9, 1, -1)):
+    for evaluations, samples, seed in ((0, 1, 0), (10**6, 1, 0), (9, 0, 0), (9, range(0), 0), (9, 1, -1)):
         with pytest.raises(UsageError, match="is not allowed"):
             sample("mmse", TINY, "heun", evaluations, samples, seed)
+    with pytest.raises(UsageError, match="the device 'cuda:99' cannot be used"):
+        sample("mmse", TINY, device="cuda:99")
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ((9.5, 1, 0, "gaussian"), "evaluations=9.5 is not allowed: give a whole number"),
+        ((9, "5", 0, "gaussian"), "samples='5' is not allowed: give a whole number"),
+        ((9, 1, 0, None), "unknown start 'None'"),
+    ],
+)
+def test_other_types_are_refused(given, reason):
+    with pytest.raises(UsageError, match=reason):
+        check_request(*given)
+
+
+def test_levels_may_be_a_tensor():
+    levels = torch.tensor([10.0, 1.0, 0.1, 0.0])
+    assert exact_error("calpha:size=8", levels=levels).w2 == pytest.approx(
+        exact_error("calpha:size=8", levels=levels.tolist()).w2
+    )
 
 
 def test_the_variance_along_a_trajectory():
@@ -258,6 +293,8 @@ def test_the_variance_along_a_trajectory_of_images_that_end_one_by_one():
         "coloured:of=(calpha:size=8)",
         "gmm:ratio=0.8,size=8",
         "gmm:ratio=0.8,variant=points",
+        "levy:jumps=gauss,size=8",
+        "levy:size=8",
         "shuffled:of=(calpha:size=8)",
     ],
 )

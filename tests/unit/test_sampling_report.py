@@ -72,3 +72,14 @@ def test_the_damping_that_is_gradient_estimation(report):
     for damping, gamma in (("0.5", ""), ("1", ":gamma=1.5")):
         turned = here[f"levenberg-marquardt-langevin:damping={damping}"]
         assert turned == pytest.approx(here[f"gradient-estimation{gamma}"], rel=0.2)
+
+
+def test_what_is_said_of_the_detector_holds(report):
+    """Of the network's samples far from all modes: chance in the lower half, not in the last quarter, best by noise."""
+    modes = report.read()["modes"]
+    here = modes[(modes["family"] == report.APART) & (modes["denoiser"] == "network") & (modes["flag"] == "far")]
+    here = here[here["evaluations"] == 160].pivot_table(index="sampler", columns="window", values="area")
+    assert len(here) == 3
+    assert (here["half"] < 0.5).all()
+    assert (here["quarter"] > 0.7).all()
+    assert here["quarter"].idxmax() == "euler-maruyama"

@@ -3,8 +3,10 @@
 from functools import cached_property
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from gahb_bench.core.gaussian import Gaussian, diagonalised
 from gahb_bench.core.images import FloatArray, Images
 from gahb_bench.core.optimum import Check, Optimum, Reference, Simulation, VarianceParts
 from gahb_bench.families.levy.check import quadrature_checks, walk_checks
@@ -54,6 +56,13 @@ class LevyOptimum(Optimum[Levy]):
             return None
         return 0.5 * np.log1p(self._spectrum / sigmas[:, None] ** 2).sum(axis=1)
 
+    def gaussian(self) -> Gaussian | None:
+        """Mean 0, covariance v min(i, j), and nothing more where the jumps are Gaussian; None without a variance."""
+        if not self.family.finite_variance:
+            return None
+        covariance = torch.from_numpy(self._covariance)
+        return diagonalised(covariance.new_zeros(self.family.shape), covariance, exact=self.family.jumps == "gauss")
+
     @property
     def samples(self) -> VarianceParts | None:
         """The posterior variance of each sample; None for Gaussian jumps, of which the mean is known."""
@@ -76,7 +85,11 @@ class LevyOptimum(Optimum[Levy]):
         law = self.family.law
         return walk_checks(law) if law.kind == "gauss" else quadrature_checks(law)
 
+    @property
+    def _covariance(self) -> FloatArray:
+        time = np.arange(1.0, self.family.size + 1)
+        return self.family.law.variance * np.minimum(time[:, None], time)
+
     @cached_property
     def _spectrum(self) -> FloatArray:
-        time = np.arange(1.0, self.family.size + 1)
-        return self.family.law.variance * np.linalg.eigvalsh(np.minimum(time[:, None], time))
+        return np.linalg.eigvalsh(self._covariance)
