@@ -74,7 +74,7 @@ def made(make_it, *what):
 def test_any_spec(kind_and_text):
     kind, text = kind_and_text
     found = made(MAKERS[kind], text)
-    if found is not None:
+    if found is not None and kind != "denoisers":  # a name of one's choice is no spec
         assert MAKERS[kind](found.spec).spec == found.spec
 
 
