@@ -5,10 +5,11 @@ import hashlib
 import mmap
 import os
 import stat
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import filelock
 
@@ -83,6 +84,22 @@ def read_file(path: Path) -> bytes:
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OSError(errno.EINVAL, "it is a device or a pipe, not a file")
     return path.read_bytes()
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is no TOML: no text, or values within values without an end, too.
+    """
+    try:
+        return tomllib.loads(read_file(path).decode())
+    except RecursionError:
+        raise ValueError("values within values, too deep to be read") from None
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

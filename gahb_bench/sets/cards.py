@@ -1,6 +1,5 @@
 """Dataset cards: frozen evaluation sets, described by a spec and pinned by a fingerprint."""
 
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from gahb_bench import make
 from gahb_bench.channels.gaussian import unit_noise
 from gahb_bench.core import rng
 from gahb_bench.core.errors import UsageError
-from gahb_bench.core.files import data_folder
+from gahb_bench.core.files import data_folder, read_toml
 
 _FINGERPRINT_IMAGES = 16
 _TOLERANCE = 1e-5
@@ -96,14 +95,14 @@ def load_card(path: str | Path) -> Card:
             raise UsageError(f"there is no card {str(path)!r}: give a TOML file, or one of {known or 'none'}.")
         file = shipped
     try:
-        return Card(**tomllib.loads(file.read_text(encoding="utf-8")))
+        return Card(**read_toml(file))
     except OSError as error:
         raise UsageError(f"the card {file} cannot be read: {error.strerror or error}. Give one that can.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} is not a card: {error}.") from None
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
         raise UsageError(f"{file} is not a card: {problems}.") from None
+    except ValueError as error:
+        raise UsageError(f"{file} is not a card: {error}.") from None
 
 
 def write_card(card: Card) -> str:

@@ -9,7 +9,6 @@
 A block ``[[trainings]]`` for each budget. Every training has a folder of its own, named after its law and network.
 """
 
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gahb_bench.core.crew import Crew
 from gahb_bench.core.errors import DenoiserError, UsageError, reason_of
-from gahb_bench.core.files import read_file
+from gahb_bench.core.files import read_toml
 from gahb_bench.training.budget import Training
 from gahb_bench.training.elsewhere import train_all
 from gahb_bench.training.loop import fit
@@ -58,16 +57,16 @@ def read(path: Path) -> list[Training]:
         If the file cannot be read, or a training in it is not possible: which, and what is allowed.
     """
     try:
-        content = _File.model_validate(tomllib.loads(read_file(path).decode()))
+        content = _File.model_validate(read_toml(path))
     except OSError as error:
         raise UsageError(f"cannot read the plan {path}: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the plan {path} is not TOML: {error}.") from None
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise UsageError(
             f"the plan {path}: {problems}. It has blocks [[trainings]] with families, networks and minutes or steps."
         ) from None
+    except ValueError as error:
+        raise UsageError(f"the plan {path} is not TOML: {error}.") from None
     found = [training for block in content.trainings for training in _trainings(block)]
     names = [training.name for training in found]
     twice = next((name for name in names if names.count(name) > 1), None)

@@ -123,12 +123,11 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(sample_statistics, "_EXACT", 16)
 
 
-@pytest.mark.parametrize("lost", [0, 1])
-def test_sample(tmp_path, small_blocks, lost):
+def test_sample(tmp_path, small_blocks):
     made = sampling.plan_samples([LAW], ["mmse", fails, "identity"], ["euler", "langevin:steps=4"], [9], 10)
     here = sampling.sample_all(made, tmp_path / "here")
     told = []
-    there = sampling.sample_all(made, tmp_path / "there", crew=crew(lost), progress=lambda *now: told.append(now))
+    there = sampling.sample_all(made, tmp_path / "there", crew=crew(lost=1), progress=lambda *now: told.append(now))
     pd.testing.assert_frame_equal(there.rows, here.rows)
     pd.testing.assert_frame_equal(there.trajectories, here.trajectories)
     assert list(there.pictures) == list(here.pictures)
@@ -160,13 +159,12 @@ def test_sample_that_loses_its_workers_or_is_stopped(tmp_path, small_blocks):
             sampling.sample_all(made, tmp_path / f"{number}-nothing", crew=one)
 
 
-@pytest.mark.parametrize("lost", [0, 1])
-def test_posterior(tmp_path, small_blocks, lost):
+def test_posterior(tmp_path, small_blocks):
     made = posterior.plan_posterior(
         LAW, "mask:keep=0.5", ["diffpir:steps=2", "pnp:steps=2"], ["mmse", fails], 0.2, 3, 9
     )
     here = posterior.posterior_all(made, tmp_path / "here")
-    there = posterior.posterior_all(made, tmp_path / "there", crew=crew(lost))
+    there = posterior.posterior_all(made, tmp_path / "there", crew=crew(lost=1))
     pd.testing.assert_frame_equal(there.rows.drop(columns="seconds"), here.rows.drop(columns="seconds"))
     pd.testing.assert_frame_equal(there.images, here.images)
     assert list(there.pictures) == list(here.pictures)
@@ -190,8 +188,9 @@ def test_posterior_that_loses_its_workers_or_is_stopped(tmp_path, small_blocks):
         assert set(part.rows["images"]) == {8}
         assert 0 < part.unfinished <= 12
         pd.testing.assert_frame_equal(part.images, whole.images[whole.images["image"] < 8].reset_index(drop=True))
-        write_report(folder)
-        assert "stopped before it was finished" in (folder / "report.html").read_text()
+        if number == 0:
+            write_report(folder)
+            assert "stopped before it was finished" in (folder / "report.html").read_text()
         again = posterior.posterior_all(made, folder)
         assert (again.unfinished, again.resumed) == (0, 36 - part.unfinished)
         pd.testing.assert_frame_equal(again.images, whole.images)

@@ -1,6 +1,5 @@
 """What a comparison is asked: margins by family, denoisers that stand for others, and what is left out."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gahb_bench.core.errors import UsageError, printable
-from gahb_bench.core.files import read_file
+from gahb_bench.core.files import read_toml
 from gahb_bench.scoring.compare import check_margin
 from gahb_bench.scoring.partners import Contents, meant
 
@@ -30,7 +29,7 @@ def read_margins(path: Path) -> dict[str, float]:
     """
     form = 'write a table [families] with lines like "calpha*" = 0.05'
     try:
-        margins = _Margins.model_validate(tomllib.loads(read_file(path).decode())).families
+        margins = _Margins.model_validate(read_toml(path)).families
     except OSError as error:
         raise UsageError(f"cannot read the margins {path}: {error.strerror or error}.") from None
     except ValidationError as error:
