@@ -14,6 +14,7 @@ from gahb_bench.reporting.figure.figures import escaped
 
 _GAP = 0.06  # between the pictures of a gallery, of their width
 _PICTURE = 1.1  # inches
+_LETTER = 0.1  # inches, at most on average, of a name
 _COLUMNS = 6
 
 
@@ -62,7 +63,8 @@ def gallery(
         shown = [shown[0][start : start + across] for start in range(0, len(shown[0]), across)]
     mosaic, middles = _mosaic(shown)
     size = _PICTURE * max(map(len, shown)), _PICTURE * len(shown)
-    with axes_for(ax, (size[0] + (1.0 if isinstance(images, Mapping) else 0.1), size[1] + 0.1)) as (axes, _):
+    beside = max(len(str(name)) for name in named) * _LETTER + 0.1
+    with axes_for(ax, (size[0] + beside, size[1] + 0.1)) as (axes, _):
         axes.imshow(mosaic, interpolation="nearest")
         axes.set(xticks=[], yticks=[])
         if isinstance(images, Mapping):
