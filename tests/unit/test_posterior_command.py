@@ -154,7 +154,7 @@ def test_the_dry_run_says_how_long_it_takes_and_keeps_nothing(tmp_path):
     done = _command(tmp_path / "out", "--dry-run")
     assert done.exit_code == 0, done.output
     assert done.output.count(" s\n") == 5
-    assert "minutes, measured on two images" in done.output
+    assert "minutes, measured on five images" in done.output
     assert not (tmp_path / "out").exists()
 
 
