@@ -100,7 +100,6 @@ def plan_posterior(
     posed = make.problem(problem, law)
     _ = posed.conditional  # refused, with a message, where the exact posterior is not known
     ways = [make.posterior_method(spec) for spec in methods]
-    refuse_duplicates(way.spec for way in ways)
     plan = make_plan([law], denoisers, (sigma,), images, seed, progress=progress, defaults=defaults.sampled)
     block = min(images, BLOCK)
     needed = memory.PROCESS + _HELD * samples * block * math.prod(law.shape)
@@ -116,7 +115,7 @@ def plan_posterior(
                 weights.keep(tune(way, posed, plan.sigmas[0], progress=progress))
     chosen = [weights.settled(way, posed, plan.sigmas[0]) for way in ways]
     ways = [way for way, _ in chosen]
-    refuse_duplicates(way.spec for way in ways)
+    refuse_duplicates((way.spec for way in ways), "method")
     cells = [_cell(plan, posed, samples)]
     cells += [_cell(plan, posed, samples, method, way) for method in planned.methods for way in ways]
     record = {
