@@ -158,6 +158,13 @@ def test_the_dry_run_says_how_long_it_takes_and_keeps_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_the_time_of_blocks_and_of_images_is_foreseen(monkeypatch):
+    """Two seconds a block and half a second an image: ten images in blocks of four take eleven."""
+    monkeypatch.setattr(posterior, "BLOCK", 4)
+    monkeypatch.setattr(posterior, "_seconds", lambda cell, truth: 2 + len(truth.numbers) / 2)
+    assert [(seconds, reason) for _, seconds, reason in posterior.estimate(_plan())] == [(11, "")] * 5
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
