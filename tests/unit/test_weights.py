@@ -63,6 +63,7 @@ def test_by_hand_or_tuned_or_published(problem):
 
 def test_the_weight_found_is_the_best_of_split_val(problem):
     method = make.posterior_method("diffpir:steps=6")
+    assert isinstance(method, WeightedMethod)
     seen = []
     rows = tune(method, problem, SIGMA, images=8, samples=3, progress=lambda done, _: seen.append(done))
     value = rows.set_index("quantity")["value"]
@@ -71,6 +72,7 @@ def test_the_weight_found_is_the_best_of_split_val(problem):
 
     def score(weight):
         found = gb.sample_posterior(method.weighted(weight), "mmse", problem, measured, samples=3)
+        assert found.samples is not None
         return float(energy_score(batch.images, found.samples).mean())
 
     assert value["energy_score"] == pytest.approx(score(value["weight"]), rel=1e-2)
