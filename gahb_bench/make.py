@@ -235,7 +235,11 @@ def posterior_method(spec: str | PosteriorMethod) -> PosteriorMethod:
     UsageError
         For an unknown method or parameter, or a value that is not allowed.
     """
-    return registry.make("posteriors", spec) if isinstance(spec, str) else spec
+    if isinstance(spec, PosteriorMethod):
+        return spec
+    if not isinstance(spec, str):
+        raise UsageError(f"a method is named by a spec, like 'pigdm', or is a PosteriorMethod, not {spec!r}.")
+    return registry.make("posteriors", spec)
 
 
 def operator(spec: str | Operator) -> Operator:

@@ -26,10 +26,11 @@ def main(families: list[str]) -> None:
     path = store.shipped("weights")
     for family in families or STEPS:
         steps = STEPS[family]
-        methods = [f"{name}:steps={steps}" for name in ("dps", "pigdm", "diffpir")]
-        for operator in OPERATORS:
-            problem = make.problem(operator, family)
-            for spec in ("pnp", *methods, f"red-diff:steps={2 * steps}"):
+        methods = ["pnp", f"diffpir:steps={steps}", f"red-diff:steps={2 * steps}"]
+        methods += [f"pigdm:steps={steps}", f"dps:steps={steps}"]  # the dear ones last
+        for spec in methods:
+            for operator in OPERATORS:
+                problem = make.problem(operator, family)
                 method = make.posterior_method(spec)
                 assert isinstance(method, WeightedMethod)
                 known = store.read(path).get((problem.family.spec, subject(method, problem)))

@@ -82,7 +82,7 @@ def posterior(
             total += seconds
             what = f"{cell.address['method']} {shown_name(cell.address['denoiser'])}".strip()
             typer.echo(f"  {what}: " + (f"fails: {reason}" if reason else f"{seconds:.0f} s"))
-        typer.echo(f"about {total / 60:.1f} minutes, measured on two images")
+        typer.echo(f"about {total / 60:.1f} minutes, measured on five images")
         return
     try:
         with open_crew(workers, scheduler) as crew, Progress("posteriors") as progress:

@@ -7,6 +7,7 @@ A cell is drawn and kept by `gahb_bench.running.posterior_cell`; what is read fr
 import hashlib
 import json
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ from gahb_bench.scoring.score import refuse_duplicates
 
 BLOCK = 16  # images that are drawn at once, and kept
 _HELD = 100  # bytes of memory a pixel of a sample, about
+_TIMED = 4  # images by which the time of more is foreseen, beside one
 FEWEST = 8  # images of which anything can be said
 
 
@@ -98,7 +100,6 @@ def plan_posterior(
     posed = make.problem(problem, law)
     _ = posed.conditional  # refused, with a message, where the exact posterior is not known
     ways = [make.posterior_method(spec) for spec in methods]
-    refuse_duplicates(way.spec for way in ways)
     plan = make_plan([law], denoisers, (sigma,), images, seed, progress=progress, defaults=defaults.sampled)
     block = min(images, BLOCK)
     needed = memory.PROCESS + _HELD * samples * block * math.prod(law.shape)
@@ -114,7 +115,7 @@ def plan_posterior(
                 weights.keep(tune(way, posed, plan.sigmas[0], progress=progress))
     chosen = [weights.settled(way, posed, plan.sigmas[0]) for way in ways]
     ways = [way for way, _ in chosen]
-    refuse_duplicates(way.spec for way in ways)
+    refuse_duplicates((way.spec for way in ways), "method")
     cells = [_cell(plan, posed, samples)]
     cells += [_cell(plan, posed, samples, method, way) for method in planned.methods for way in ways]
     record = {
@@ -194,13 +195,31 @@ def posterior_all(
 
 
 def estimate(planned: PosteriorPlan) -> Iterator[tuple[Cell, float, str]]:
-    """Each cell, the seconds that it will take, measured on two images, and the reason if it fails."""
-    truth = planned.truth(range(2))
-    for cell in planned.cells:
+    """Each cell, the seconds that it will take, and the reason if it fails.
+
+    Measured on one image and on four others: what a block of images takes, and what each of its images adds. That of
+    the exact sampler has the exact posterior with it, which all cells share.
+    """
+
+    def truth(first: int, count: int) -> Truth:
+        return planned.truth(range(first, first + count))
+
+    before, *truths = truth(0, 1), truth(0, 1), truth(1, _TIMED)
+    for cell in planned.cells:  # the first, of the exact sampler, computes the exact posterior
         try:
-            yield cell, float(cell.made(truth)["seconds"]) * planned.plan.images, ""
+            cell.made(before)  # what is made once is not part of the time
+            one, more = (_seconds(cell, each) for each in truths)
         except (Exception, SystemExit) as error:  # a denoiser is foreign code
             yield cell, 0.0, reason_of(error)
+            continue
+        image = max((more - one) / (_TIMED - 1), 0)
+        yield cell, len(planned.blocks) * max(one - image, 0) + planned.plan.images * image, ""
+
+
+def _seconds(cell: Cell, truth: Truth) -> float:
+    began = time.perf_counter()
+    cell.made(truth)
+    return time.perf_counter() - began
 
 
 class _Found:

@@ -77,7 +77,7 @@ def plan_samples(
         raise UsageError("nothing is to be sampled: give at least one sampler, budget of evaluations and start.")
     for budget, start in product(budgets, starts):
         check_request(budget, samples, seed, start)
-    refuse_duplicates(make.sampler(spec).spec for spec in samplers)
+    refuse_duplicates((make.sampler(spec).spec for spec in samplers), "sampler")
     plan = make_plan(families, denoisers, (LOW, HIGH), samples, seed, progress=progress, defaults=defaults.sampled)
     for law in plan.families:
         needed = memory.PROCESS + memory.of_comparing(samples, law.family.shape)

@@ -85,6 +85,8 @@ def sample_posterior(
     >>> found.samples.shape, found.evaluations
     (torch.Size([3, 2, 1, 8, 8]), 15)
     """
+    if not isinstance(problem, Problem):
+        raise UsageError(f"problem is what gb.problem(operator, family) returns, not {problem!r}.")
     law, way = problem.family, make.posterior_method(method)
     made = make.denoiser(denoiser, law)
     refuse_informed(made)

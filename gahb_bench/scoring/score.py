@@ -185,10 +185,10 @@ def refuse_repeated(sigmas: Sequence[float]) -> None:
         raise UsageError(f"sigma={repeated[0]:g} is given twice: give each noise level once.")
 
 
-def refuse_duplicates(specs: Iterable[str]) -> None:
-    """Refuse two denoisers of one name: their rows could not be told apart."""
+def refuse_duplicates(specs: Iterable[str], what: str = "denoiser") -> None:
+    """Refuse two denoisers, or others, of one name: their rows could not be told apart."""
     seen: set[str] = set()
     for spec in specs:
         if spec in seen:
-            raise UsageError(f"the denoiser {spec!r} is given twice: give it once, or give two callables two names.")
+            raise UsageError(f"the {what} {spec!r} is given twice: give it once, or two names to what is not the same.")
         seen.add(spec)

@@ -154,8 +154,15 @@ def test_the_dry_run_says_how_long_it_takes_and_keeps_nothing(tmp_path):
     done = _command(tmp_path / "out", "--dry-run")
     assert done.exit_code == 0, done.output
     assert done.output.count(" s\n") == 5
-    assert "minutes, measured on two images" in done.output
+    assert "minutes, measured on five images" in done.output
     assert not (tmp_path / "out").exists()
+
+
+def test_the_time_of_blocks_and_of_images_is_foreseen(monkeypatch):
+    """Two seconds a block and half a second an image: ten images in blocks of four take eleven."""
+    monkeypatch.setattr(posterior, "BLOCK", 4)
+    monkeypatch.setattr(posterior, "_seconds", lambda cell, truth: 2 + len(truth.numbers) / 2)
+    assert [(seconds, reason) for _, seconds, reason in posterior.estimate(_plan())] == [(11, "")] * 5
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from gahb_bench import make
 from gahb_bench.core import registry
 from gahb_bench.core.conditional import normal
 from gahb_bench.core.errors import DenoiserError, UsageError
-from gahb_bench.core.inverse import Denoise, Task, repeated
+from gahb_bench.core.inverse import ChainMethod, Denoise, Task, repeated
 from gahb_bench.core.operator import Measurement
 from gahb_bench.core.posterior import posterior_mean
 from gahb_bench.posteriors.ensemble import systematic
@@ -145,7 +145,8 @@ def test_steps_against_the_misfit_are_in_the_units_of_the_images():
     """The same problem in other units: dps with images times 3, centred elsewhere, is the same path times 3."""
     operator, shape = make.operator("mask:keep=0.5"), (1, 4, 4)
     x = torch.from_numpy(np.random.default_rng(0).random((2, *shape)))
-    paths = []
+    paths, dps = [], make.posterior_method("dps:steps=3")
+    assert isinstance(dps, ChainMethod)
     for scale in (1.0, 3.0):
         y = operator.apply(scale * (x - 0.5))
         measured = Measurement(y, torch.full((2,), 0.1 * scale, dtype=torch.float64), operator, shape, (0, 1))
@@ -155,7 +156,7 @@ def test_steps_against_the_misfit_are_in_the_units_of_the_images():
             return noisy / (1 + (sigma / (0.5 * scale)) ** 2)
 
         denoise = Denoise(gb.denoiser(shrunk), 2)
-        paths.append(make.posterior_method("dps:steps=3").run(denoise, task) / scale)
+        paths.append(dps.run(denoise, task) / scale)
     torch.testing.assert_close(paths[0], paths[1])
 
 
@@ -239,6 +240,10 @@ def test_bad_input_is_explained():
         draw("dqs", "mmse", problem, measured)
     with pytest.raises(UsageError, match="steps=1 is not allowed"):
         draw("dps:steps=1", "mmse", problem, measured)
+    with pytest.raises(UsageError, match="a method is named by a spec"):
+        draw(3, "mmse", problem, measured)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="problem is what gb"):
+        draw("dps", "mmse", "mask", measured)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="samples=0"):
         draw("dps", "mmse", problem, measured, samples=0)
     with pytest.raises(UsageError, match="seed=-1"):

@@ -1,5 +1,8 @@
 """Weights of methods of inverse problems: tuned on split val, kept, found, and said to be so."""
 
+from pathlib import Path
+
+import pandas as pd
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -9,6 +12,7 @@ from gahb_bench import make
 from gahb_bench.cli import app
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.files import HOME
+from gahb_bench.core.inverse import WeightedMethod
 from gahb_bench.running.posterior_folder import read
 from gahb_bench.sampling import weights
 from gahb_bench.sampling.tuning import GRID, tune
@@ -59,6 +63,7 @@ def test_by_hand_or_tuned_or_published(problem):
 
 def test_the_weight_found_is_the_best_of_split_val(problem):
     method = make.posterior_method("diffpir:steps=6")
+    assert isinstance(method, WeightedMethod)
     seen = []
     rows = tune(method, problem, SIGMA, images=8, samples=3, progress=lambda done, _: seen.append(done))
     value = rows.set_index("quantity")["value"]
@@ -67,6 +72,7 @@ def test_the_weight_found_is_the_best_of_split_val(problem):
 
     def score(weight):
         found = gb.sample_posterior(method.weighted(weight), "mmse", problem, measured, samples=3)
+        assert found.samples is not None
         return float(energy_score(batch.images, found.samples).mean())
 
     assert value["energy_score"] == pytest.approx(score(value["weight"]), rel=1e-2)
@@ -105,3 +111,19 @@ def test_the_command_tunes_once_and_says_so(tmp_path, monkeypatch):
     assert f"<code>{spec}</code>: {told}" in page
     monkeypatch.setattr("gahb_bench.running.posterior.tune", None)  # nothing is left to tune
     assert CliRunner().invoke(app, [*words, "--tune"]).exit_code == 0
+
+
+def test_the_shipped_weights_are_those_of_the_report():
+    """Every method of the report's rows has the weight that is stored now, and says where it is from."""
+    table = pd.read_csv(Path(__file__).parents[2] / "reports" / "posterior" / "methods.csv", keep_default_na=False)
+    rows = table[["family", "problem", "method", "weight"]].drop_duplicates()
+    tuned = 0
+    for row in rows[rows["method"] != "exact"].itertuples():
+        method = make.posterior_method(str(row.method))
+        if not isinstance(method, WeightedMethod):
+            assert row.weight == ""
+            continue
+        way, words = weights.settled(method.weighted(0), gb.problem(str(row.problem), str(row.family)), 0.1)
+        assert (way.spec, words) == (row.method, row.weight), "run: python reports/posterior.py"
+        tuned += "tuned on" in words
+    assert tuned >= 30
