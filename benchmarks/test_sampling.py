@@ -5,7 +5,7 @@ import resource
 import torch
 
 from gahb_bench.reporting.sampling.report import write_report
-from gahb_bench.running.sampling import plan_samples, sample_all
+from gahb_bench.running.sampling.carry_out import plan_samples, sample_all
 from gahb_bench.sampling import exact_error
 
 

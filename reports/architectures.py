@@ -28,8 +28,8 @@ from gahb_bench.core.levels import DEFAULT_SIGMAS
 from gahb_bench.networks import weights
 from gahb_bench.networks.recipe import read_recipe, shipped_for
 from gahb_bench.running import engine
-from gahb_bench.running.geometry import measure_all
-from gahb_bench.running.geometry_folder import read
+from gahb_bench.running.geometry.carry_out import measure_all
+from gahb_bench.running.geometry.folder import read
 from gahb_bench.running.plan import make_plan
 from gahb_bench.training import plan as plans
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from gahb_bench.reporting.generalization.content import KINDS, Content, cell
 from gahb_bench.reporting.generalization.report import FIGURES, write_report
-from gahb_bench.running.generalization_folder import TRUTH, read_rows
+from gahb_bench.running.generalization.folder import TRUTH, read_rows
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "generalization"

@@ -14,8 +14,8 @@ import torch
 import gahb_bench as gb
 from gahb_bench.reporting.geometry.content import interval
 from gahb_bench.reporting.geometry.report import write_report
-from gahb_bench.running.geometry import measure_all
-from gahb_bench.running.geometry_folder import read
+from gahb_bench.running.geometry.carry_out import measure_all
+from gahb_bench.running.geometry.folder import read
 from gahb_bench.running.plan import make_plan
 
 FOLDER = Path(__file__).parent / "geometry"

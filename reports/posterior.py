@@ -22,8 +22,8 @@ from gahb_bench.core.denoiser import UNTUNED
 from gahb_bench.reporting.figure.drawing import MADE_BY, style
 from gahb_bench.reporting.figure.figures import PARAMETERS
 from gahb_bench.reporting.posterior.content import DETECTED, FAR
-from gahb_bench.running.posterior import plan_posterior, posterior_all
-from gahb_bench.running.posterior_folder import COLUMNS, EXACT
+from gahb_bench.running.posterior.carry_out import plan_posterior, posterior_all
+from gahb_bench.running.posterior.folder import COLUMNS, EXACT
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "posterior"

@@ -48,8 +48,8 @@ def geometry(
     from gahb_bench.reporting import report
     from gahb_bench.reporting.geometry.content import shown_name
     from gahb_bench.reporting.geometry.report import write_report
-    from gahb_bench.running.geometry import check_possible, measure_all
-    from gahb_bench.running.geometry_folder import FOLDER
+    from gahb_bench.running.geometry.carry_out import check_possible, measure_all
+    from gahb_bench.running.geometry.folder import FOLDER
     from gahb_bench.running.plan import make_plan, split_specs
 
     if out == Path():

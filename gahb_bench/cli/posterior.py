@@ -55,8 +55,8 @@ def posterior(
     from gahb_bench.reporting.geometry.content import shown_name
     from gahb_bench.reporting.posterior.report import write_report
     from gahb_bench.running.plan import split_specs
-    from gahb_bench.running.posterior import estimate, plan_posterior, posterior_all
-    from gahb_bench.running.posterior_folder import FOLDER
+    from gahb_bench.running.posterior.carry_out import estimate, plan_posterior, posterior_all
+    from gahb_bench.running.posterior.folder import FOLDER
 
     if out == Path():
         raise UsageError("--out is the working folder: name a folder of its own.")

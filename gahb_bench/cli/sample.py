@@ -52,8 +52,8 @@ def sample(
     from gahb_bench.reporting.geometry.content import shown_name
     from gahb_bench.reporting.sampling.report import write_report
     from gahb_bench.running.plan import split_specs
-    from gahb_bench.running.sampling import plan_samples, sample_all
-    from gahb_bench.running.sampling_folder import FOLDER
+    from gahb_bench.running.sampling.carry_out import plan_samples, sample_all
+    from gahb_bench.running.sampling.folder import FOLDER
 
     if out == Path():
         raise UsageError("--out is the working folder: name a folder of its own.")

@@ -18,7 +18,7 @@ from gahb_bench.core.posterior import PosteriorMean, posterior_mean
 from gahb_bench.denoisers.training_set import training_images
 from gahb_bench.generalization.study import SPLITS, Study
 from gahb_bench.generalization.theories import theories
-from gahb_bench.running.generalization_folder import COLUMNS, TRUTH
+from gahb_bench.running.generalization.folder import COLUMNS, TRUTH
 from gahb_bench.samplers import starts
 from gahb_bench.samplers.schedules import falling_levels
 from gahb_bench.sampling.samples import is_blind

@@ -19,7 +19,7 @@ from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.generalization.carry_out import carry_out
 from gahb_bench.generalization.measure import Pair
 from gahb_bench.generalization.study import make_study
-from gahb_bench.running.generalization_folder import COLUMNS, MEASURES
+from gahb_bench.running.generalization.folder import COLUMNS, MEASURES
 
 SPEC, NETWORK = "calpha:size=8", "edm-unet:levels=1,width=4"
 LAW = gb.family(SPEC)

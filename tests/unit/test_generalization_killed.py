@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gahb_bench.networks.recipe import read_recipe
-from gahb_bench.running.generalization_folder import read_pictures
+from gahb_bench.running.generalization.folder import read_pictures
 
 INTERVAL = 20  # steps between two saves, where one is made at every look at the clock
 KILLS = 5

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import gahb_bench as gb
-from gahb_bench.running.posterior import plan_posterior
-from gahb_bench.running.posterior_cell import Truth, table
+from gahb_bench.running.posterior.carry_out import plan_posterior
+from gahb_bench.running.posterior.cell import Truth, table
 from gahb_bench.scoring.posterior_scores import summarise
 
 REPORTS = Path(__file__).parents[2] / "reports"

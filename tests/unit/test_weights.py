@@ -13,7 +13,7 @@ from gahb_bench.cli import app
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.files import HOME
 from gahb_bench.core.inverse import WeightedMethod
-from gahb_bench.running.posterior_folder import read
+from gahb_bench.running.posterior.folder import read
 from gahb_bench.sampling import weights
 from gahb_bench.sampling.tuning import GRID, tune
 from gahb_bench.scoring.posterior_scores import energy_score

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gahb_bench.reporting.study.words import sigma_labels
-from gahb_bench.running.generalization_folder import TRUTH, Generalization
+from gahb_bench.running.generalization.folder import TRUTH, Generalization
 
 _TIE = 0.1  # dB; distances that differ by less are called equal
 KINDS = {"train": "training images", "test": "test images"}  # in the names of measures, and in words

@@ -14,7 +14,7 @@ from gahb_bench.reporting.figure.figures import PARAMETERS
 from gahb_bench.reporting.figure.panels import DPI, legend, picture, png
 from gahb_bench.reporting.generalization.content import KINDS, Content
 from gahb_bench.reporting.study.style import COLOURS, GREY, INK, Colour
-from gahb_bench.running.generalization_folder import TRUTH
+from gahb_bench.running.generalization.folder import TRUTH
 
 _LEAST = 1e-4  # r below is drawn here
 _LOOKS = {  # of theories, as their classes state them

@@ -10,7 +10,7 @@ from gahb_bench.reporting.figure.drawing import attempt
 from gahb_bench.reporting.generalization.content import KINDS, OF_ALL, QUANTITIES, Content, content_of
 from gahb_bench.reporting.page.html import jinja_environment, template
 from gahb_bench.reporting.page.written import embedded, write_page
-from gahb_bench.running.generalization_folder import read
+from gahb_bench.running.generalization.folder import read
 
 FIGURES = ("transition", "regret", "samples", "theories")
 _FIGURE = re.compile(rf"({'|'.join(FIGURES)}|mosaic-[0-9]+)\.png")

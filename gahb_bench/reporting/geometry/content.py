@@ -9,7 +9,7 @@ import pandas as pd
 from gahb_bench.reporting.study.style import Style, styles
 from gahb_bench.reporting.study.words import sigma_labels
 from gahb_bench.running.folder import PlanRecord
-from gahb_bench.running.geometry_folder import Geometry
+from gahb_bench.running.geometry.folder import Geometry
 from gahb_bench.scoring.intervals import mean_interval
 
 # What a mean cannot be beyond, nor therefore its interval.

@@ -13,7 +13,7 @@ from gahb_bench.reporting.figure.figures import PARAMETERS, escaped
 from gahb_bench.reporting.figure.panels import DPI, legend, picture, png
 from gahb_bench.reporting.geometry.content import Family, interval
 from gahb_bench.reporting.geometry.spectra import draw_line, draw_spectra, mean_spectra, short_name
-from gahb_bench.running.geometry_folder import Geometry
+from gahb_bench.running.geometry.folder import Geometry
 
 _SHOWN = 8  # eigenvectors a row
 _FIELDS = ("steepest pixel", "median pixel", "flattest pixel")

@@ -10,7 +10,7 @@ from gahb_bench.reporting.figure.drawing import attempt
 from gahb_bench.reporting.geometry.content import QUANTITIES, Family, families, shown_name
 from gahb_bench.reporting.page.html import jinja_environment, template
 from gahb_bench.reporting.page.written import by_file, embedded, write_page
-from gahb_bench.running.geometry_folder import Geometry, read
+from gahb_bench.running.geometry.folder import Geometry, read
 
 _FIGURE = re.compile(r"((spectra|overlap|adaptivity)|(eigenvectors|fields)-[0-9.e+-]+?)(-[0-9]+)?\.png")
 

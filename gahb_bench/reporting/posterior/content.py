@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from gahb_bench.reporting.geometry.content import shown_name
-from gahb_bench.running.posterior_folder import EXACT, Posteriors
+from gahb_bench.running.posterior.folder import EXACT, Posteriors
 from gahb_bench.scoring.posterior_scores import RANKS, classes
 
 DETECTED = 1e-3  # a p-value below it says that the samples are not calibrated

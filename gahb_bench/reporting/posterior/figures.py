@@ -10,7 +10,7 @@ from gahb_bench.reporting.figure.drawing import colours, style
 from gahb_bench.reporting.figure.figures import PARAMETERS, escaped
 from gahb_bench.reporting.figure.panels import DPI, png
 from gahb_bench.reporting.posterior.content import Content, Row
-from gahb_bench.running.posterior_folder import EXACT
+from gahb_bench.running.posterior.folder import EXACT
 
 _ACROSS = 4  # histograms a row
 _BAND = 0.99

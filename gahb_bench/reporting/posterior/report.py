@@ -11,7 +11,7 @@ from gahb_bench.reporting.geometry.content import shown_name
 from gahb_bench.reporting.page.html import jinja_environment, template
 from gahb_bench.reporting.page.written import embedded, write_page
 from gahb_bench.reporting.posterior.content import HEADINGS, Content
-from gahb_bench.running.posterior_folder import read
+from gahb_bench.running.posterior.folder import read
 
 _FIGURES = ("calibration", "images")
 _FIGURE = re.compile(rf"({'|'.join(_FIGURES)})\.png")

@@ -9,7 +9,7 @@ import pandas as pd
 from gahb_bench.reporting.geometry.content import shown_name
 from gahb_bench.reporting.study.style import Style, styles
 from gahb_bench.running.folder import PlanRecord
-from gahb_bench.running.sampling_folder import Sampling
+from gahb_bench.running.sampling.folder import Sampling
 from gahb_bench.scoring.detection import detection
 
 DETECTED = 1e-3  # a p-value below it says that the samples are not of the law

@@ -12,7 +12,7 @@ from gahb_bench.reporting.figure.panels import DPI, legend, picture, png
 from gahb_bench.reporting.geometry.spectra import short_name
 from gahb_bench.reporting.sampling.content import DETECTED, Family
 from gahb_bench.reporting.study.style import GREY
-from gahb_bench.running.sampling_folder import Sampling
+from gahb_bench.running.sampling.folder import Sampling
 
 _ACROSS = 4  # panels a row
 _ROWS = 24  # of a mosaic, at most

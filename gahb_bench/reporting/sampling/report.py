@@ -11,7 +11,7 @@ from gahb_bench.reporting.geometry.content import shown_name
 from gahb_bench.reporting.page.html import jinja_environment, template
 from gahb_bench.reporting.page.written import by_file, embedded, write_page
 from gahb_bench.reporting.sampling.content import Family, families
-from gahb_bench.running.sampling_folder import Sampling, read
+from gahb_bench.running.sampling.folder import Sampling, read
 
 _FIGURE = re.compile(r"(errors|exact|mosaic|trajectories)(-[0-9]+)*\.png")
 _SHOWN = 8  # cells that failed

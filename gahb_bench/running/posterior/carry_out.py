@@ -1,7 +1,7 @@
 """Posteriors of an inverse problem by methods and denoisers: planned, drawn and scored beside the exact posterior.
 
-A cell is drawn and kept by `gahb_bench.running.posterior_cell`; what is read from the folder is
-`gahb_bench.running.posterior_folder`.
+A cell is drawn and kept by `gahb_bench.running.posterior.cell`; what is read from the folder is
+`gahb_bench.running.posterior.folder`.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ from gahb_bench.core.files import content_digest, explain_errors, lock
 from gahb_bench.core.inverse import PosteriorMethod, WeightedMethod
 from gahb_bench.core.operator import Operator
 from gahb_bench.running.plan import Method, Plan, make_plan
-from gahb_bench.running.posterior_cell import RULE, Cell, Truth, Work, perform, table
-from gahb_bench.running.posterior_folder import COLUMNS, EXACT, FOLDER, Failure, Posteriors, write
+from gahb_bench.running.posterior.cell import RULE, Cell, Truth, Work, perform, table
+from gahb_bench.running.posterior.folder import COLUMNS, EXACT, FOLDER, Failure, Posteriors, write
 from gahb_bench.sampling import weights
 from gahb_bench.sampling.samples import refuse_informed
 from gahb_bench.sampling.tuning import tune

@@ -20,7 +20,7 @@ from gahb_bench.core.inverse import PosteriorMethod
 from gahb_bench.core.operator import Measurement
 from gahb_bench.running.own_folder import put
 from gahb_bench.running.plan import Method
-from gahb_bench.running.posterior_folder import EXACT
+from gahb_bench.running.posterior.folder import EXACT
 from gahb_bench.sampling.posterior import sample_posterior
 from gahb_bench.scoring.posterior_scores import score_images
 

@@ -17,7 +17,7 @@ from gahb_bench.core.images import Batch, Images
 from gahb_bench.core.posterior import inform
 from gahb_bench.geometry.quantities import MEAN
 from gahb_bench.geometry.spectrum import Spectrum
-from gahb_bench.running.geometry_folder import COLUMNS
+from gahb_bench.running.geometry.folder import COLUMNS
 from gahb_bench.running.plan import FamilyPlan, Method
 
 RULE = 2  # raised when what is measured changes

@@ -1,7 +1,7 @@
 """Samples of denoisers by samplers, measured beside exact images: planned, drawn, and joined to tables.
 
-A cell is drawn and kept by `gahb_bench.running.sampling_cell`; what is read from the folder is
-`gahb_bench.running.sampling_folder`.
+A cell is drawn and kept by `gahb_bench.running.sampling.cell`; what is read from the folder is
+`gahb_bench.running.sampling.folder`.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ from gahb_bench.core.files import content_digest, explain_errors, lock
 from gahb_bench.core.images import FloatArray
 from gahb_bench.core.sampler import Sampler
 from gahb_bench.running.plan import FamilyPlan, Method, Plan, make_plan
-from gahb_bench.running.sampling_cell import BLOCK, RULE, SHOWN, Cell, Task, perform
-from gahb_bench.running.sampling_folder import CELL, COLUMNS, EXACT, FOLDER, TRAJECTORIES, Failure, Sampling, write
+from gahb_bench.running.sampling.cell import BLOCK, RULE, SHOWN, Cell, Task, perform
+from gahb_bench.running.sampling.folder import CELL, COLUMNS, EXACT, FOLDER, TRAJECTORIES, Failure, Sampling, write
 from gahb_bench.sampling import exact_error
 from gahb_bench.sampling.samples import HIGH, LOW, SPLIT, check_request, levels_within, refuse_informed
 from gahb_bench.scoring.score import refuse_duplicates

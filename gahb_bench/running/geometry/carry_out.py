@@ -1,7 +1,7 @@
 """Measures the geometry of denoisers beside that of the optimum, image by image, and joins what is finished.
 
-A cell is measured by `gahb_bench.running.geometry_cell`; it is kept in the folder's ``parts``, and what is read from
-the folder is read, by `gahb_bench.running.geometry_folder`.
+A cell is measured by `gahb_bench.running.geometry.cell`; it is kept in the folder's ``parts``, and what is read from
+the folder is read, by `gahb_bench.running.geometry.folder`.
 """
 
 import json
@@ -18,8 +18,8 @@ from gahb_bench.core.environment import environment
 from gahb_bench.core.errors import UsageError
 from gahb_bench.core.family import Family
 from gahb_bench.core.files import content_digest, explain_errors, lock
-from gahb_bench.running.geometry_cell import FULL, RULE, Address, Work, counts, perform
-from gahb_bench.running.geometry_folder import COLUMNS, FOLDER, Failure, Geometry, read_part, write, write_part
+from gahb_bench.running.geometry.cell import FULL, RULE, Address, Work, counts, perform
+from gahb_bench.running.geometry.folder import COLUMNS, FOLDER, Failure, Geometry, read_part, write, write_part
 from gahb_bench.running.plan import Method, Plan
 
 TOP = 16  # eigenvectors that are shown

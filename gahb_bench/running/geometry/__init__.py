@@ -1,0 +1,1 @@
+"""The command `geometry`: its cells, its folder."""

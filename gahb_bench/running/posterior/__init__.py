@@ -1,0 +1,1 @@
+"""The command `posterior`: its cells, its folder."""

@@ -1,0 +1,1 @@
+"""The command `sample`: its cells, its folder."""
