@@ -18,7 +18,7 @@ from gahb_bench.core.spec import format_spec
 from gahb_bench.generalization.measure import RULE, Pair, Pictures
 from gahb_bench.generalization.study import SPLITS, Study
 from gahb_bench.networks.recipe import read_recipe
-from gahb_bench.running import generalization_folder as files
+from gahb_bench.running.generalization import folder as files
 from gahb_bench.training.elsewhere import train_all
 from gahb_bench.training.loop import fit
 from gahb_bench.training.settings import check_possible

@@ -14,8 +14,11 @@ from gahb_bench.core.workers import WorkerLostError
 from gahb_bench.generalization.carry_out import carry_out
 from gahb_bench.generalization.study import make_study
 from gahb_bench.reporting.posterior.report import write_report
-from gahb_bench.running import geometry, posterior, sampling, sampling_cell
+from gahb_bench.running.geometry import carry_out as geometry
 from gahb_bench.running.plan import make_plan
+from gahb_bench.running.posterior import carry_out as posterior
+from gahb_bench.running.sampling import carry_out as sampling
+from gahb_bench.running.sampling import cell as sampling_cell
 from gahb_bench.scoring import sample_statistics
 from gahb_bench.tables import simulate, store
 from gahb_bench.training import elsewhere, plan

@@ -10,7 +10,7 @@ from gahb_bench.core.errors import FigureWarning, StoreError
 from gahb_bench.reporting.generalization import figures
 from gahb_bench.reporting.generalization.content import content_of
 from gahb_bench.reporting.generalization.report import write_report
-from gahb_bench.running import generalization_folder as files
+from gahb_bench.running.generalization import folder as files
 
 SIZES, SIGMAS, SPLITS = (1, 10), (0.1, 0.3), ("train-a", "train-b")
 STUDY = {

@@ -15,7 +15,9 @@ from gahb_bench.cli import app
 from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.reporting.geometry.content import families, interval
 from gahb_bench.reporting.geometry.report import write_report
-from gahb_bench.running import geometry, geometry_cell, geometry_folder
+from gahb_bench.running.geometry import carry_out as geometry
+from gahb_bench.running.geometry import cell as geometry_cell
+from gahb_bench.running.geometry import folder as geometry_folder
 from gahb_bench.running.plan import make_plan
 
 CONTRACT = (

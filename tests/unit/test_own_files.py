@@ -13,7 +13,8 @@ from gahb_bench.cli import app
 from gahb_bench.core.errors import GahbError, StoreError, StoreWarning, UsageError
 from gahb_bench.core.files import HOME, lock
 from gahb_bench.reporting import report
-from gahb_bench.running import engine, geometry
+from gahb_bench.running import engine
+from gahb_bench.running.geometry import carry_out as geometry
 from gahb_bench.running.plan import make_plan
 from gahb_bench.tables import store, tuned
 from gahb_bench.training.loop import fit

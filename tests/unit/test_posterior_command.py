@@ -13,7 +13,8 @@ from gahb_bench.cli import app
 from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.reporting.posterior.content import Content, Row
 from gahb_bench.reporting.posterior.report import write_report
-from gahb_bench.running import posterior, posterior_folder
+from gahb_bench.running.posterior import carry_out as posterior
+from gahb_bench.running.posterior import folder as posterior_folder
 from gahb_bench.scoring.posterior_scores import STATISTICS, score_images, summarise
 
 SPEC, PROBLEM = "calpha:size=8", "mask:keep=0.5"

@@ -9,7 +9,7 @@ import pytest
 
 import gahb_bench as gb
 from gahb_bench.running.posterior.carry_out import plan_posterior
-from gahb_bench.running.posterior.cell import Truth, table
+from gahb_bench.running.posterior.cell import table
 from gahb_bench.scoring.posterior_scores import summarise
 
 REPORTS = Path(__file__).parents[2] / "reports"
@@ -59,10 +59,7 @@ def test_a_row_of_methods_is_computed_again():
     family, operator = "calpha:size=16", "blur"
     effort = report.LAWS[family]
     planned = plan_posterior(family, operator, ["pnp"], ["mmse"], report.SIGMA, effort.samples, effort.images)
-    parts = [
-        planned.cells[0].made(Truth(planned.problem, planned.plan, effort.samples, numbers))
-        for numbers in planned.blocks
-    ]
+    parts = [planned.cells[0].made(planned.truth(numbers)) for numbers in planned.blocks]
     expected = summarise(table(parts), effort.samples).set_index("statistic")
     stored = methods[methods["family"].eq(family) & methods["problem"].eq(operator) & methods["method"].eq("exact")]
     stored = stored.set_index("statistic").loc[expected.index]

@@ -13,7 +13,9 @@ from gahb_bench.cli import app
 from gahb_bench.core.errors import StoreError, UsageError
 from gahb_bench.reporting.sampling.content import families
 from gahb_bench.reporting.sampling.report import write_report
-from gahb_bench.running import sampling, sampling_cell, sampling_folder
+from gahb_bench.running.sampling import carry_out as sampling
+from gahb_bench.running.sampling import cell as sampling_cell
+from gahb_bench.running.sampling import folder as sampling_folder
 from gahb_bench.sampling import exact_error, sample
 from gahb_bench.scoring import sample_statistics as sample_statistics_module
 from gahb_bench.scoring.sample_statistics import sample_statistics

@@ -123,7 +123,7 @@ def test_the_shipped_weights_are_those_of_the_report():
         if not isinstance(method, WeightedMethod):
             assert row.weight == ""
             continue
-        way, words = weights.settled(method.weighted(0), gb.problem(str(row.problem), str(row.family)), 0.1)
+        way, words = weights.settled(method.weighted(0.0), gb.problem(str(row.problem), str(row.family)), 0.1)
         assert (way.spec, words) == (row.method, row.weight), "run: python reports/posterior.py"
         tuned += "tuned on" in words
     assert tuned >= 30

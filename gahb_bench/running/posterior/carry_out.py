@@ -200,11 +200,7 @@ def estimate(planned: PosteriorPlan) -> Iterator[tuple[Cell, float, str]]:
     Measured on one image and on four others: what a block of images takes, and what each of its images adds. That of
     the exact sampler has the exact posterior with it, which all cells share.
     """
-
-    def truth(first: int, count: int) -> Truth:
-        return planned.truth(range(first, first + count))
-
-    before, *truths = truth(0, 1), truth(0, 1), truth(1, _TIMED)
+    before, *truths = (planned.truth(numbers) for numbers in (range(1), range(1), range(1, 1 + _TIMED)))
     for cell in planned.cells:  # the first, of the exact sampler, computes the exact posterior
         try:
             cell.made(before)  # what is made once is not part of the time
