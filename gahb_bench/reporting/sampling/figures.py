@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from gahb_bench.reporting.figure.drawing import style
 from gahb_bench.reporting.figure.figures import PARAMETERS, escaped
@@ -16,6 +16,7 @@ from gahb_bench.running.sampling.folder import Sampling
 
 _ACROSS = 4  # panels a row
 _ROWS = 24  # of a mosaic, at most
+_DECADES = 100  # a scale from 1 to this has marks at 1, 2 and 5 as well
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "x": "X"}
 _DASHES = {"gaussian": "-", "exact": (0, (4, 2))}
 
@@ -168,3 +169,7 @@ def _budgets(axes: Axes, family: Family) -> None:
     axes.tick_params(axis="y", labelsize=8)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_formatter(NullFormatter())
+    low, high = axes.get_ylim()
+    if axes.get_yscale() == "log" and high < _DECADES * low:  # powers of ten alone would be too few
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
