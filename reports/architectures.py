@@ -140,10 +140,10 @@ that its symbols of the level above the pixels have on those of the law.
 {grammar_table}
 
 The rules between that level and the pixels are learned nearly whole, and none above. Which 16 of the 256 tuples are
-one symbol does not show in the tuples, only in which of them stand beside each other; the tree has put them together in
-an order of its own, which tells little of the law's symbols, so that above there are no rules to be found, and to put
-one tuple elsewhere raises the loss. What regret is left is where the noise hides single pixels and
-only symbols of higher levels tell them.
+one symbol does not show in the tuples, only in which of them stand beside each other. The tree has put them together in
+an order of its own, which tells as much of the law's symbols as chance would, so that there are no rules above to be
+found, and to put one tuple elsewhere raises the loss. The regret that is left is where the noise hides single pixels
+and only symbols of higher levels tell them.
 
 ## A receptive field against its optimum
 

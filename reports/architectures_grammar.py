@@ -8,12 +8,14 @@ from architectures_kept import DASH, Law, table
 from torch import Tensor, nn
 
 import gahb_bench as gb
+from gahb_bench.core import rng
 from gahb_bench.families.hierarchy.law import Hierarchy
 from gahb_bench.networks import weights
 
 GRAMMAR = "hierarchy:depth=5,rules=grammar"
 IMAGES = 512
 _SIGMA = 1e-3  # the symbols of clean pixels are certain
+_DRAWS = 20  # of tuples put together by chance
 _NEVER = -30.0  # log-probability of what the law's rules do not write
 
 
@@ -24,6 +26,7 @@ def learned(law: Law) -> str:
     sides = [2 ** (level + 1) for level in range(family.depth)]
     rows = [["tree", "core-minutes", "mean regret", "worst", *(f"{side} x {side}" for side in sides), "symbols told"]]
     rows.append(["the law's rules", DASH, DASH, DASH, *numbers(family, with_rules_of(family))])
+    rows.append(["its tuples, put together by chance", *[DASH] * (3 + family.depth), f"{by_chance(family):.2f}"])
     for one in law.networks:
         if one.network.startswith("bp-unet"):
             module, _ = weights.load(one.folder / "best.safetensors")
@@ -49,6 +52,14 @@ def numbers(family: Hierarchy, tree: nn.Module) -> list[str]:
         if level == family.depth - 1:
             told = information(weighted.softmax(dim=-1).flatten(0, 2), batch.latents[f"level{level}"].flatten())
     return [*(f"{value:,.1f}" for value in bits), f"{told:.2f}"]
+
+
+def by_chance(family: Hierarchy) -> float:
+    """What symbols tell that hold as many tuples as the law's, but any: the mean over draws, of tuples as frequent."""
+    own = torch.arange(family.symbols).repeat_interleave(family.productions)
+    stream = rng.generator("grammar", "by chance")
+    shuffled = (own[torch.from_numpy(stream.permutation(len(own)))] for _ in range(_DRAWS))
+    return sum(information(nn.functional.one_hot(other), own) for other in shuffled) / _DRAWS
 
 
 def information(law: Tensor, symbols: Tensor) -> float:

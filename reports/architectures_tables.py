@@ -2,6 +2,7 @@
 
 import math
 import re
+from operator import itemgetter
 
 import numpy as np
 import pandas as pd
@@ -96,11 +97,8 @@ def receptive(law: Law) -> str:
     sigmas = np.asarray(DEFAULT_SIGMAS)
     best = gb.family(law.family).reference(sigmas).mse
     rows = [["field", "core-minutes", "σ", "regret", "of the architecture", "of the training", "below its optimum"]]
-    for one in law.networks:
-        match = re.match(r"rf-cnn(?:.*?field=(\d+))?", one.network)
-        if match is None or one.seed:
-            continue
-        field = int(match[1] or 9)
+    found = [(re.match(r"rf-cnn(?:.*?field=(\d+))?", one.network), one) for one in law.networks if not one.seed]
+    for field, one in sorted(((int(match[1] or 9), one) for match, one in found if match), key=itemgetter(0)):
         least = LocalMmse(patch=field).bind(gb.family(law.family)).risk(sigmas)
         for index in range(0, len(sigmas), 3):
             own, local = (grid(scores, spec, sigmas[index]) for spec in (one.spec, f"local-mmse:patch={field}"))
