@@ -240,10 +240,6 @@ def test_bad_input_is_explained():
         draw("dqs", "mmse", problem, measured)
     with pytest.raises(UsageError, match="steps=1 is not allowed"):
         draw("dps:steps=1", "mmse", problem, measured)
-    with pytest.raises(UsageError, match="a method is named by a spec"):
-        draw(3, "mmse", problem, measured)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="problem is what gb"):
-        draw("dps", "mmse", "mask", measured)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="samples=0"):
         draw("dps", "mmse", problem, measured, samples=0)
     with pytest.raises(UsageError, match="seed=-1"):

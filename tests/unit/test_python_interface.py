@@ -95,6 +95,8 @@ WRONG |= {
     "gb.plot.spectrum({'a': torch.zeros(1, 2, 2)})": "the spectrum of a is no Spectrum",
     "gb.plot.spectrum(table())": "not a table of spectra: it has no column index, eigenvalue",
     "gb.plot.spectrum(3)": "spectra come as a table, or by denoiser",
+    "gb.sample_posterior(3, 'mmse', *posed())": "a method is named by a spec",
+    "gb.sample_posterior('dps', 'mmse', 'mask', posed()[1])": "problem is what gb",
     "gb.run([])": "no family given",
     "gb.run(3)": "families come as specs or laws, one or a list: not 3",
     "gb.run('calfa')": "did you mean 'calpha'",
@@ -112,6 +114,9 @@ import json, sys, torch, gahb_bench as gb, pandas as pd
 LAW = "calpha:size=8"
 def table(seed=0):
     return gb.score(LAW, ["mmse", "identity"], [0.1, 0.3], images=4, seed=seed)
+def posed():
+    problem = gb.problem("mask", LAW)
+    return problem, problem.measure(gb.family(LAW).sample(range(2)), 0.2)
 found = {}
 for wrong in json.load(sys.stdin):
     try:

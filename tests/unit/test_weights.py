@@ -109,7 +109,7 @@ def test_the_command_tunes_once_and_says_so(tmp_path, monkeypatch):
     assert spec in read(tmp_path / "out").rows["method"].tolist()
     page = (tmp_path / "out" / "report.html").read_text()
     assert f"<code>{spec}</code>: {told}" in page
-    monkeypatch.setattr("gahb_bench.running.posterior.tune", None)  # nothing is left to tune
+    monkeypatch.setattr("gahb_bench.running.posterior.carry_out.tune", None)  # nothing is left to tune
     assert CliRunner().invoke(app, [*words, "--tune"]).exit_code == 0
 
 
