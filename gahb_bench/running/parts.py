@@ -74,7 +74,8 @@ class Parts:
         columns = {name: rows[name].to_numpy() for name in _ROW_COLUMNS}
         content = io.BytesIO()
         knows = np.array(str(rows["knows"].iloc[0]))
-        np.savez_compressed(content, key=np.array(cell.key), shown=evaluation.shown, knows=knows, **columns)
+        pack = np.savez if len(evaluation.shown) else np.savez_compressed  # pictures take long and hardly shrink
+        pack(content, key=np.array(cell.key), shown=evaluation.shown, knows=knows, **columns)
         path = self.folder / f"{cell.key}-{start}-{start + len(rows)}.npz"
         with explain_errors(self.folder.parent):
             write_atomically(path, lambda file: file.write(content.getvalue()))
