@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sampling_page import page
-from sampling_tables import APART, LAW, LML, LONG, MIXTURE, NEAR, write_figure
+from sampling_tables import APART, LAW, LEARNED_FINE, LEARNED_SAMPLES, LML, LONG, MIXTURE, NEAR, write_figure
 from scipy.stats import chi2
 from torch import Tensor
 
@@ -51,6 +51,17 @@ TELEPORTED = (5.0, 3.0, 2.0, 1.0)
 FINE = 640  # evaluations of heun that stand for the flow where it has no closed form
 
 NETWORK_HIGH, NETWORK_STEPS, NETWORK_SAMPLES = 3.0, 20, 256  # the network was trained up to sigma = 3.2
+LEARNED = {  # networks that ship, and their laws
+    "calpha-32": "calpha:size=32",
+    "calpha-32-mixture": "calpha:size=32",
+    "besov-32": "besov:size=32",
+    "besov-32-shrinkage": "besov:size=32",
+    "gmm-32-mixture": "gmm:size=32",
+    "hierarchy-32": "hierarchy:depth=5",
+    "hierarchy-32-bp-unet": "hierarchy:depth=5",
+    "markov-contours-32-chain": "markov-contours:size=32",
+}
+LEARNED_BUDGETS = (6, 10, 20, 40, 80)
 POINT_SAMPLES = 4096
 WAYS = ("euler", "heun")
 WINDOWS = (0.1, 0.02)  # noise levels from which down the variance of a trajectory is taken, beside parts of the levels
@@ -134,6 +145,25 @@ def network_statistics() -> pd.DataFrame:
             rows.append(found.assign(denoiser=denoiser, sampler=sampler))
     columns = ["denoiser", "sampler", "statistic", "value", "floor", "p_value"]
     return pd.concat(rows, ignore_index=True)[columns]
+
+
+def learned_errors() -> pd.DataFrame:
+    """Median distance of samples to those of the exact denoiser at many evaluations, from the same noisy images."""
+    rows = []
+    for network, spec in LEARNED.items():
+        law = gb.family(spec)
+
+        def drawn(denoiser: str, budget: int, law: Family = law) -> Tensor:
+            levels = falling_levels(NETWORK_HIGH, 0.002, budget // 2)
+            found = gb.sample(denoiser, law, "heun", budget, LEARNED_SAMPLES, start="exact", levels=levels)
+            return found.images.flatten(1)
+
+        exact = drawn("mmse", LEARNED_FINE)
+        for denoiser in ("mmse", network):
+            for budget in LEARNED_BUDGETS:
+                away = (drawn(denoiser, budget) - exact).square().mean(dim=1).sqrt()
+                rows.append((spec, network, denoiser, budget, float(away.median())))
+    return pd.DataFrame(rows, columns=["family", "network", "denoiser", "evaluations", "median"])
 
 
 def point_modes() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -240,6 +270,7 @@ MEASURED: dict[str, Callable[[], pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame
     "wrong": wrong_errors,
     "flow": flow_errors,
     "network": network_statistics,
+    "learned": learned_errors,
     "modes": point_modes,
 }
 

@@ -20,6 +20,7 @@ WINDOWS = {"half": "lower half", "quarter": "last quarter", "0.1": "σ ≤ 0.1",
 LML = "levenberg-marquardt-langevin:damping="
 LONG = (5, 10, 20, 40, 80)  # budgets that are shown
 DETECTED = 1e-3
+LEARNED_FINE, LEARNED_SAMPLES = 160, 64  # evaluations that stand for no discretisation, and images
 DASH = "–"
 SHOWN = ("energy distance", "mode variances", "power spectrum")
 CONCENTRATION = ("norm", "norm: extremes", "total variation", "total variation: extremes")
@@ -87,6 +88,19 @@ def statistics_table(rows: pd.DataFrame, statistics: Iterable[str]) -> str:
     return table(
         ["denoiser", "sampler", *shown], [*lines, ["exact images", "", *(number(floor[name]) for name in shown)]]
     )
+
+
+def learned_table(rows: pd.DataFrame) -> str:
+    """Networks, and the exact denoiser on their laws, by evaluations; and from how many on learning dominates."""
+    budgets = sorted(rows["evaluations"].unique())
+    lines = []
+    for (family, network), own in rows.groupby(["family", "network"], sort=False):
+        wide = own.pivot_table(index="denoiser", columns="evaluations", values="median")
+        more = [budget for budget in budgets if wide.loc[network, budget] > 2 * wide.loc["mmse", budget]]
+        first = f"{more[0]}" if more else f"more than {budgets[-1]}"
+        cells = (f"{number(wide.loc[network, b])} / {number(wide.loc['mmse', b])}" for b in budgets)
+        lines.append([f"`{family}`", f"`{network}`", *cells, first])
+    return table(["law", "network", *map(str, budgets), "learning dominates from"], lines)
 
 
 def teleport_table(rows: pd.DataFrame) -> str:
